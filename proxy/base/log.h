@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The event log: what happened to the proxy itself (not one line per exchange: that is the access
+ * log). Each event is a row that says how grave it is and what an operator should do; the manual
+ * is printed from it. Where lines go is the role's business: log_set_sink(). */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+#include "base/buf.h"
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_NOTICE, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+/* X(event, level, text, what the operator should do or "") ; error = someone must act. */
+#define LOG_EVENTS(X) \
+	X(EV_START, NOTICE, "started", "") \
+	X(EV_READY, NOTICE, "ready for clients", "") \
+	X(EV_STOP, NOTICE, "stopped", "") \
+	X(EV_DRAIN, NOTICE, "draining: no new sessions, waiting for those that run", "") \
+	X(EV_RELOAD, NOTICE, "configuration reloaded", "") \
+	X(EV_RELOAD_REFUSED, ERROR, "reload refused, what was in force stays", "mend the problems named and reload again") \
+	X(EV_CUT, NOTICE, "session ended: the policy in force denies it", "") \
+	X(EV_CONFIG_PROBLEM, ERROR, "problem in the configuration", "mend the file at the place named") \
+	X(EV_CONFIG_WARNING, WARNING, "doubtful in the configuration", "look at the place named") \
+	X(EV_LISTEN, NOTICE, "listening", "") \
+	X(EV_LISTEN_FAILED, ERROR, "cannot listen", "free the address, or change listen in the configuration") \
+	X(EV_ROLE_STARTED, INFO, "role started", "") \
+	X(EV_ROLE_DIED, ERROR, "role died and will be restarted", "report it with the lines before it; sessions of that worker are lost") \
+	X(EV_ROLE_MESSAGE, ERROR, "role sent a message that is not valid and was ended", "treat it as an attack until explained") \
+	X(EV_LIMIT_REACHED, WARNING, "limit reached, sessions are refused", "raise the limit, or find the client that uses it up") \
+	X(EV_FILES_REACHED, ERROR, "out of file descriptors", "raise LimitNOFILE, or lower limits.sessions") \
+	X(EV_LOG_DROPPED, WARNING, "lines of the access log were dropped", "give the logger a faster disk, or log less") \
+	X(EV_LOG_FAILED, ERROR, "cannot write a log", "free space, or mend the path or its permissions") \
+	X(EV_LOG_REOPENED, INFO, "log files reopened", "") \
+	X(EV_DNS_FAILED, WARNING, "name servers do not answer", "check dns.servers and the network") \
+	X(EV_SANDBOX, ERROR, "sandbox cannot be set up", "use a kernel with seccomp, or report it") \
+	X(EV_SYSTEM, ERROR, "a system call failed", "see the error named") \
+	X(EV_SURPRISE, ERROR, "a fault in the proxy; one session was ended", "report it with this line") \
+	X(EV_TRACE, DEBUG, "trace", "")
+
+#define LOG_ENUM(event, level, text, action) event,
+enum log_event { LOG_EVENTS(LOG_ENUM) LOG_EVENT_COUNT };
+#undef LOG_ENUM
+
+struct log_event_row {
+	const char *name, *text, *action;
+	enum log_level level;
+};
+
+/* The row of an event: for the manual and for sinks. */
+const struct log_event_row *log_event_row(enum log_event event);
+
+/* "error", "warning", ... */
+const char *log_level_name(enum log_level level);
+
+/* Where lines go; the line has neither time nor newline. Called in the caller's context and must
+ * not block in a worker. The default writes them to standard error. */
+typedef void log_sink(void *context, enum log_level level, struct span line);
+void log_set_sink(log_sink *sink, void *context);
+
+/* What is written at all; default LOG_LEVEL_INFO. */
+void log_set_level(enum log_level level);
+enum log_level log_level(void);
+
+/* Log one event with details as by printf ("key=value key=value"); "" for none. Control characters
+ * in the result are escaped, errno is preserved. The line reads
+ * "EVENT level: text: details (what to do)". */
+void log_event(enum log_event event, const char *format, ...) PRINTF_LIKE(2, 3);
+
+#endif
