@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is allowed (DESIGN 5): policy files and lists are compiled into one image without pointers; the
+ * image is opened anywhere (a worker maps it read-only) and decides. Deciding is pure: no I/O, no clock, no
+ * allocation. The only exception is a regular expression's first use, which JIT-compiles it.
+ *
+ * Not here: counters per rule and entry. A decision says which rule and entry it was; who counts is the caller. */
+#ifndef POLICY_POLICY_H
+#define POLICY_POLICY_H
+
+#include "base/address.h"
+#include "base/err.h"
+#include "base/problem.h"
+
+/* X(question, key in the file) ; the answers of each are in the second table. Zero is the safe answer. */
+#define POLICY_QUESTIONS(X) \
+	X(ACCESS, "access") \
+	X(AUTH, "auth") \
+	X(TLS, "tls") \
+	X(OPAQUE, "opaque") \
+	X(CLIENT_CERTIFICATE, "client-certificate") \
+	X(CLASS, "class") \
+	X(ROUTE, "route") \
+	X(PAC, "pac") \
+	X(LOG, "log")
+
+#define POLICY_QUESTION_ENUM(name, key) POLICY_##name,
+enum policy_question { POLICY_QUESTIONS(POLICY_QUESTION_ENUM) POLICY_QUESTION_COUNT };
+#undef POLICY_QUESTION_ENUM
+
+enum policy_access { ACCESS_DENY, ACCESS_ALLOW };
+enum policy_auth { AUTH_REQUIRED, AUTH_EXEMPT };
+enum policy_tls { TLS_INSPECT, TLS_BYPASS };
+enum policy_opaque { OPAQUE_DENY, OPAQUE_TUNNEL };
+enum policy_client_certificate { CLIENT_CERTIFICATE_IGNORE, CLIENT_CERTIFICATE_DENY, CLIENT_CERTIFICATE_BYPASS };
+enum policy_class { CLASS_NORMAL, CLASS_MEDIA, CLASS_BULK };
+enum policy_route { ROUTE_DIRECT, ROUTE_SOURCE /* from the address in `route_source` */ };
+enum policy_pac { PAC_PROXY, PAC_DIRECT };
+enum policy_log { LOG_FULL, LOG_BRIEF, LOG_NONE };
+
+/* "access", and "deny" for its answer 0. */
+const char *policy_question_name(enum policy_question question);
+const char *policy_answer_name(enum policy_question question, unsigned answer);
+
+/* Facts that come later than the request head; bits of `known` and `absent`. */
+enum policy_fact {
+	FACT_USER = 1,     /* user, groups */
+	FACT_ADDRESS = 2,  /* the address that would be dialled */
+	FACT_HELLO = 4,    /* sni */
+	FACT_REQUEST = 8,  /* method and url of the (inner) request */
+};
+
+/* Everything borrowed until policy_decide() returns. Names are canonical (http/target.h). */
+struct policy_facts {
+	struct address from;       /* the client */
+	struct span listener;      /* its name */
+	struct span host;          /* authority of the request; an IP literal in canonical text */
+	struct address host_address; /* if the authority is an IP literal, else family 0 */
+	uint16_t port;
+	unsigned known;            /* bits of enum policy_fact: the member below is filled */
+	unsigned absent;           /* bits: this fact cannot exist in this session */
+	struct address address;    /* FACT_ADDRESS */
+	struct span sni;           /* FACT_HELLO */
+	struct span inner_host;    /* Host or :authority inside; empty if none */
+	struct span user;          /* FACT_USER */
+	const struct span *groups;
+	size_t group_count;
+	struct span method;        /* FACT_REQUEST (method of a CONNECT is known from the start: "CONNECT") */
+	struct span url;
+	uint64_t wall_ms;          /* now; time is a fact */
+};
+
+enum { POLICY_NO_RULE = UINT32_MAX };
+
+struct policy_answer {
+	uint8_t answer;
+	uint8_t name_index;   /* which known name: 0 authority, 1 SNI, 2 inner host */
+	uint16_t list;        /* list that matched, 1-based; 0: none */
+	uint32_t rule;        /* index, or POLICY_NO_RULE: answered by defaults */
+	uint32_t entry;       /* entry of the list, for policy_place(); also the index of its counter */
+};
+
+struct policy_decision {
+	unsigned need;        /* bits of enum policy_fact: ask for these and decide again; 0: decided */
+	struct policy_answer answers[POLICY_QUESTION_COUNT]; /* valid for questions not in `open` */
+	unsigned open;        /* bits 1 << question that wait for a needed fact */
+	struct address route_source; /* ROUTE_SOURCE */
+};
+
+struct policy; /* an opened image */
+
+/* Decide. Questions that the known facts settle are answered even while others need more. */
+void policy_decide(const struct policy *policy, const struct policy_facts *facts,
+                   struct policy_decision *out);
+
+/* For people and logs: the rule's name ("defaults" for POLICY_NO_RULE), and "lists/x.list", line. Borrowed
+ * from the image. */
+struct span policy_rule_name(const struct policy *policy, uint32_t rule);
+struct span policy_rule_file(const struct policy *policy, uint32_t rule, unsigned *line);
+struct span policy_list_name(const struct policy *policy, uint16_t list);
+/* File and line of an entry; false if there is none. */
+bool policy_place(const struct policy *policy, const struct policy_answer *answer,
+                  struct span *file, unsigned *line, struct span *entry_text);
+
+/* ---- compile: in a short-lived child, or in a command; never in a worker ---- */
+
+/* Read policy file and lists and compile them. On success *image is a heap block of *image_bytes (caller frees).
+ * errors: ERR_CONFIG with all problems added (file, line, column), ERR_MEMORY. Warnings do not fail. */
+MUST_USE enum err policy_compile(const char *path, struct problems *problems, void **image,
+                                 size_t *image_bytes);
+
+/* Open an image (from policy_compile(), or a sealed mapping). borrows: image, until policy_close(). The image is
+ * checked for version and bounds. errors: ERR_CONFIG, ERR_MEMORY. */
+MUST_USE enum err policy_open(const void *image, size_t image_bytes, struct policy **out);
+void policy_close(struct policy *policy);
+
+struct policy_stats {
+	uint64_t generation_hash; /* of the content: the same policy has the same number on every machine */
+	size_t rules, lists, entries, image_bytes;
+	bool wants_inspect;       /* some rule or default answers tls: inspect */
+	bool wants_auth;          /* some rule or default answers auth: required */
+};
+void policy_stats(const struct policy *policy, struct policy_stats *out);
+
+/* The same decision in words: each question with its answer, rule, file and line, list entry; what was missing.
+ * Text, or one JSON object. */
+void policy_explain(const struct policy *policy, const struct policy_facts *facts, bool json,
+                    struct buf *out);
+
+#endif

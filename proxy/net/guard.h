@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which addresses may be dialled (DESIGN 5, destinations). Pure: no I/O. */
+#ifndef NET_GUARD_H
+#define NET_GUARD_H
+
+#include "net/net_conf.h"
+
+/* May this address (with port) be dialled? Looks through v4-mapped, NAT64 (64:ff9b::/96 and
+ * 64:ff9b:1::/48), 6to4 and Teredo addresses; `own` are our own listening addresses, which are always
+ * denied (a wildcard listener stands for every local address: pass the expanded list).
+ * If not, *why is a short text such as "loopback". */
+bool guard_allows(const struct destinations_conf *conf, const struct address *own, size_t own_count,
+                  const struct address *to, const char **why);
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Moves the bytes of a tunnel both ways between two streams: through the loop's scratch buffer, and
+ * through a pooled pipe (splice) once a direction streams. Holds no buffer while idle. FIN travels as FIN;
+ * on a reset, what was received is delivered first, then the other side is reset. */
+#ifndef NET_PUMP_H
+#define NET_PUMP_H
+
+#include "net/stream.h"
+
+enum pump_side { PUMP_CLIENT, PUMP_ORIGIN };
+enum pump_how { PUMP_FIN, PUMP_RST, PUMP_TIMEOUT, PUMP_HALF_CLOSE_TIMEOUT, PUMP_ERROR, PUMP_STOPPED };
+
+struct pump_limits {
+	uint64_t idle_ms, half_close_ms;
+	size_t buffer_bytes; /* most that is stored per direction when the receiver is slow */
+};
+
+struct pump_end {
+	enum pump_side ended_by;  /* who closed first */
+	enum pump_how how;
+};
+
+struct pump_pipes; /* pooled pipes of one worker */
+MUST_USE enum err pump_pipes_new(size_t max_count, struct pump_pipes **out);
+void pump_pipes_free(struct pump_pipes *pipes);
+
+struct pump_flow; /* one direction that is more than idle: a stored rest, or a pipe */
+
+/* Embedded; small, because 50,000 of them lie idle. */
+struct pump {
+	struct stream *sides[2];            /* by enum pump_side */
+	struct pump_flow *flows[2];         /* NULL while nothing is stored; flows[i] holds bytes from side i */
+	uint64_t bytes[2];                  /* delivered: [PUMP_CLIENT] what the client sent (up), [PUMP_ORIGIN] down */
+	const struct pump_limits *limits;
+	struct pump_pipes *pipes;           /* NULL: never splice */
+	struct loop_timer timer;
+	uint64_t last_moved_ms;
+	void (*on_end)(struct pump *pump, struct pump_end end); /* once; both streams are closed by then */
+	uint8_t state[2];
+	struct pump_end first;
+};
+
+/* Take over both streams (their on_ready) and move bytes until the end. `first[side]` are bytes that
+ * were read from that side before and are to be delivered first (copied; may be empty).
+ * borrows: streams, limits, pipes, until on_end ran or pump_stop(). */
+MUST_USE enum err pump_start(struct pump *pump, struct loop *loop, struct stream *client,
+                             struct stream *origin, const struct span first[2]);
+
+/* End it now: both sides are reset (or closed in order if nothing is stored). on_end runs. */
+void pump_stop(struct pump *pump);
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sockets with the options that this proxy always wants: non-blocking, close-on-exec, no Nagle. */
+#ifndef NET_SOCKET_H
+#define NET_SOCKET_H
+
+#include "base/address.h"
+#include "base/err.h"
+#include "net/net_conf.h"
+
+/* Bind and listen. Options that accepted sockets inherit (TCP_NODELAY, keep-alive) are set here, so
+ * that accepting costs one system call. A stale UNIX socket file is replaced, one in use is not.
+ * errors: ERR_SYSTEM with errno. blocks: no. */
+MUST_USE enum err socket_listen(const struct listen_conf *conf, int *out);
+
+/* Start to connect; completion is writability, then socket_connect_result(). `source` may be NULL
+ * (family and bytes are used, with IP_BIND_ADDRESS_NO_PORT).
+ * errors: ERR_LIMIT_FILES, ERR_ORIGIN_UNREACHABLE, ERR_ORIGIN_REFUSED, ERR_SYSTEM. */
+MUST_USE enum err socket_connect(const struct address *to, const struct address *source, int *out);
+
+/* ERR_NONE when connected, else the reason. */
+MUST_USE enum err socket_connect_result(int fd);
+
+/* The error table's word for an errno of connect(). */
+enum err socket_error(int error_number);
+
+#endif

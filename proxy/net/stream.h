@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One end of a conversation: bytes in, bytes out. Plain TCP and UNIX sockets now; TLS is another
+ * set of operations, so that everything above moves bytes in one way. */
+#ifndef NET_STREAM_H
+#define NET_STREAM_H
+
+#include <sys/types.h>
+
+#include "net/loop.h"
+
+enum stream_state {
+	STREAM_OK,      /* some bytes moved */
+	STREAM_AGAIN,   /* would block: wait for on_ready */
+	STREAM_END,     /* reading: the other side closed in order (FIN, close_notify) */
+	STREAM_RESET,   /* connection reset */
+	STREAM_BROKEN,  /* any other error; see error_number */
+};
+
+struct stream;
+
+struct stream_ops {
+	const char *name;
+	enum stream_state (*read)(struct stream *stream, void *at, size_t len, size_t *got);
+	enum stream_state (*write)(struct stream *stream, struct span bytes, size_t *taken);
+	/* Send FIN (close_notify); reading goes on. */
+	enum stream_state (*shutdown)(struct stream *stream);
+	/* Close; `reset`: with RST, unsent bytes are dropped. */
+	void (*close)(struct stream *stream, bool reset);
+};
+
+struct stream {
+	struct loop_io io;             /* io.fd is -1 when closed */
+	const struct stream_ops *ops;  /* NULL when never opened */
+	struct loop *loop;
+	/* Edge: call stream_read()/stream_write() until STREAM_AGAIN. Set by whoever owns the stream now. */
+	void (*on_ready)(struct stream *stream, unsigned events);
+	int error_number;              /* errno of the last STREAM_BROKEN or STREAM_RESET */
+};
+
+/* Take over a connected non-blocking socket and watch it. errors: ERR_SYSTEM (fd stays the caller's). */
+MUST_USE enum err stream_open_plain(struct stream *stream, struct loop *loop, int fd,
+                                    void (*on_ready)(struct stream *stream, unsigned events));
+
+static inline bool stream_is_open(const struct stream *stream)
+{
+	return stream->ops && stream->io.fd >= 0;
+}
+
+/* Is it a plain socket, so that bytes may go from kernel to kernel? */
+bool stream_is_plain(const struct stream *stream);
+
+/* Close if open. With `reset`, the other side sees RST. */
+void stream_close(struct stream *stream, bool reset);
+
+#endif

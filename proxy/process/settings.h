@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The whole of sallyport.yaml as one struct: composed of what each folder declares. Loaded by the
+ * parent and by the command line from the file, by workers from the text that the parent sends. */
+#ifndef PROCESS_SETTINGS_H
+#define PROCESS_SETTINGS_H
+
+#include "net/net_conf.h"
+#include "session/session_conf.h"
+
+/* log.events: */
+struct events_conf {
+	const char *path; /* a file; "" with another target */
+	int target;       /* enum log_target; default stderr */
+	int level;        /* enum log_level */
+};
+
+struct settings {
+	struct conf_groups listen;     /* of struct listen_conf */
+	uint64_t workers;              /* 0: auto, one per core */
+	const char *policy;            /* path of policy.yaml */
+	const char *control;           /* path of the control socket */
+	const char *user, *group;      /* what roles become when started as root; default "sallyport", else "nobody" */
+	struct dns_conf dns;
+	struct destinations_conf destinations;
+	struct session_conf session;   /* limits, timeouts, forwarding, log.access */
+	struct events_conf events;     /* log.events */
+	struct conf_texts schemes;     /* authentication.schemes: must be empty in this build */
+};
+
+extern const struct conf_option settings_options[];
+
+/* Load from text. The snapshot lives in `arena`. errors as conf_load(). */
+MUST_USE enum err settings_load(struct span text, const char *file, struct arena *arena,
+                                struct problems *problems, struct settings *out);
+
+/* Where the configuration is when -c is not given: ./sallyport.yaml, then
+ * /etc/sallyport/sallyport.yaml. NULL if neither is there. */
+const char *settings_default_path(void);
+
+#endif

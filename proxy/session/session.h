@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One client connection from accept to close: a table of states, one step function each (DESIGN 6).
+ * This header is what a worker needs: start sessions, stop them, list them.
+ *
+ * client: who asks. origin: the final server. session: one client connection. exchange: one
+ * request and its response. tunnel: opaque bytes both ways. inspect, bypass: TLS opened, or not. */
+#ifndef SESSION_SESSION_H
+#define SESSION_SESSION_H
+
+#include <stdatomic.h>
+
+#include "net/guard.h"
+#include "net/pump.h"
+#include "net/resolve.h"
+#include "policy/policy.h"
+#include "session/metrics.h"
+#include "session/session_conf.h"
+
+/* Configuration and policy that belong together. Exchanges hold a reference; a reload makes a new one. */
+struct session_generation {
+	unsigned references;
+	uint64_t number;                        /* from 1, for the log */
+	const struct session_conf *conf;
+	const struct destinations_conf *destinations;
+	const struct dns_conf *dns;
+	const struct policy *policy;
+	_Atomic uint32_t *rule_hits;            /* shared by all workers; by rule index */
+	size_t rule_hit_count;
+	_Atomic uint32_t *entry_hits;           /* by entry index */
+	size_t entry_hit_count;
+	void (*free)(struct session_generation *generation); /* when the last reference is gone */
+};
+
+/* A listening socket, as sessions see it. */
+struct session_listener {
+	const char *name;
+	struct address address;
+	struct conf_networks proxy_protocol;
+	unsigned references;
+};
+
+/* What a worker lends its sessions; outlives them all. */
+struct session_env {
+	struct loop *loop;
+	struct resolver *resolver;
+	struct pump_pipes *pipes;
+	struct metrics *metrics;
+	struct session_generation *current;     /* what new exchanges use */
+	const struct address *own;              /* our listening addresses, expanded: never dialled */
+	size_t own_count;
+	unsigned worker;                        /* number, part of session ids */
+	bool draining;                          /* no new exchanges: replies say Connection: close */
+	struct list sessions;                   /* of struct session, all that are open; init with list_init() */
+	uint64_t next_id;
+	void *context;                          /* for the functions below */
+	/* Hand one finished line (with newline) to the logger; never blocks; drops and counts when full. */
+	void (*write_access)(void *context, struct span line);
+	/* Take and give back a place under limits.sessions and limits.sessions_per_client, over all workers.
+	 * ERR_LIMIT_SESSIONS, ERR_LIMIT_CLIENT. */
+	enum err (*enter)(void *context, const struct address *client);
+	void (*leave)(void *context, const struct address *client);
+	struct session_idle_origins *idle_origins; /* owned by session/; made by session_env_init() */
+};
+
+/* Fill what session/ itself needs (after the worker filled the rest). */
+MUST_USE enum err session_env_init(struct session_env *env);
+void session_env_fini(struct session_env *env);
+
+/* Serve a connection that was accepted. owns: fd, in every case. `peer` is its other end as accept() said. */
+void session_start(struct session_env *env, struct session_listener *listener, int fd,
+                   const struct address *peer);
+
+/* env->current has changed. With `cut`, sessions that the new policy denies are ended and logged; their
+ * number is returned. */
+size_t session_on_generation(struct session_env *env, bool cut);
+
+/* Draining began: idle client connections are closed, others after their exchange. */
+void session_drain(struct session_env *env);
+
+/* End all sessions now, with their log lines. */
+void session_stop_all(struct session_env *env);
+
+/* One line of JSON for each open session after `after_id` (0: from the start), at most `count`; *last_id goes
+ * into the next call. False at the end. For `status --sessions`: paged, so that no turn is long. */
+bool session_list(struct session_env *env, uint64_t after_id, size_t count, struct buf *out,
+                  uint64_t *last_id);
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The options of sessions: limits, timeouts, forwarding, access log. Types here, rows in
+ * session_conf.c. */
+#ifndef SESSION_SESSION_CONF_H
+#define SESSION_SESSION_CONF_H
+
+#include "conf/conf.h"
+
+/* limits: */
+struct limits_conf {
+	uint64_t sessions;             /* in all workers together */
+	uint64_t sessions_per_client;  /* by address; 0: no limit */
+	uint64_t head_bytes;           /* request and response heads */
+	uint64_t session_bytes;        /* memory of one session, without the bytes in flight */
+	uint64_t buffer_bytes;         /* bytes in flight per direction */
+	uint64_t drain_bytes;          /* of a request body that nobody wants, to keep a connection */
+	uint64_t origin_idle_count;    /* idle origin connections kept, per worker */
+};
+
+/* timeouts: */
+struct timeouts_conf {
+	uint64_t head_ms;        /* for a complete request head, from its first byte */
+	uint64_t keep_alive_ms;  /* client connection idle between exchanges */
+	uint64_t dns_ms;
+	uint64_t connect_ms;     /* all attempts together */
+	uint64_t response_ms;    /* for the head of a response */
+	uint64_t exchange_idle_ms; /* nothing moves inside an exchange */
+	uint64_t tunnel_idle_ms;
+	uint64_t half_close_ms;
+	uint64_t reply_ms;       /* to write a reply of our own */
+	uint64_t origin_keep_alive_ms; /* idle origin connection */
+	uint64_t drain_ms;       /* SIGTERM: sessions may end by themselves so long */
+};
+
+enum forwarded_choice { FORWARDED_OFF, FORWARDED_ON };
+
+/* forwarding: */
+struct forwarding_conf {
+	const char *via;         /* our pseudonym in Via (RFC 9110 section 7.6.3); "" is the default "sallyport" */
+	int forwarded;           /* RFC 7239 Forwarded: enum forwarded_choice */
+};
+
+enum access_format { ACCESS_JSON, ACCESS_SQUID, ACCESS_TEMPLATE };
+
+/* log.access: */
+struct access_conf {
+	const char *path;        /* a file; "" with another target */
+	int target;              /* enum log_target */
+	int format;              /* enum access_format */
+	const char *template;    /* for ACCESS_TEMPLATE: text with %{field} */
+	uint64_t running_ms;     /* interval of "running" lines of long tunnels; 0: none */
+	bool query;              /* write query strings */
+};
+
+enum log_target { LOG_TO_FILE, LOG_TO_STDERR, LOG_TO_SYSLOG, LOG_TO_JOURNALD, LOG_TO_NONE };
+
+struct session_conf {
+	struct limits_conf limits;
+	struct timeouts_conf timeouts;
+	struct forwarding_conf forwarding;
+	struct access_conf access;
+};
+
+extern const struct conf_option limits_options[];
+extern const struct conf_option timeouts_options[];
+extern const struct conf_option forwarding_options[];
+extern const struct conf_option access_options[];
+
+#endif
