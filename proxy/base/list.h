@@ -56,8 +56,8 @@ static inline struct list *list_first(struct list *list)
 #define LIST_ENTRY(link, type, member) CONTAINER_OF(link, type, member)
 
 /* Visit each link; the current one may be removed inside. */
-#define LIST_EACH(list, link) \
-	for (struct list *link = (list)->next, *link##_next = link->next; link != (list); \
+#define LIST_EACH(ring, link) \
+	for (struct list *link = (ring)->next, *link##_next = link->next; link != (ring); \
 	     link = link##_next, link##_next = link->next)
 
 #endif

@@ -17,6 +17,7 @@ enum loop_event { LOOP_READABLE = 1, LOOP_WRITABLE = 2, LOOP_PEER_CLOSED = 4 /* 
 struct loop_io {
 	int fd;
 	void (*on_ready)(struct loop_io *io, unsigned events); /* bits of enum loop_event */
+	unsigned again; /* of the loop: place among those to be called once more, from 1 */
 };
 
 /* A deadline, embedded by its owner; zeroed is unarmed. Moving a deadline later costs nothing: the
@@ -47,6 +48,10 @@ void loop_turn(struct loop *loop, int wait_ms);
 uint64_t loop_now_ms(const struct loop *loop);
 /* Milliseconds since 1970, derived from the same reading. */
 uint64_t loop_wall_ms(const struct loop *loop);
+
+/* How busy it was: turns since the start, and the longest of them without its waiting. */
+uint64_t loop_turns_count(const struct loop *loop);
+uint64_t loop_longest_turn_us(const struct loop *loop);
 
 /* Watch io->fd; on_ready runs from the next turn on. errors: ERR_SYSTEM, ERR_LIMIT. */
 MUST_USE enum err loop_watch(struct loop *loop, struct loop_io *io);

@@ -39,6 +39,9 @@ MUST_USE enum err resolve_name(struct resolver *resolver, struct span host, reso
                                void *context, struct resolve_query **out);
 void resolve_cancel(struct resolve_query *query);
 
+/* Questions that were put to name servers since the start. */
+uint64_t resolver_queries_count(const struct resolver *resolver);
+
 /* Replace "system" among servers by what /etc/resolv.conf says. For the parent: reads a file. */
 MUST_USE enum err resolve_system_servers(const struct conf_texts *servers, struct arena *arena,
                                          struct conf_texts *out);

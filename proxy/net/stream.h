@@ -35,6 +35,10 @@ struct stream {
 	/* Edge: call stream_read()/stream_write() until STREAM_AGAIN. Set by whoever owns the stream now. */
 	void (*on_ready)(struct stream *stream, unsigned events);
 	int error_number;              /* errno of the last STREAM_BROKEN or STREAM_RESET */
+	void *owner;                   /* whatever on_ready needs */
+	/* Edges seen and not used up: LOOP_READABLE until a read finds nothing more, LOOP_WRITABLE until a
+	 * write finds no room; the other events stay. Whoever takes a stream over looks here first. */
+	unsigned ready;
 };
 
 /* Take over a connected non-blocking socket and watch it. errors: ERR_SYSTEM (fd stays the caller's). */
@@ -45,6 +49,22 @@ static inline bool stream_is_open(const struct stream *stream)
 {
 	return stream->ops && stream->io.fd >= 0;
 }
+
+static inline bool stream_is_readable(const struct stream *stream)
+{
+	return stream->ready & (LOOP_READABLE | LOOP_PEER_CLOSED | LOOP_BROKEN);
+}
+
+static inline bool stream_is_writable(const struct stream *stream)
+{
+	return stream->ready & (LOOP_WRITABLE | LOOP_BROKEN);
+}
+
+/* Read, with the edge kept in `ready`: AGAIN at once when none is left. */
+enum stream_state stream_read(struct stream *stream, void *at, size_t len, size_t *got);
+
+/* Write, in the same way. May take a part. */
+enum stream_state stream_write(struct stream *stream, struct span bytes, size_t *taken);
 
 /* Is it a plain socket, so that bytes may go from kernel to kernel? */
 bool stream_is_plain(const struct stream *stream);

@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Each direction is named by the side that its bytes come from. A direction is served until its
+ * source is empty, its sink is full, or its budget for this turn is used up. */
+#include "net/pump.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+	BUDGET_BYTES = 1024 * 1024,   /* per direction and turn, then others have theirs */
+	STREAMS_FROM_BYTES = 96 * 1024, /* so much in one turn is a stream: worth a pipe */
+	STREAMS_UNTIL_BYTES = 32 * 1024, /* so little in one turn is none any more */
+	PIPE_BYTES = 256 * 1024,
+};
+
+/* Bits of pump.state[side]: */
+enum {
+	SIDE_ENDED = 1,  /* nothing more comes from it (FIN, or reset) */
+	SIDE_SHUT = 2,   /* FIN was sent to it, or nothing can be sent any more */
+	SIDE_BROKEN = 4, /* it was reset, or writing to it failed */
+};
+
+/* One direction that is more than idle. Either `rest` holds bytes, or the pipe does. */
+struct pump_flow {
+	uint8_t *rest;
+	size_t rest_at, rest_len;
+	int pipe[2];       /* -1: none */
+	size_t pipe_bytes; /* in it now */
+};
+
+/* ---- pooled pipes ---- */
+
+struct pump_pipes {
+	size_t free_count, open_count, max_count;
+	int (*free)[2];
+};
+
+enum err pump_pipes_new(size_t max_count, struct pump_pipes **out)
+{
+	struct pump_pipes *pipes = calloc(1, sizeof(*pipes));
+
+	if (pipes)
+		pipes->free = calloc(max_count ? max_count : 1, sizeof(*pipes->free));
+	if (pipes == NULL || pipes->free == NULL) {
+		free(pipes);
+		return ERR_MEMORY;
+	}
+	pipes->max_count = max_count;
+	*out = pipes;
+	return ERR_NONE;
+}
+
+void pump_pipes_free(struct pump_pipes *pipes)
+{
+	if (pipes == NULL)
+		return;
+	for (size_t i = 0; i < pipes->free_count; i++) {
+		close(pipes->free[i][0]);
+		close(pipes->free[i][1]);
+	}
+	free(pipes->free);
+	free(pipes);
+}
+
+static void close_pipe(struct pump_pipes *pipes, int ends[2])
+{
+	close(ends[0]);
+	close(ends[1]);
+	pipes->open_count--;
+}
+
+/* The kernel lets one user have so many pipe pages; what comes beyond is a pipe of a page or two,
+ * which is worse than copying. So a pipe that cannot be large is given back, and none tried again. */
+static bool take_pipe(struct pump_pipes *pipes, int ends[2])
+{
+	if (pipes == NULL)
+		return false;
+	if (pipes->free_count) {
+		memcpy(ends, pipes->free[--pipes->free_count], sizeof(pipes->free[0]));
+		return true;
+	}
+	if (pipes->open_count >= pipes->max_count || pipe2(ends, O_NONBLOCK | O_CLOEXEC) < 0)
+		return false;
+	pipes->open_count++;
+	if (fcntl(ends[1], F_SETPIPE_SZ, PIPE_BYTES) < PIPE_BYTES) {
+		close_pipe(pipes, ends);
+		pipes->max_count = pipes->open_count;
+		return false;
+	}
+	return true;
+}
+
+static void give_pipe(struct pump_pipes *pipes, struct pump_flow *flow)
+{
+	if (flow->pipe[0] < 0)
+		return;
+	if (flow->pipe_bytes) /* bytes of a tunnel never reach another */
+		close_pipe(pipes, flow->pipe);
+	else
+		memcpy(pipes->free[pipes->free_count++], flow->pipe, sizeof(flow->pipe));
+	flow->pipe[0] = flow->pipe[1] = -1;
+	flow->pipe_bytes = 0;
+}
+
+/* ---- a direction's store ---- */
+
+static struct pump_flow *need_flow(struct pump *pump, enum pump_side from)
+{
+	struct pump_flow *flow = pump->flows[from];
+
+	if (flow == NULL) {
+		flow = calloc(1, sizeof(*flow));
+		if (flow == NULL)
+			return NULL;
+		flow->pipe[0] = flow->pipe[1] = -1;
+		pump->flows[from] = flow;
+	}
+	return flow;
+}
+
+static void drop_flow(struct pump *pump, enum pump_side from)
+{
+	struct pump_flow *flow = pump->flows[from];
+
+	if (flow == NULL)
+		return;
+	give_pipe(pump->pipes, flow);
+	free(flow->rest);
+	free(flow);
+	pump->flows[from] = NULL;
+}
+
+static bool has_rest(const struct pump *pump, enum pump_side from)
+{
+	const struct pump_flow *flow = pump->flows[from];
+
+	return flow && (flow->rest_len || flow->pipe_bytes);
+}
+
+static bool has_pipe(const struct pump *pump, enum pump_side from)
+{
+	return pump->flows[from] && pump->flows[from]->pipe[0] >= 0;
+}
+
+static bool store(struct pump *pump, enum pump_side from, struct span rest)
+{
+	struct pump_flow *flow = need_flow(pump, from);
+	uint8_t *copy = flow ? malloc(rest.len) : NULL;
+
+	if (copy == NULL)
+		return false;
+	memcpy(copy, rest.at, rest.len);
+	flow->rest = copy;
+	flow->rest_at = 0;
+	flow->rest_len = rest.len;
+	return true;
+}
+
+static enum pump_side other(enum pump_side side)
+{
+	return side == PUMP_CLIENT ? PUMP_ORIGIN : PUMP_CLIENT;
+}
+
+static void note_end(struct pump *pump, enum pump_side side, enum pump_how how)
+{
+	bool ended = (pump->state[0] | pump->state[1]) & SIDE_ENDED;
+
+	/* The first who closed is named; a reset says more than a FIN before it. */
+	if (!ended || (how != PUMP_FIN && pump->first.how == PUMP_FIN))
+		pump->first = (struct pump_end){side, how};
+}
+
+static void note_moved(struct pump *pump, enum pump_side from, size_t count)
+{
+	pump->bytes[from] += count;
+	pump->last_moved_ms = loop_now_ms(pump->sides[from]->loop);
+}
+
+/* Nothing can be sent to `side` any more: what was for it is lost, what it sent is still read. */
+static void break_side(struct pump *pump, enum pump_side side)
+{
+	if (pump->state[side] & SIDE_BROKEN)
+		return;
+	note_end(pump, side, PUMP_RST);
+	pump->state[side] |= SIDE_BROKEN | SIDE_SHUT;
+	drop_flow(pump, other(side));
+	pump->sides[side]->ready |= LOOP_BROKEN; /* so that it is read to its end */
+	loop_timer_set(pump->sides[side]->loop, &pump->timer, pump->limits->half_close_ms);
+}
+
+static void on_source_end(struct pump *pump, enum pump_side from, enum stream_state state)
+{
+	bool reset = state != STREAM_END || (pump->state[from] & SIDE_BROKEN);
+
+	if (reset)
+		break_side(pump, from);
+	else
+		note_end(pump, from, PUMP_FIN);
+	pump->state[from] |= SIDE_ENDED;
+	if (!reset)
+		loop_timer_set(pump->sides[from]->loop, &pump->timer, pump->limits->half_close_ms);
+}
+
+/* ---- moving ---- */
+
+/* Results of one step of a direction. */
+enum step { STEP_MOVED, STEP_WAIT, STEP_OVER };
+
+static enum step flush_bytes(struct pump *pump, enum pump_side from, struct pump_flow *flow)
+{
+	struct stream *to = pump->sides[other(from)];
+	size_t taken;
+	enum stream_state state =
+		stream_write(to, span_of(flow->rest + flow->rest_at, flow->rest_len), &taken);
+
+	if (state == STREAM_AGAIN)
+		return STEP_WAIT;
+	if (state != STREAM_OK) {
+		break_side(pump, other(from));
+		return STEP_OVER;
+	}
+	note_moved(pump, from, taken);
+	flow->rest_at += taken;
+	flow->rest_len -= taken;
+	if (flow->rest_len)
+		return STEP_WAIT;
+	if (flow->pipe[0] >= 0) {
+		free(flow->rest);
+		flow->rest = NULL;
+	} else {
+		drop_flow(pump, from);
+	}
+	return STEP_MOVED;
+}
+
+static enum step flush_pipe(struct pump *pump, enum pump_side from, struct pump_flow *flow)
+{
+	struct stream *to = pump->sides[other(from)];
+
+	if (!stream_is_writable(to))
+		return STEP_WAIT;
+	while (flow->pipe_bytes) {
+		ssize_t count = splice(flow->pipe[0], NULL, to->io.fd, NULL, flow->pipe_bytes,
+		                       SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+
+		if (count < 0 && errno == EINTR)
+			continue;
+		if (count < 0 && errno == EAGAIN) {
+			to->ready &= ~(unsigned)LOOP_WRITABLE;
+			return STEP_WAIT;
+		}
+		if (count <= 0) {
+			break_side(pump, other(from));
+			return STEP_OVER;
+		}
+		flow->pipe_bytes -= (size_t)count;
+		note_moved(pump, from, (size_t)count);
+	}
+	return STEP_MOVED;
+}
+
+static enum step flush(struct pump *pump, enum pump_side from)
+{
+	struct pump_flow *flow = pump->flows[from];
+
+	return flow->rest_len ? flush_bytes(pump, from, flow) : flush_pipe(pump, from, flow);
+}
+
+static enum step fill_pipe(struct pump *pump, enum pump_side from)
+{
+	struct pump_flow *flow = pump->flows[from];
+	struct stream *source = pump->sides[from];
+	ssize_t count;
+
+	if (!stream_is_readable(source))
+		return STEP_WAIT;
+	do {
+		count = splice(source->io.fd, NULL, flow->pipe[1], NULL, PIPE_BYTES,
+		               SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+	} while (count < 0 && errno == EINTR);
+	if (count > 0) {
+		flow->pipe_bytes = (size_t)count;
+		return flush_pipe(pump, from, flow);
+	}
+	if (count < 0 && errno == EAGAIN) { /* the pipe is empty: it is the socket that has nothing */
+		source->ready &= ~(unsigned)LOOP_READABLE;
+		if (!(source->ready & (LOOP_PEER_CLOSED | LOOP_BROKEN)))
+			return STEP_WAIT;
+	}
+	/* The end, an error, or something that cannot be spliced: recv() says which. */
+	give_pipe(pump->pipes, flow);
+	drop_flow(pump, from);
+	return STEP_MOVED;
+}
+
+static enum step copy(struct pump *pump, enum pump_side from)
+{
+	struct stream *to = pump->sides[other(from)];
+	size_t len, got, taken;
+	uint8_t *scratch = loop_scratch(to->loop, &len);
+	enum stream_state state;
+
+	if (len > pump->limits->buffer_bytes)
+		len = pump->limits->buffer_bytes;
+	state = stream_read(pump->sides[from], scratch, len, &got);
+	if (state == STREAM_AGAIN)
+		return STEP_WAIT;
+	if (state != STREAM_OK) {
+		on_source_end(pump, from, state);
+		return STEP_MOVED;
+	}
+	state = stream_write(to, span_of(scratch, got), &taken);
+	if (state != STREAM_OK && state != STREAM_AGAIN) {
+		break_side(pump, other(from));
+		return STEP_OVER;
+	}
+	note_moved(pump, from, taken);
+	if (taken == got)
+		return STEP_MOVED;
+	if (!store(pump, from, span_of(scratch + taken, got - taken))) {
+		break_side(pump, other(from));
+		return STEP_OVER;
+	}
+	return STEP_WAIT;
+}
+
+/* FIN goes on when everything before it has. */
+static void pass_end(struct pump *pump, enum pump_side from)
+{
+	enum pump_side to = other(from);
+
+	if (!(pump->state[from] & SIDE_ENDED) || has_rest(pump, from) ||
+	    (pump->state[to] & SIDE_SHUT) || (pump->state[from] & SIDE_BROKEN))
+		return;
+	drop_flow(pump, from);
+	pump->state[to] |= SIDE_SHUT;
+	if (pump->sides[to]->ops->shutdown(pump->sides[to]) != STREAM_OK)
+		break_side(pump, to);
+}
+
+static enum step step(struct pump *pump, enum pump_side from)
+{
+	if (has_rest(pump, from))
+		return flush(pump, from);
+	if (pump->state[from] & SIDE_ENDED)
+		return STEP_OVER;
+	if (pump->state[other(from)] & SIDE_BROKEN)
+		return STEP_OVER; /* nobody is left to read it */
+	return has_pipe(pump, from) ? fill_pipe(pump, from) : copy(pump, from);
+}
+
+static void begin_stream(struct pump *pump, enum pump_side from)
+{
+	struct pump_flow *flow;
+	int ends[2];
+
+	if (has_pipe(pump, from) || has_rest(pump, from) || pump->pipes == NULL ||
+	    !stream_is_plain(pump->sides[0]) || !stream_is_plain(pump->sides[1]) ||
+	    !take_pipe(pump->pipes, ends))
+		return;
+	flow = need_flow(pump, from);
+	if (flow == NULL) {
+		close_pipe(pump->pipes, ends);
+		return;
+	}
+	memcpy(flow->pipe, ends, sizeof(ends));
+}
+
+/* A turn that moved little gives the pipe back. */
+static void end_stream(struct pump *pump, enum pump_side from, uint64_t moved)
+{
+	if (moved < STREAMS_UNTIL_BYTES && has_pipe(pump, from) && !has_rest(pump, from))
+		drop_flow(pump, from);
+}
+
+static void serve(struct pump *pump, enum pump_side from)
+{
+	uint64_t before = pump->bytes[from];
+	enum step result;
+
+	do {
+		uint64_t moved = pump->bytes[from] - before;
+
+		if (moved >= BUDGET_BYTES) {
+			loop_again(pump->sides[from]->loop, &pump->sides[from]->io, 0);
+			return;
+		}
+		if (moved >= STREAMS_FROM_BYTES)
+			begin_stream(pump, from);
+		result = step(pump, from);
+	} while (result == STEP_MOVED);
+	end_stream(pump, from, pump->bytes[from] - before);
+	pass_end(pump, from);
+}
+
+/* ---- the end ---- */
+
+static void finish(struct pump *pump, bool reset)
+{
+	loop_timer_clear(pump->sides[0]->loop, &pump->timer);
+	drop_flow(pump, PUMP_CLIENT);
+	drop_flow(pump, PUMP_ORIGIN);
+	stream_close(pump->sides[PUMP_CLIENT], reset);
+	stream_close(pump->sides[PUMP_ORIGIN], reset);
+	pump->on_end(pump, pump->first);
+}
+
+/* Is it over? Then true, and on_end has run. */
+static bool check_over(struct pump *pump)
+{
+	const uint8_t *state = pump->state;
+
+	for (int side = 0; side < 2; side++) {
+		if ((state[side] & SIDE_BROKEN) && (state[side] & SIDE_ENDED) &&
+		    !has_rest(pump, (enum pump_side)side)) {
+			finish(pump, true);
+			return true;
+		}
+	}
+	if ((state[0] & SIDE_BROKEN) && (state[1] & SIDE_BROKEN)) {
+		finish(pump, true);
+		return true;
+	}
+	if ((state[0] & state[1] & SIDE_ENDED) && (state[0] & state[1] & SIDE_SHUT)) {
+		finish(pump, false);
+		return true;
+	}
+	return false;
+}
+
+static void serve_both(struct pump *pump)
+{
+	serve(pump, PUMP_CLIENT);
+	serve(pump, PUMP_ORIGIN);
+	/* A write of the second may have broken the side that the first reads. */
+	if (pump->state[PUMP_CLIENT] & SIDE_BROKEN)
+		serve(pump, PUMP_CLIENT);
+	check_over(pump);
+}
+
+static struct pump *pump_of(struct stream *stream)
+{
+	return stream->owner;
+}
+
+static void on_ready(struct stream *stream, unsigned events)
+{
+	(void)events;
+	serve_both(pump_of(stream));
+}
+
+static void on_due(struct loop_timer *timer)
+{
+	struct pump *pump = CONTAINER_OF(timer, struct pump, timer);
+	struct loop *loop = pump->sides[0]->loop;
+	uint8_t state = pump->state[0] | pump->state[1];
+	uint64_t limit = state & SIDE_ENDED ? pump->limits->half_close_ms : pump->limits->idle_ms;
+	uint64_t idle = loop_now_ms(loop) - pump->last_moved_ms;
+
+	for (int side = 0; side < 2; side++)
+		end_stream(pump, (enum pump_side)side, 0);
+	if (state & SIDE_BROKEN) { /* what it had sent could not be delivered in time */
+		finish(pump, true);
+	} else if (idle < limit) {
+		loop_timer_set(loop, timer, limit - idle);
+	} else {
+		pump->first.how = state & SIDE_ENDED ? PUMP_HALF_CLOSE_TIMEOUT : PUMP_TIMEOUT;
+		finish(pump, has_rest(pump, PUMP_CLIENT) || has_rest(pump, PUMP_ORIGIN));
+	}
+}
+
+enum err pump_start(struct pump *pump, struct loop *loop, struct stream *client,
+                    struct stream *origin, const struct span first[2])
+{
+	pump->sides[PUMP_CLIENT] = client;
+	pump->sides[PUMP_ORIGIN] = origin;
+	pump->last_moved_ms = loop_now_ms(loop);
+	pump->timer.on_due = on_due;
+	for (int side = 0; side < 2; side++) {
+		pump->sides[side]->on_ready = on_ready;
+		pump->sides[side]->owner = pump;
+		if (first[side].len && !store(pump, (enum pump_side)side, first[side])) {
+			drop_flow(pump, PUMP_CLIENT);
+			return ERR_MEMORY;
+		}
+	}
+	loop_timer_set(loop, &pump->timer, pump->limits->idle_ms);
+	/* What is there already is served in the next turn, so that on_end never runs before return. */
+	if (first[PUMP_CLIENT].len || first[PUMP_ORIGIN].len || stream_is_readable(client) ||
+	    stream_is_readable(origin))
+		loop_again(loop, &client->io, 0);
+	return ERR_NONE;
+}
+
+void pump_stop(struct pump *pump)
+{
+	pump->first.how = PUMP_STOPPED;
+	finish(pump, has_rest(pump, PUMP_CLIENT) || has_rest(pump, PUMP_ORIGIN));
+}

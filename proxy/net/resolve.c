@@ -1,0 +1,581 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/resolve.h"
+
+#include <ares.h>
+#include <arpa/nameser.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "net/resolve_soa.h"
+
+enum { SOCKETS_MAX = 64, NAME_MAX_BYTES = 253, FAILURE_TTL_MS = 1000, TICK_MS = 100 };
+
+/* What is known of one name; also the place where those wait who ask while it is asked for. */
+struct entry {
+	struct list bucket, lru; /* lru: unlinked for dns.hosts */
+	struct resolver *resolver;
+	struct list waiting; /* of struct resolve_query */
+	uint64_t expires_ms, ttl_ms;
+	unsigned pending;    /* answers that c-ares still owes */
+	bool is_known;       /* an answer stands until expires_ms */
+	bool is_permanent;
+	bool is_dropped;     /* out of the cache; freed when pending is 0 */
+	enum err err;
+	struct loop_timer delay;
+	struct loop_task report;
+	struct address at[2][RESOLVE_ADDRESSES_MAX / 2]; /* [0] IPv6, [1] IPv4 */
+	size_t counts[2];
+	size_t name_len;
+	char name[]; /* NUL-terminated */
+};
+
+struct resolve_query {
+	struct list link; /* unlinked: its report is under way or it was cancelled */
+	resolve_done *done;
+	void *context;
+};
+
+struct socket_watch {
+	struct loop_io io; /* io.fd -1: free */
+	struct resolver *resolver;
+};
+
+struct resolver {
+	struct loop *loop;
+	const struct dns_conf *conf;
+	ares_channel channel;
+	struct hash_key key;
+	struct list *buckets;
+	size_t bucket_count, entry_count;
+	struct list lru; /* longest unused first */
+	struct socket_watch sockets[SOCKETS_MAX];
+	struct loop_timer timer; /* for c-ares' own time-outs */
+	uint64_t queries_count;
+};
+
+/* ---- sockets and time for c-ares ---- */
+
+static void arm(struct resolver *resolver)
+{
+	struct timeval longest = {10, 0}, left;
+
+	if (ares_timeout(resolver->channel, &longest, &left) == &left)
+		loop_timer_set(resolver->loop, &resolver->timer,
+		               (uint64_t)left.tv_sec * 1000 + (uint64_t)left.tv_usec / 1000 + 1);
+	else
+		loop_timer_clear(resolver->loop, &resolver->timer);
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+	struct resolver *resolver = CONTAINER_OF(timer, struct resolver, timer);
+
+	ares_process_fd(resolver->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+	loop_timer_set(resolver->loop, timer, TICK_MS);
+	arm(resolver);
+}
+
+static void on_socket(struct loop_io *io, unsigned events)
+{
+	struct resolver *resolver = CONTAINER_OF(io, struct socket_watch, io)->resolver;
+
+	ares_process_fd(resolver->channel, events & ~(unsigned)LOOP_WRITABLE ? io->fd : ARES_SOCKET_BAD,
+	                events & LOOP_WRITABLE ? io->fd : ARES_SOCKET_BAD);
+	arm(resolver);
+}
+
+static void on_socket_state(void *context, ares_socket_t fd, int readable, int writable)
+{
+	struct resolver *resolver = context;
+	struct socket_watch *place = NULL;
+
+	for (size_t i = 0; i < SOCKETS_MAX; i++) {
+		struct socket_watch *watch = &resolver->sockets[i];
+
+		if (watch->io.fd == fd) {
+			if (!readable && !writable) {
+				loop_unwatch(resolver->loop, &watch->io);
+				watch->io.fd = -1;
+			}
+			return;
+		}
+		if (watch->io.fd < 0 && place == NULL)
+			place = watch;
+	}
+	if (place == NULL || (!readable && !writable))
+		return; /* c-ares' time-out ends it */
+	place->io = (struct loop_io){.fd = fd, .on_ready = on_socket};
+	if (loop_watch(resolver->loop, &place->io))
+		place->io.fd = -1;
+}
+
+/* ---- the cache ---- */
+
+static struct list *bucket_of(struct resolver *resolver, struct span name)
+{
+	return &resolver->buckets[hash_bytes(&resolver->key, name) & (resolver->bucket_count - 1)];
+}
+
+static struct entry *find(struct resolver *resolver, struct span name)
+{
+	LIST_EACH(bucket_of(resolver, name), link)
+	{
+		struct entry *entry = LIST_ENTRY(link, struct entry, bucket);
+
+		if (span_equal(name, span_of(entry->name, entry->name_len)))
+			return entry;
+	}
+	return NULL;
+}
+
+static void drop(struct entry *entry)
+{
+	struct resolver *resolver = entry->resolver;
+
+	if (!entry->is_dropped) {
+		list_remove(&entry->bucket);
+		list_remove(&entry->lru);
+		if (!entry->is_permanent)
+			resolver->entry_count--;
+		entry->is_dropped = true;
+	}
+	if (entry->pending || entry->report.link.next)
+		return;
+	loop_timer_clear(resolver->loop, &entry->delay);
+	free(entry);
+}
+
+static void report(struct loop_task *task);
+static void on_delay(struct loop_timer *timer);
+
+static struct entry *add_entry(struct resolver *resolver, struct span name)
+{
+	struct entry *entry = calloc(1, sizeof(*entry) + name.len + 1);
+
+	if (entry == NULL)
+		return NULL;
+	entry->resolver = resolver;
+	entry->report.run = report;
+	entry->delay.on_due = on_delay;
+	entry->name_len = name.len;
+	memcpy(entry->name, name.at, name.len);
+	list_init(&entry->waiting);
+	list_init(&entry->lru);
+	list_add_first(bucket_of(resolver, name), &entry->bucket);
+	return entry;
+}
+
+/* Room for one more: the longest unused that nobody waits for goes. */
+static bool make_room(struct resolver *resolver)
+{
+	if (resolver->entry_count < resolver->conf->cache_count)
+		return true;
+	LIST_EACH(&resolver->lru, link)
+	{
+		struct entry *entry = LIST_ENTRY(link, struct entry, lru);
+
+		if (entry->pending || !list_is_empty(&entry->waiting) || entry->report.link.next)
+			continue;
+		drop(entry);
+		return true;
+	}
+	return false;
+}
+
+/* IPv6 and IPv4 in turn, IPv6 first (RFC 8305 section 4). */
+static void interleave(const struct entry *entry, struct resolve_answer *out)
+{
+	out->err = entry->err;
+	out->count = 0;
+	for (size_t i = 0; i < RESOLVE_ADDRESSES_MAX / 2; i++)
+		for (size_t family = 0; family < 2; family++)
+			if (i < entry->counts[family])
+				out->at[out->count++] = entry->at[family][i];
+}
+
+/* ---- answers ---- */
+
+static void report(struct loop_task *task)
+{
+	struct entry *entry = CONTAINER_OF(task, struct entry, report);
+	struct resolve_answer answer = {.cached = false};
+	struct list *link;
+
+	interleave(entry, &answer);
+	while ((link = list_first(&entry->waiting)) != NULL) {
+		struct resolve_query *query = LIST_ENTRY(link, struct resolve_query, link);
+
+		list_remove(link);
+		query->done(query->context, &answer);
+		free(query);
+	}
+	if (entry->is_dropped)
+		drop(entry);
+}
+
+static void finish(struct entry *entry)
+{
+	struct resolver *resolver = entry->resolver;
+	bool found = entry->counts[0] + entry->counts[1] > 0;
+	uint64_t most_ms = found ? resolver->conf->max_ttl_ms : resolver->conf->max_negative_ttl_ms;
+
+	if (found)
+		entry->err = ERR_NONE;
+	else if (entry->err == ERR_NONE)
+		entry->err = ERR_DNS_NOT_FOUND;
+	if (!found && entry->err != ERR_DNS_NOT_FOUND)
+		entry->ttl_ms = FAILURE_TTL_MS;
+	if (entry->ttl_ms > most_ms)
+		entry->ttl_ms = most_ms;
+	entry->is_known = true;
+	entry->expires_ms = loop_now_ms(resolver->loop) + entry->ttl_ms;
+	loop_timer_clear(resolver->loop, &entry->delay);
+	loop_defer(resolver->loop, &entry->report);
+}
+
+static void on_delay(struct loop_timer *timer)
+{
+	struct entry *entry = CONTAINER_OF(timer, struct entry, delay);
+
+	if (!entry->is_known)
+		finish(entry);
+}
+
+static void note_ttl(struct entry *entry, uint64_t seconds)
+{
+	if (seconds * 1000 < entry->ttl_ms)
+		entry->ttl_ms = seconds * 1000;
+}
+
+static enum err error_of(int status)
+{
+	switch (status) {
+	case ARES_SUCCESS:
+	case ARES_ENODATA:
+		return ERR_NONE;
+	case ARES_ENOTFOUND:
+		return ERR_DNS_NOT_FOUND;
+	case ARES_ETIMEOUT:
+		return ERR_DNS_TIMEOUT;
+	default:
+		return ERR_DNS_FAILED;
+	}
+}
+
+static void take_ipv4(struct entry *entry, const unsigned char *message, int len)
+{
+	struct ares_addrttl found[RESOLVE_ADDRESSES_MAX / 2];
+	int count = COUNT_OF(found);
+
+	if (ares_parse_a_reply(message, len, NULL, found, &count) != ARES_SUCCESS)
+		return;
+	for (int i = 0; i < count; i++) {
+		struct address *address = &entry->at[1][entry->counts[1]++];
+
+		*address = (struct address){.family = AF_INET};
+		memcpy(address->bytes, &found[i].ipaddr, 4);
+		note_ttl(entry, (uint64_t)(found[i].ttl > 0 ? found[i].ttl : 0));
+	}
+}
+
+static void take_ipv6(struct entry *entry, const unsigned char *message, int len)
+{
+	struct ares_addr6ttl found[RESOLVE_ADDRESSES_MAX / 2];
+	int count = COUNT_OF(found);
+
+	if (ares_parse_aaaa_reply(message, len, NULL, found, &count) != ARES_SUCCESS)
+		return;
+	for (int i = 0; i < count; i++) {
+		struct address *address = &entry->at[0][entry->counts[0]++];
+
+		*address = (struct address){.family = AF_INET6};
+		memcpy(address->bytes, &found[i].ip6addr, 16);
+		note_ttl(entry, (uint64_t)(found[i].ttl > 0 ? found[i].ttl : 0));
+	}
+}
+
+static void on_answer(struct entry *entry, size_t family, int status, const unsigned char *message,
+                      int len)
+{
+	enum err err = error_of(status);
+	size_t before = entry->counts[family];
+
+	entry->pending--;
+	if (status == ARES_EDESTRUCTION || status == ARES_ECANCELLED || entry->is_dropped) {
+		if (entry->is_dropped)
+			drop(entry);
+		return;
+	}
+	if (status == ARES_SUCCESS && before == 0) {
+		if (family == 0)
+			take_ipv6(entry, message, len);
+		else
+			take_ipv4(entry, message, len);
+	}
+	if (entry->counts[family] == 0 && message && err != ERR_DNS_FAILED)
+		note_ttl(entry, resolve_soa_parse(span_of(message, (size_t)len)));
+	if (err && (entry->err == ERR_NONE || entry->err == ERR_DNS_NOT_FOUND))
+		entry->err = err;
+	if (err == ERR_DNS_FAILED || err == ERR_DNS_TIMEOUT)
+		log_event(EV_DNS_FAILED, "name=%s reason=%s", entry->name, ares_strerror(status));
+	if (entry->is_known)
+		return; /* a late family: it is there for the next who ask */
+	if (entry->pending == 0)
+		finish(entry);
+	else if (entry->counts[family])
+		loop_timer_set(entry->resolver->loop, &entry->delay,
+		               entry->resolver->conf->resolution_delay_ms);
+}
+
+static void on_ipv6(void *context, int status, int timeouts, unsigned char *message, int len)
+{
+	(void)timeouts;
+	on_answer(context, 0, status, message, len);
+}
+
+static void on_ipv4(void *context, int status, int timeouts, unsigned char *message, int len)
+{
+	(void)timeouts;
+	on_answer(context, 1, status, message, len);
+}
+
+static void ask(struct entry *entry)
+{
+	struct resolver *resolver = entry->resolver;
+
+	entry->is_known = false;
+	entry->err = ERR_NONE;
+	entry->counts[0] = entry->counts[1] = 0;
+	entry->ttl_ms = UINT64_MAX / 2;
+	/* Both are counted before the first is asked: c-ares may answer inside the call. */
+	entry->pending = 2;
+	resolver->queries_count += 2;
+	ares_query(resolver->channel, entry->name, ns_c_in, ns_t_aaaa, on_ipv6, entry);
+	ares_query(resolver->channel, entry->name, ns_c_in, ns_t_a, on_ipv4, entry);
+	arm(resolver);
+}
+
+/* ---- the functions of the header ---- */
+
+bool resolve_now(struct resolver *resolver, struct span host, struct resolve_answer *out)
+{
+	struct entry *entry;
+
+	out->cached = true;
+	if (address_parse(host, &out->at[0])) {
+		out->err = ERR_NONE;
+		out->count = 1;
+		return true;
+	}
+	entry = find(resolver, host);
+	if (entry == NULL || !entry->is_known)
+		return false;
+	if (!entry->is_permanent && entry->expires_ms <= loop_now_ms(resolver->loop))
+		return false;
+	if (!entry->is_permanent) {
+		list_remove(&entry->lru);
+		list_add_last(&resolver->lru, &entry->lru);
+	}
+	interleave(entry, out);
+	return true;
+}
+
+static struct entry *get_entry(struct resolver *resolver, struct span host)
+{
+	struct entry *entry = find(resolver, host);
+
+	if (entry || host.len > NAME_MAX_BYTES || !make_room(resolver))
+		return entry;
+	entry = add_entry(resolver, host);
+	if (entry) {
+		resolver->entry_count++;
+		list_add_last(&resolver->lru, &entry->lru);
+	}
+	return entry;
+}
+
+enum err resolve_name(struct resolver *resolver, struct span host, resolve_done *done,
+                      void *context, struct resolve_query **out)
+{
+	struct resolve_query *query = calloc(1, sizeof(*query));
+	struct entry *entry = query ? get_entry(resolver, host) : NULL;
+
+	if (entry == NULL) {
+		free(query);
+		return query ? ERR_LIMIT : ERR_MEMORY;
+	}
+	query->done = done;
+	query->context = context;
+	list_add_last(&entry->waiting, &query->link);
+	*out = query;
+	if (entry->is_known &&
+	    (entry->is_permanent || entry->expires_ms > loop_now_ms(resolver->loop)))
+		loop_defer(resolver->loop, &entry->report);
+	else if (entry->pending == 0)
+		ask(entry);
+	else
+		entry->is_known = false; /* expired while one family is late: wait for that one */
+	return ERR_NONE;
+}
+
+void resolve_cancel(struct resolve_query *query)
+{
+	if (query == NULL)
+		return;
+	list_remove(&query->link);
+	free(query);
+}
+
+uint64_t resolver_queries_count(const struct resolver *resolver)
+{
+	return resolver->queries_count;
+}
+
+static void drop_all(struct resolver *resolver)
+{
+	for (size_t i = 0; i < resolver->bucket_count; i++)
+		LIST_EACH(&resolver->buckets[i], link)
+		{
+			struct entry *entry = LIST_ENTRY(link, struct entry, bucket);
+
+			/* Those who wait get their answer; the entry goes with it. */
+			if (list_is_empty(&entry->waiting))
+				drop(entry);
+		}
+}
+
+static enum err add_hosts(struct resolver *resolver)
+{
+	for (size_t i = 0; i < resolver->conf->hosts.count; i++) {
+		const struct conf_text_pair *host = &resolver->conf->hosts.at[i];
+		struct address address;
+		struct entry *entry;
+		size_t family;
+
+		if (!address_parse(span_from(host->text), &address))
+			return ERR_CONFIG;
+		entry = find(resolver, span_from(host->name));
+		if (entry)
+			drop(entry);
+		entry = add_entry(resolver, span_from(host->name));
+		if (entry == NULL)
+			return ERR_MEMORY;
+		family = address.family == AF_INET;
+		entry->is_permanent = entry->is_known = true;
+		entry->at[family][0] = address;
+		entry->counts[family] = 1;
+	}
+	return ERR_NONE;
+}
+
+static enum err set_servers(struct resolver *resolver)
+{
+	struct buf csv;
+	char *text;
+	int status;
+
+	buf_init(&csv, 4096);
+	for (size_t i = 0; i < resolver->conf->servers.count; i++)
+		buf_printf(&csv, "%s%s", i ? "," : "", resolver->conf->servers.at[i]);
+	text = buf_to_string(&csv);
+	buf_fini(&csv);
+	if (text == NULL)
+		return ERR_MEMORY;
+	status = ares_set_servers_ports_csv(resolver->channel, text);
+	free(text);
+	return status == ARES_SUCCESS ? ERR_NONE : ERR_CONFIG;
+}
+
+enum err resolver_set_conf(struct resolver *resolver, const struct dns_conf *conf)
+{
+	enum err err;
+
+	resolver->conf = conf;
+	drop_all(resolver);
+	err = set_servers(resolver);
+	return err ? err : add_hosts(resolver);
+}
+
+/* Query ids: c-ares 1.18 seeds its generator from /dev/urandom in ares_init_options(), so the
+ * channel must be opened before a sandbox forbids to open files. */
+static enum err open_channel(struct resolver *resolver)
+{
+	char lookups[] = "b"; /* no files: /etc/hosts is not ours to read */
+	struct ares_options options = {
+		.flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES,
+		.timeout = (int)resolver->conf->timeout_ms,
+		.tries = (int)resolver->conf->tries_count,
+		.lookups = lookups,
+		.sock_state_cb = on_socket_state,
+		.sock_state_cb_data = resolver,
+	};
+
+	if (ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS)
+		return ERR_MEMORY;
+	if (ares_init_options(&resolver->channel, &options,
+	                      ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES |
+	                              ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB) != ARES_SUCCESS)
+		return ERR_SYSTEM;
+	return ERR_NONE;
+}
+
+enum err resolver_new(struct loop *loop, const struct dns_conf *conf, struct resolver **out)
+{
+	struct resolver *resolver = calloc(1, sizeof(*resolver));
+	enum err err;
+
+	if (resolver == NULL)
+		return ERR_MEMORY;
+	resolver->loop = loop;
+	resolver->conf = conf;
+	resolver->key = hash_key_random();
+	resolver->timer.on_due = on_timer;
+	list_init(&resolver->lru);
+	for (size_t i = 0; i < SOCKETS_MAX; i++)
+		resolver->sockets[i] = (struct socket_watch){{.fd = -1}, resolver};
+	for (resolver->bucket_count = 64; resolver->bucket_count < conf->cache_count;)
+		resolver->bucket_count *= 2;
+	resolver->buckets = calloc(resolver->bucket_count, sizeof(*resolver->buckets));
+	if (resolver->buckets == NULL) {
+		free(resolver);
+		return ERR_MEMORY;
+	}
+	for (size_t i = 0; i < resolver->bucket_count; i++)
+		list_init(&resolver->buckets[i]);
+	err = open_channel(resolver);
+	if (err == ERR_NONE)
+		err = resolver_set_conf(resolver, conf);
+	if (err) {
+		resolver_free(resolver);
+		return err;
+	}
+	*out = resolver;
+	return ERR_NONE;
+}
+
+void resolver_free(struct resolver *resolver)
+{
+	if (resolver == NULL)
+		return;
+	if (resolver->channel)
+		ares_destroy(resolver->channel);
+	loop_timer_clear(resolver->loop, &resolver->timer);
+	for (size_t i = 0; i < resolver->bucket_count; i++) {
+		struct list *link;
+
+		while ((link = list_first(&resolver->buckets[i])) != NULL) {
+			struct entry *entry = LIST_ENTRY(link, struct entry, bucket);
+			struct list *waiting;
+
+			while ((waiting = list_first(&entry->waiting)) != NULL)
+				resolve_cancel(LIST_ENTRY(waiting, struct resolve_query, link));
+			entry->pending = 0;
+			entry->report.link.next = NULL;
+			drop(entry);
+		}
+	}
+	free(resolver->buckets);
+	free(resolver);
+}

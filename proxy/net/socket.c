@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/socket.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/compiler.h"
+
+/* A dead path is noticed after KEEPALIVE_IDLE_S + 3 * KEEPALIVE_EVERY_S. */
+enum { KEEPALIVE_IDLE_S = 60, KEEPALIVE_EVERY_S = 10, KEEPALIVE_TRIES = 3 };
+
+struct option {
+	int level, name, value;
+};
+
+static int set_options(int fd, const struct option *options, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (setsockopt(fd, options[i].level, options[i].name, &options[i].value,
+		               sizeof(options[i].value)) < 0)
+			return -1;
+	return 0;
+}
+
+static const struct option tcp_options[] = {
+	{IPPROTO_TCP, TCP_NODELAY, 1},
+	{SOL_SOCKET, SO_KEEPALIVE, 1},
+	{IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S},
+	{IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_EVERY_S},
+	{IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_TRIES},
+};
+
+static enum err fail(int fd)
+{
+	int saved = errno;
+
+	if (fd >= 0)
+		close(fd);
+	errno = saved;
+	return ERR_SYSTEM;
+}
+
+static enum err listen_ip(const struct listen_conf *conf, int *out)
+{
+	struct sockaddr_storage storage;
+	socklen_t len = address_to_sockaddr(&conf->address, &storage);
+	int fd = socket(conf->address.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	const struct option reuse = {SOL_SOCKET, SO_REUSEADDR, 1};
+	const struct option v6only = {IPPROTO_IPV6, IPV6_V6ONLY, 1};
+
+	if (fd < 0 || set_options(fd, &reuse, 1) < 0 ||
+	    set_options(fd, tcp_options, COUNT_OF(tcp_options)) < 0)
+		return fail(fd);
+	if (conf->address.family == AF_INET6 && set_options(fd, &v6only, 1) < 0)
+		return fail(fd);
+	if (bind(fd, (const struct sockaddr *)&storage, len) < 0 ||
+	    listen(fd, (int)conf->backlog) < 0)
+		return fail(fd);
+	*out = fd;
+	return ERR_NONE;
+}
+
+static bool unix_address(const char *path, struct sockaddr_un *out)
+{
+	size_t len = strlen(path);
+
+	if (len >= sizeof(out->sun_path)) {
+		errno = ENAMETOOLONG;
+		return false;
+	}
+	*out = (struct sockaddr_un){.sun_family = AF_UNIX};
+	memcpy(out->sun_path, path, len);
+	return true;
+}
+
+/* A socket file that nobody listens on any more is in the way of bind(): remove it. */
+static void remove_stale(const struct sockaddr_un *address)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct stat stat;
+
+	if (fd < 0)
+		return;
+	if (lstat(address->sun_path, &stat) == 0 && S_ISSOCK(stat.st_mode) &&
+	    connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
+	    errno == ECONNREFUSED)
+		unlink(address->sun_path);
+	close(fd);
+}
+
+static enum err listen_unix(const struct listen_conf *conf, int *out)
+{
+	struct sockaddr_un address;
+	int fd;
+
+	if (!unix_address(conf->path, &address))
+		return ERR_SYSTEM;
+	remove_stale(&address);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    chmod(conf->path, (mode_t)conf->mode) < 0 || listen(fd, (int)conf->backlog) < 0)
+		return fail(fd);
+	*out = fd;
+	return ERR_NONE;
+}
+
+enum err socket_listen(const struct listen_conf *conf, int *out)
+{
+	return conf->address.family == AF_UNIX ? listen_unix(conf, out) : listen_ip(conf, out);
+}
+
+enum err socket_error(int error_number)
+{
+	switch (error_number) {
+	case ECONNREFUSED:
+		return ERR_ORIGIN_REFUSED;
+	case ETIMEDOUT:
+		return ERR_ORIGIN_CONNECT_TIMEOUT;
+	case ECONNRESET:
+	case EPIPE:
+		return ERR_ORIGIN_RESET;
+	case EMFILE:
+	case ENFILE:
+	case EADDRNOTAVAIL: /* no local port is left */
+	case ENOBUFS:
+	case ENOMEM:
+		return ERR_LIMIT_FILES;
+	default:
+		return ERR_ORIGIN_UNREACHABLE;
+	}
+}
+
+static int bind_source(int fd, const struct address *source)
+{
+	const struct option no_port = {IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1};
+	struct sockaddr_storage storage;
+	struct address any_port = *source;
+	socklen_t len;
+
+	any_port.port = 0;
+	len = address_to_sockaddr(&any_port, &storage);
+	if (set_options(fd, &no_port, 1) < 0)
+		return -1;
+	return bind(fd, (const struct sockaddr *)&storage, len);
+}
+
+enum err socket_connect(const struct address *to, const struct address *source, int *out)
+{
+	struct sockaddr_storage storage;
+	socklen_t len = address_to_sockaddr(to, &storage);
+	int fd = socket(to->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	enum err err;
+
+	if (fd >= 0 && set_options(fd, tcp_options, COUNT_OF(tcp_options)) == 0 &&
+	    (source == NULL || source->family != to->family || bind_source(fd, source) == 0) &&
+	    (connect(fd, (const struct sockaddr *)&storage, len) == 0 || errno == EINPROGRESS)) {
+		*out = fd;
+		return ERR_NONE;
+	}
+	err = socket_error(errno);
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
+enum err socket_connect_result(int fd)
+{
+	int error_number = 0;
+	socklen_t len = sizeof(error_number);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error_number, &len) < 0)
+		return socket_error(errno);
+	return error_number ? socket_error(error_number) : ERR_NONE;
+}
