@@ -12,6 +12,7 @@ struct http_body {
 	uint64_t left_bytes;     /* of the length, or of the chunk */
 	uint8_t state;           /* of the chunk parser */
 	uint8_t line_bytes;      /* of the chunk-size line so far */
+	uint16_t trailer_bytes;  /* of the trailer line so far */
 	bool done;
 	struct buf trailers;     /* "Name: value\r\n" lines that may be forwarded; at most 16 KiB */
 };
