@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Collects rules, lists and entries, and writes the image. Private to this folder. */
+#ifndef POLICY_BUILD_H
+#define POLICY_BUILD_H
+
+#include "policy/pattern.h"
+
+struct build_section {
+	uint8_t *at;
+	size_t count, capacity;
+};
+
+struct build {
+	bool failed; /* out of memory */
+	struct build_section strings, files, lists, entries, globs, regexes, rules, list_refs, ports,
+		networks, texts, urls, times;
+	struct image_range default_ports;
+	uint8_t defaults[POLICY_QUESTION_COUNT];
+	uint32_t defaults_line, policy_file;
+	void **codes; /* pcre2_code *, by index of `regexes` */
+	size_t code_count, code_capacity;
+};
+
+void build_init(struct build *build);
+void build_fini(struct build *build);
+
+/* Append `count` elements of `size` bytes; the index of the first. */
+uint32_t build_add(struct build *build, struct build_section *section, const void *elements,
+                   size_t count, size_t size);
+
+/* Append text; its range. */
+struct image_range build_text(struct build *build, struct span text);
+
+/* Compile a regular expression and remember it for `entry` (NONE: of a url). The index of the code; NONE and
+ * *why (borrowed from a static buffer) and *at if it is not valid. */
+uint32_t build_regex(struct build *build, struct span text, uint32_t entry, const char **why,
+                     size_t *at);
+
+/* Append an entry. *why if its regular expression is not valid. */
+MUST_USE bool build_entry(struct build *build, const struct pattern_line *line, uint16_t list,
+                          uint16_t file, uint32_t number, const char **why, size_t *at);
+
+/* Write the image. owns: *image is the caller's (free). errors: ERR_MEMORY. */
+MUST_USE enum err build_image(struct build *build, void **image, size_t *image_bytes);
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Patterns and lines of lists as text (DESIGN 5). Private to this folder. */
+#ifndef POLICY_PATTERN_H
+#define POLICY_PATTERN_H
+
+#include "policy/image.h"
+
+enum { PATTERN_TEXT_MAX = 1024, PATTERN_PORTS_MAX = 16 };
+
+struct pattern {
+	enum pattern_kind kind;
+	char text[PATTERN_TEXT_MAX]; /* canonical: lower case A-labels, no trailing dot; a regex without slashes */
+	size_t text_len;
+	struct network network;
+};
+
+/* One line of a list. */
+struct pattern_line {
+	bool is_empty; /* blank or a comment */
+	struct pattern pattern;
+	struct image_ports ports[PATTERN_PORTS_MAX];
+	size_t port_count;
+	uint64_t expires_ms; /* 0: never */
+	struct span owner, ticket, reason, added;
+};
+
+/* Parse one pattern. On failure *why says what is wrong, *at where (offset). */
+MUST_USE bool pattern_parse(struct span text, struct pattern *out, const char **why, size_t *at);
+
+/* Parse one line: pattern, key=value fields, # free text. */
+MUST_USE bool pattern_line_parse(struct span line, struct pattern_line *out, const char **why,
+                                 size_t *at);
+
+/* Parse "443,5004,8000-8100". */
+MUST_USE bool pattern_ports_parse(struct span text, struct image_ports *out, size_t max,
+                                  size_t *count);
+
+/* Parse "2026-12-31" (the end of that day) or "2026-12-31T18:00:00Z". */
+MUST_USE bool pattern_date_parse(struct span text, uint64_t *out_ms);
+
+/* Does a glob (`*` matches inside one label) match the name? */
+bool pattern_glob_matches(struct span glob, struct span name);
+
+#endif
