@@ -7,6 +7,8 @@
 #include "net/net_conf.h"
 #include "session/session_conf.h"
 
+enum { SETTINGS_WORKERS_MAX = 64 };
+
 /* log.events: */
 struct events_conf {
 	const char *path; /* a file; "" with another target */

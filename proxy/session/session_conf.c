@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "session/session_conf.h"
+
+#define LIMIT(key, type_, member, low, high, preset_, text) \
+	{.name = key, .type = type_, .offset = CONF_AT(struct limits_conf, member), .min = low, \
+	 .max = high, .preset = preset_, .reload = CONF_NEW_SESSIONS, .manual = text}
+
+const struct conf_option limits_options[] = {
+	LIMIT("sessions", CONF_COUNT, sessions, 1, 10000000, "50000",
+	      "Client connections in all workers together; more are answered with 503."),
+	LIMIT("sessions_per_client", CONF_COUNT, sessions_per_client, 0, 10000000, "0",
+	      "Client connections of one address; 0 is no limit. Set it below sessions so that one client cannot use them all up."),
+	LIMIT("head", CONF_SIZE_BYTES, head_bytes, 4096, 1048576, "64K",
+	      "Largest request or response head. Tokens of Kerberos need up to 64K."),
+	LIMIT("session_memory", CONF_SIZE_BYTES, session_bytes, 16384, 16777216, "256K",
+	      "Memory that one session may use beside the bytes that it carries."),
+	LIMIT("buffer", CONF_SIZE_BYTES, buffer_bytes, 4096, 1048576, "64K",
+	      "Bytes that are stored per direction of a session when the receiver is slow."),
+	LIMIT("drain", CONF_SIZE_BYTES, drain_bytes, 0, 16777216, "256K",
+	      "Bytes of a request body that nobody wants which are read all the same, so that the connection can be used again."),
+	LIMIT("origin_idle", CONF_COUNT, origin_idle_count, 0, 100000, "256",
+	      "Idle connections to origins that each worker keeps for further requests."),
+	CONF_END};
+
+#define TIMEOUT(key, member, low, high, preset_, text) \
+	{.name = key, .type = CONF_TIME_MS, .offset = CONF_AT(struct timeouts_conf, member), .min = low, \
+	 .max = high, .preset = preset_, .reload = CONF_NEW_SESSIONS, .manual = text}
+
+const struct conf_option timeouts_options[] = {
+	TIMEOUT("head", head_ms, 100, 600000, "10s",
+	        "For a complete request head, from its first byte; then 408."),
+	TIMEOUT("keep_alive", keep_alive_ms, 100, 3600000, "60s",
+	        "A client connection that sends no request is closed after this."),
+	TIMEOUT("dns", dns_ms, 100, 120000, "10s", "For the addresses of a host; then 504."),
+	TIMEOUT("connect", connect_ms, 100, 300000, "15s",
+	        "For a connection to the origin, all addresses together; then 504."),
+	TIMEOUT("response", response_ms, 100, 3600000, "120s",
+	        "For the head of a response after the request was sent; then 504."),
+	TIMEOUT("exchange_idle", exchange_idle_ms, 100, 3600000, "120s",
+	        "Inside a request or response, when nothing moves."),
+	TIMEOUT("tunnel_idle", tunnel_idle_ms, 100, 604800000, "1h",
+	        "A tunnel in which nothing moves is ended after this."),
+	TIMEOUT("half_close", half_close_ms, 100, 86400000, "2m",
+	        "When one side of a tunnel has closed and the other is silent."),
+	TIMEOUT("reply", reply_ms, 100, 60000, "10s",
+	        "For a client to take an answer of the proxy itself."),
+	TIMEOUT("origin_keep_alive", origin_keep_alive_ms, 100, 600000, "30s",
+	        "How long an idle connection to an origin is kept."),
+	TIMEOUT("drain", drain_ms, 0, 86400000, "30s",
+	        "On SIGTERM, sessions may end by themselves for so long."),
+	CONF_END};
+
+static const struct conf_choice forwarded_choices[] = {
+	{"off", FORWARDED_OFF}, {"on", FORWARDED_ON}, {NULL, 0}};
+
+static void check_via(struct conf_loading *loading, const struct yaml_node *node, const void *at)
+{
+	struct span via = span_from(*(const char *const *)at);
+
+	for (size_t i = 0; i < via.len; i++) {
+		uint8_t byte = span_lower(via.at[i]);
+
+		if (!(byte >= 'a' && byte <= 'z') && !(byte >= '0' && byte <= '9') && byte != '-' &&
+		    byte != '.' && byte != '_') {
+			conf_problem(loading, PROBLEM_ERROR, node,
+			             "via: only letters, digits, '-', '_' and dots");
+			return;
+		}
+	}
+}
+
+const struct conf_option forwarding_options[] = {
+	{.name = "via", .type = CONF_TEXT, .offset = CONF_AT(struct forwarding_conf, via), .min = 1,
+	 .max = 100, .preset = "sallyport", .reload = CONF_LIVE, .check = check_via,
+	 .manual = "What this proxy calls itself in Via and Proxy-Status. Proxies in a row need different names, since a request that has passed this one is refused."},
+	{.name = "forwarded", .type = CONF_CHOICE,
+	 .offset = CONF_AT(struct forwarding_conf, forwarded), .choices = forwarded_choices,
+	 .preset = "off", .reload = CONF_LIVE,
+	 .manual = "Tell origins of http:// requests the client's address (RFC 7239)."},
+	CONF_END};
+
+static void parse_target_path(struct conf_loading *loading, const struct yaml_node *node, void *at)
+{
+	static const struct {
+		const char *name;
+		enum log_target target;
+	} words[] = {{"stderr", LOG_TO_STDERR},
+	             {"syslog", LOG_TO_SYSLOG},
+	             {"journald", LOG_TO_JOURNALD},
+	             {"none", LOG_TO_NONE}};
+	struct access_conf *access = (void *)((uint8_t *)at - offsetof(struct access_conf, path));
+
+	access->path = "";
+	access->target = LOG_TO_NONE;
+	if (node == NULL)
+		return;
+	for (size_t i = 0; i < COUNT_OF(words); i++) {
+		if (span_equal(node->text, span_from(words[i].name))) {
+			access->target = words[i].target;
+			return;
+		}
+	}
+	if (node->text.len == 0) {
+		conf_problem(loading, PROBLEM_ERROR, node,
+		             "path: write a file, or stderr, syslog, journald, none");
+		return;
+	}
+	access->target = LOG_TO_FILE;
+	access->path = conf_path(loading, node->text);
+	if (access->path == NULL)
+		access->path = "";
+}
+
+static void parse_format(struct conf_loading *loading, const struct yaml_node *node, void *at)
+{
+	struct access_conf *access = (void *)((uint8_t *)at - offsetof(struct access_conf, format));
+
+	access->template = "";
+	access->format = ACCESS_JSON;
+	if (node == NULL || span_equal(node->text, SPAN("json")))
+		return;
+	if (span_equal(node->text, SPAN("squid"))) {
+		access->format = ACCESS_SQUID;
+		return;
+	}
+	if (span_find_span(node->text, SPAN("%{")) == node->text.len) {
+		conf_problem(loading, PROBLEM_ERROR, node,
+		             "format: write json, squid, or a template such as \"%%{ts} %%{client} %%{target}\"");
+		return;
+	}
+	access->format = ACCESS_TEMPLATE;
+	access->template = arena_string(conf_arena(loading), node->text);
+	if (access->template == NULL)
+		access->template = "";
+}
+
+const struct conf_option access_options[] = {
+	{.name = "path", .type = CONF_PARSED, .offset = CONF_AT(struct access_conf, path),
+	 .preset = "none", .reload = CONF_LIVE, .parse = parse_target_path,
+	 .type_text = "file, or stderr, syslog, journald, none",
+	 .manual = "Where one line per finished request or tunnel goes."},
+	{.name = "format", .type = CONF_PARSED, .offset = CONF_AT(struct access_conf, format),
+	 .preset = "json", .reload = CONF_LIVE, .parse = parse_format,
+	 .type_text = "json, squid, or a template",
+	 .manual = "One JSON object per line, Squid's native format, or a text with %{field} for the fields of the JSON format."},
+	{.name = "running", .type = CONF_TIME_MS, .offset = CONF_AT(struct access_conf, running_ms),
+	 .min = 0, .max = 86400000, .preset = "0", .reload = CONF_NEW_SESSIONS,
+	 .manual = "Write a line for long tunnels every so often while they run; 0 writes none."},
+	{.name = "query", .type = CONF_BOOL, .offset = CONF_AT(struct access_conf, query),
+	 .preset = "false", .reload = CONF_LIVE,
+	 .manual = "Write the query of URLs. They may hold secrets of people."},
+	CONF_END};
