@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The access log: one line per finished exchange or tunnel. The names of the fields are a contract. */
+#include "session/session_private.h"
+
+#include "base/clock.h"
+
+enum { LINE_MAX_BYTES = 16384, TARGET_MAX_BYTES = 4096 };
+
+/* Everything that a line can say, wherever it comes from. Empty spans, ABSENT_MS and 0 are "not known". */
+struct record {
+	const struct session *session;
+	const char *event; /* NULL: finished */
+	struct span method, target, host;
+	uint16_t port;
+	struct address origin;
+	const struct policy_answer *answers; /* NULL: not decided */
+	int status;
+	enum err err;
+	const char *ended_by, *how;
+	uint64_t bytes_up, bytes_down, duration_ms;
+	struct timing timing;
+	bool is_tunnel;
+};
+
+static struct span target_shown(const struct session *session, struct span target)
+{
+	target = span_first(target, TARGET_MAX_BYTES);
+	return session_conf_of(session)->access.query ? target
+	                                              : span_first(target, span_find(target, '?'));
+}
+
+/* ---- JSON ---- */
+
+static void add_text(struct buf *out, const char *key, struct span value)
+{
+	if (value.len == 0)
+		return;
+	buf_printf(out, ",\"%s\":", key);
+	buf_add_json(out, value);
+}
+
+static void add_address(struct buf *out, const char *key, const struct address *address)
+{
+	if (address->family == 0)
+		return;
+	buf_printf(out, ",\"%s\":\"", key);
+	address_format_with_port(address, out);
+	buf_add_byte(out, '"');
+}
+
+static void add_number(struct buf *out, const char *key, uint64_t value)
+{
+	buf_add_string(out, ",\"");
+	buf_add_string(out, key);
+	buf_add_string(out, "\":");
+	buf_add_uint(out, value);
+}
+
+static void add_answer(const struct policy *policy, enum policy_question question,
+                       const struct policy_answer *answer, bool first, struct buf *out)
+{
+	struct span file, entry;
+	unsigned line;
+
+	buf_printf(out, "%s\"%s\":{\"answer\":\"%s\"", first ? "" : ",",
+	           policy_question_name(question), policy_answer_name(question, answer->answer));
+	add_text(out, "rule", policy_rule_name(policy, answer->rule));
+	if (policy_place(policy, answer, &file, &line, &entry)) {
+		struct span list = policy_list_name(policy, answer->list);
+
+		add_text(out, "list", list.len ? list : file);
+		buf_printf(out, ",\"line\":%u", line);
+	}
+	buf_add_byte(out, '}');
+}
+
+/* Questions of later versions are only told where a rule spoke of them. */
+static bool is_told(enum policy_question question, const struct policy_answer *answer)
+{
+	return question <= POLICY_TLS || question == POLICY_CLASS || question == POLICY_ROUTE ||
+	       answer->rule != POLICY_NO_RULE;
+}
+
+static void add_decision(const struct record *record, struct buf *out)
+{
+	const struct policy *policy = record->session->generation->policy;
+	bool first = true;
+
+	if (record->answers == NULL)
+		return;
+	buf_add_string(out, ",\"decision\":{");
+	for (int q = 0; q < POLICY_QUESTION_COUNT; q++) {
+		if (!is_told((enum policy_question)q, &record->answers[q]))
+			continue;
+		add_answer(policy, (enum policy_question)q, &record->answers[q], first, out);
+		first = false;
+	}
+	buf_add_byte(out, '}');
+}
+
+static void add_timing(const struct timing *timing, struct buf *out)
+{
+	const struct {
+		const char *key;
+		uint32_t ms;
+	} rows[] = {{"dns_ms", timing->dns_ms},
+	            {"connect_ms", timing->connect_ms},
+	            {"first_byte_ms", timing->first_byte_ms}};
+	bool first = true;
+
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		if (rows[i].ms == ABSENT_MS)
+			continue;
+		buf_add_string(out, first ? ",\"timing\":{" : ",");
+		buf_printf(out, "\"%s\":%u", rows[i].key, rows[i].ms);
+		first = false;
+	}
+	if (!first)
+		buf_add_byte(out, '}');
+}
+
+static void write_json(const struct record *record, bool brief, struct buf *out)
+{
+	const struct session *session = record->session;
+	char id[48];
+
+	buf_add_string(out, "{\"ts\":\"");
+	clock_add_rfc3339(out, loop_wall_ms(session->env->loop));
+	buf_add_byte(out, '"');
+	if (record->event)
+		add_text(out, "event", span_from(record->event));
+	add_text(out, "id", span_from(session_id_text(session, id)));
+	add_text(out, "listener", span_from(session->listener->name));
+	add_address(out, "client", &session->client_address);
+	add_text(out, "method", record->method);
+	add_text(out, "target", target_shown(session, record->target));
+	add_text(out, "host", record->host);
+	if (record->port)
+		add_number(out, "port", record->port);
+	add_address(out, "origin", &record->origin);
+	if (!brief && record->answers)
+		add_text(out, "class", span_from(policy_answer_name(
+					       POLICY_CLASS, record->answers[POLICY_CLASS].answer)));
+	if (!brief)
+		add_decision(record, out);
+	if (record->status)
+		add_number(out, "status", (uint64_t)record->status);
+	if (record->err)
+		add_text(out, "error", span_from(err_name(record->err)));
+	add_text(out, "ended_by", span_from(record->ended_by));
+	add_text(out, "how", span_from(record->how));
+	add_number(out, "bytes_up", record->bytes_up);
+	add_number(out, "bytes_down", record->bytes_down);
+	add_number(out, "duration_ms", record->duration_ms);
+	if (!brief)
+		add_timing(&record->timing, out);
+	add_number(out, "policy", session->generation->number);
+	buf_add_string(out, "}\n");
+}
+
+/* ---- Squid's native format: time elapsed client code/status bytes method URL user hierarchy type ---- */
+
+static const char *squid_code(const struct record *record)
+{
+	if (record->err == ERR_POLICY_DENIED || record->err == ERR_DESTINATION_DENIED)
+		return "TCP_DENIED";
+	if (record->is_tunnel)
+		return "TCP_TUNNEL";
+	return record->origin.family ? "TCP_MISS" : "NONE";
+}
+
+static void write_squid(const struct record *record, struct buf *out)
+{
+	uint64_t wall_ms = loop_wall_ms(record->session->env->loop);
+	struct span target = target_shown(record->session, record->target);
+
+	buf_printf(out, "%llu.%03llu %6llu ", (unsigned long long)(wall_ms / 1000),
+	           (unsigned long long)(wall_ms % 1000), (unsigned long long)record->duration_ms);
+	address_format(&record->session->client_address, out);
+	buf_printf(out, " %s/%03d %llu ", squid_code(record), record->status,
+	           (unsigned long long)record->bytes_down);
+	buf_add_percent(out, record->method.len ? record->method : SPAN("-"));
+	buf_add_byte(out, ' ');
+	buf_add_percent(out, target.len ? target : SPAN("-"));
+	buf_add_string(out, record->origin.family ? " - HIER_DIRECT/" : " - HIER_NONE/");
+	address_format(&record->origin, out);
+	buf_add_string(out, " -\n");
+}
+
+/* ---- templates ---- */
+
+static void add_field(const struct record *record, struct span name, struct buf *out)
+{
+	const struct session *session = record->session;
+	const struct policy *policy = session->generation->policy;
+	const struct policy_answer *access = record->answers ? &record->answers[POLICY_ACCESS] : NULL;
+	struct span file, entry;
+	unsigned line;
+	char id[48];
+	size_t before = buf_len(out);
+
+#define FIELD(key) else if (span_equal(name, SPAN(key)))
+#define NUMBER(key, value) FIELD(key) buf_add_uint(out, value)
+#define TEXT(key, value) FIELD(key) buf_add_percent(out, value)
+	if (span_equal(name, SPAN("ts")))
+		clock_add_rfc3339(out, loop_wall_ms(session->env->loop));
+	TEXT("event", span_from(record->event));
+	TEXT("id", span_from(session_id_text(session, id)));
+	TEXT("listener", span_from(session->listener->name));
+	FIELD("client") address_format_with_port(&session->client_address, out);
+	TEXT("method", record->method);
+	TEXT("target", target_shown(session, record->target));
+	TEXT("host", record->host);
+	NUMBER("port", record->port);
+	FIELD("origin") address_format_with_port(&record->origin, out);
+	NUMBER("status", (uint64_t)record->status);
+	TEXT("error", record->err ? span_from(err_name(record->err)) : SPAN(""));
+	TEXT("ended_by", span_from(record->ended_by));
+	TEXT("how", span_from(record->how));
+	NUMBER("bytes_up", record->bytes_up);
+	NUMBER("bytes_down", record->bytes_down);
+	NUMBER("duration_ms", record->duration_ms);
+	NUMBER("policy", session->generation->number);
+	TEXT("access", access ? span_from(policy_answer_name(POLICY_ACCESS, access->answer)) : SPAN(""));
+	TEXT("rule", access ? policy_rule_name(policy, access->rule) : SPAN(""));
+	FIELD("place")
+	{
+		if (access && policy_place(policy, access, &file, &line, &entry)) {
+			buf_add_percent(out, file);
+			buf_printf(out, ":%u", line);
+		}
+	}
+#undef FIELD
+#undef NUMBER
+#undef TEXT
+	if (buf_len(out) == before)
+		buf_add_byte(out, '-');
+}
+
+static void write_template(const struct record *record, struct buf *out)
+{
+	struct span rest = span_from(session_conf_of(record->session)->access.template);
+
+	while (rest.len) {
+		size_t at = span_find_span(rest, SPAN("%{")), end;
+
+		buf_add(out, span_first(rest, at));
+		rest = span_skip(rest, at);
+		if (rest.len == 0)
+			break;
+		end = span_find(rest, '}');
+		if (end == rest.len) {
+			buf_add(out, rest);
+			break;
+		}
+		add_field(record, span_of(rest.at + 2, end - 2), out);
+		rest = span_skip(rest, end + 1);
+	}
+	buf_add_byte(out, '\n');
+}
+
+/* ---- lines ---- */
+
+static void write_line(const struct record *record)
+{
+	const struct session *session = record->session;
+	struct session_env *env = session->env;
+	const struct access_conf *conf = &session_conf_of(session)->access;
+	unsigned log = record->answers ? record->answers[POLICY_LOG].answer : LOG_FULL;
+	struct buf line;
+
+	if (conf->target == LOG_TO_NONE || log == LOG_NONE)
+		return;
+	buf_init(&line, LINE_MAX_BYTES);
+	if (conf->format == ACCESS_SQUID)
+		write_squid(record, &line);
+	else if (conf->format == ACCESS_TEMPLATE)
+		write_template(record, &line);
+	else
+		write_json(record, log == LOG_BRIEF, &line);
+	if (buf_is_whole(&line)) {
+		env->metrics->access_lines_total++;
+		env->write_access(env->context, buf_span(&line));
+	}
+	buf_fini(&line);
+}
+
+static bool is_client_error(enum err err)
+{
+	return err == ERR_CLIENT_CLOSED || err == ERR_CLIENT_RESET || err == ERR_CLIENT_TIMEOUT;
+}
+
+void access_log_exchange(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	struct record record;
+
+	if (exchange == NULL || exchange->was_logged)
+		return;
+	exchange->was_logged = true;
+	record = (struct record){
+		.session = session,
+		.method = exchange->is_parsed ? exchange->head.method : SPAN(""),
+		.target = exchange->is_parsed ? exchange->head.target : SPAN(""),
+		.host = exchange->target.host.name,
+		.port = exchange->target.host.port,
+		.origin = exchange->origin,
+		.answers = exchange->is_decided ? exchange->decision.answers : NULL,
+		.status = exchange->status,
+		.err = exchange->err,
+		.bytes_up = exchange->bytes_up,
+		.bytes_down = exchange->bytes_down,
+		.duration_ms = loop_now_ms(session->env->loop) - exchange->started_ms,
+		.timing = exchange->timing,
+	};
+	if (is_client_error(exchange->err))
+		record.ended_by = "client";
+	else if (exchange->err == ERR_RESPONSE_INCOMPLETE)
+		record.ended_by = "origin";
+	write_line(&record);
+}
+
+static const char *const how_texts[] = {
+	[PUMP_FIN] = "fin",
+	[PUMP_RST] = "rst",
+	[PUMP_TIMEOUT] = "timeout",
+	[PUMP_HALF_CLOSE_TIMEOUT] = "timeout",
+	[PUMP_ERROR] = "rst",
+	[PUMP_STOPPED] = "limit",
+};
+
+void access_log_tunnel(struct session *session, bool is_running, const struct pump_end *end)
+{
+	const struct tunnel *tunnel = session->tunnel;
+	const char *text = tunnel->text;
+	struct record record = {
+		.session = session,
+		.event = is_running ? "running" : NULL,
+		.method = span_of(text, tunnel->method_len),
+		.host = span_of(text + tunnel->method_len, tunnel->host_len),
+		.target = span_of(text + tunnel->method_len + tunnel->host_len, tunnel->target_len),
+		.port = tunnel->port,
+		.origin = tunnel->origin,
+		.answers = tunnel->answers,
+		.status = tunnel->status,
+		.err = tunnel->err,
+		.bytes_up = tunnel->pump.bytes[PUMP_CLIENT],
+		.bytes_down = tunnel->pump.bytes[PUMP_ORIGIN],
+		.duration_ms = loop_now_ms(session->env->loop) - tunnel->started_ms,
+		.timing = tunnel->timing,
+		.is_tunnel = true,
+	};
+
+	if (end) {
+		bool by_us = end->how == PUMP_TIMEOUT || end->how == PUMP_HALF_CLOSE_TIMEOUT ||
+		             end->how == PUMP_STOPPED;
+
+		record.how = how_texts[end->how];
+		record.ended_by = by_us ? "proxy" : end->ended_by == PUMP_CLIENT ? "client" : "origin";
+	}
+	write_line(&record);
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* RESOLVE and DIAL: from a host to a connection. Every address is checked before it is dialled, and
+ * what was checked is what is dialled. */
+#include "session/session_private.h"
+
+#include <string.h>
+
+static uint32_t since(const struct session *session, uint64_t ms)
+{
+	return (uint32_t)(loop_now_ms(session->env->loop) - ms);
+}
+
+/* Keep the addresses that guard and policy allow. *why is the guard's reason for the last refused. */
+static bool filter(struct session *session, const struct resolve_answer *answer, const char **why)
+{
+	struct exchange *exchange = session->exchange;
+	struct session_env *env = session->env;
+	bool asks_address = exchange->decision.need & FACT_ADDRESS;
+	struct policy_decision kept;
+
+	exchange->address_count = 0;
+	for (size_t i = 0; i < answer->count; i++) {
+		struct address address = answer->at[i];
+
+		address.port = exchange->target.host.port;
+		if (!guard_allows(session->generation->destinations, env->own, env->own_count, &address,
+		                  why))
+			continue;
+		if (asks_address) {
+			exchange->facts.known |= FACT_ADDRESS;
+			exchange->facts.address = address;
+			policy_decide(session->generation->policy, &exchange->facts,
+			              &exchange->decision);
+			if (exchange->decision.answers[POLICY_ACCESS].answer == ACCESS_DENY)
+				continue;
+			/* One set of answers holds for all that are dialled: those of the first. */
+			if (exchange->address_count &&
+			    (kept.answers[POLICY_TLS].answer !=
+			             exchange->decision.answers[POLICY_TLS].answer ||
+			     kept.answers[POLICY_AUTH].answer !=
+			             exchange->decision.answers[POLICY_AUTH].answer))
+				continue;
+			if (exchange->address_count == 0)
+				kept = exchange->decision;
+		}
+		exchange->addresses[exchange->address_count++] = address;
+	}
+	if (asks_address && exchange->address_count) {
+		exchange->decision = kept;
+		exchange->facts.address = exchange->addresses[0];
+	}
+	return exchange->address_count > 0;
+}
+
+static enum step on_answer(struct session *session, const struct resolve_answer *answer)
+{
+	struct exchange *exchange = session->exchange;
+	bool asks_address = exchange->decision.need & FACT_ADDRESS;
+	const char *why = NULL;
+
+	if (exchange->target.host.address.family == 0)
+		exchange->timing.dns_ms = since(session, exchange->started_ms);
+	if (answer->cached)
+		session->env->metrics->dns_hits_total++;
+	else
+		session->env->metrics->dns_queries_total =
+			resolver_queries_count(session->env->resolver);
+	if (answer->err)
+		return session_fail(session, answer->err, "");
+	exchange->is_resolved = true;
+	if (!filter(session, answer, &why)) {
+		if (why == NULL && asks_address)
+			return request_decide(session) ? session_fail(session, ERR_INTERNAL, "")
+			                               : STEP_NEXT;
+		return session_fail(session, ERR_DESTINATION_DENIED, why);
+	}
+	/* With the address, questions that waited for it are answered now. */
+	if (asks_address && !request_decide(session))
+		return STEP_NEXT;
+	request_count_hits(session, &exchange->decision);
+	return session_go(session, SESSION_DIAL);
+}
+
+static void on_resolved(void *context, const struct resolve_answer *answer)
+{
+	struct session *session = context;
+
+	session->exchange->query = NULL;
+	on_answer(session, answer);
+	session_run(session);
+}
+
+enum step step_resolve(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	struct resolve_answer answer;
+	enum err err;
+
+	if (exchange->query)
+		return STEP_WAIT;
+	if (exchange->is_resolved)
+		return session_go(session, SESSION_DIAL);
+	if (resolve_now(session->env->resolver, exchange->target.host.name, &answer))
+		return on_answer(session, &answer);
+	err = resolve_name(session->env->resolver, exchange->target.host.name, on_resolved, session,
+	                   &exchange->query);
+	if (err)
+		return session_fail(session, err == ERR_LIMIT ? ERR_DNS_FAILED : ERR_SESSION_MEMORY,
+		                    err == ERR_LIMIT ? "dns.cache: too many names are asked for" : "");
+	return STEP_WAIT;
+}
+
+/* ---- DIAL ---- */
+
+/* Bytes of a client that is served before its tunnel stands stay where they are. */
+static enum step on_origin_stands(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	static const char established[] = "HTTP/1.1 200 Connection established\r\n\r\n";
+	struct span reply = span_of(established, sizeof(established) - 1), first[2];
+	size_t taken;
+
+	if (!exchange->is_connect)
+		return relay_start(session);
+	exchange->status = 200;
+	if (stream_write(&session->client, reply, &taken) > STREAM_AGAIN)
+		return session_fail(session, ERR_CLIENT_RESET, "");
+	first[PUMP_CLIENT] = buf_span(&session->in);
+	first[PUMP_ORIGIN] = span_skip(reply, taken);
+	return tunnel_start(session, first);
+}
+
+static void on_dialled(void *context, const struct dial_result *result)
+{
+	struct session *session = context;
+	struct exchange *exchange = session->exchange;
+	enum err err = result->err;
+
+	exchange->dial = NULL;
+	if (err == ERR_NONE) {
+		exchange->origin = result->address;
+		exchange->timing.connect_ms = since(session, exchange->started_ms) -
+		                              (exchange->timing.dns_ms == ABSENT_MS
+		                                       ? 0
+		                                       : exchange->timing.dns_ms);
+		err = stream_open_plain(&session->origin, session->env->loop, result->fd,
+		                        on_origin_ready);
+		if (err) {
+			struct loop_io io = {.fd = result->fd};
+
+			loop_close(session->env->loop, &io);
+			err = ERR_LIMIT_FILES;
+		}
+	}
+	if (err) {
+		if (err == ERR_ORIGIN_RESET)
+			err = ERR_ORIGIN_REFUSED;
+		session_fail(session, err, "");
+	} else {
+		on_origin_stands(session);
+	}
+	session_run(session);
+}
+
+enum step step_dial(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	const struct policy_answer *route = &exchange->decision.answers[POLICY_ROUTE];
+	const struct address *source =
+		route->answer == ROUTE_SOURCE ? &exchange->decision.route_source : NULL;
+	enum err err;
+
+	if (exchange->dial)
+		return STEP_WAIT;
+	if (!exchange->is_connect && !exchange->was_retried && origin_pool_take(session)) {
+		exchange->is_reused = true;
+		session->env->metrics->origin_reused_total++;
+		return on_origin_stands(session);
+	}
+	session->env->metrics->dials_total++;
+	err = dial_start(session->env->loop, exchange->addresses, exchange->address_count, source,
+	                 session->generation->dns->attempt_delay_ms, on_dialled, session,
+	                 &exchange->dial);
+	return err ? session_fail(session, ERR_SESSION_MEMORY, "") : STEP_WAIT;
+}
+
+void on_origin_ready(struct stream *stream, unsigned events)
+{
+	(void)events;
+	session_run(CONTAINER_OF(stream, struct session, origin));
+}

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* REFUSE and LINGER: replies of our own, and closing so that they arrive. */
+#include "session/session_private.h"
+
+/* After these it is still clear where the next request begins; after all others it is not. */
+static const bool keeps_framing[ERR_COUNT] = {
+	[ERR_NONE] = true,
+	[ERR_POLICY_DENIED] = true,
+	[ERR_DESTINATION_DENIED] = true,
+	[ERR_INSPECT_UNAVAILABLE] = true,
+	[ERR_AUTH_UNAVAILABLE] = true,
+	[ERR_DNS_NOT_FOUND] = true,
+	[ERR_DNS_FAILED] = true,
+	[ERR_DNS_TIMEOUT] = true,
+	[ERR_ORIGIN_REFUSED] = true,
+	[ERR_ORIGIN_UNREACHABLE] = true,
+	[ERR_ORIGIN_CONNECT_TIMEOUT] = true,
+	[ERR_ORIGIN_RESET] = true,
+	[ERR_ORIGIN_CLOSED] = true,
+	[ERR_RESPONSE_SYNTAX] = true,
+	[ERR_RESPONSE_FRAMING] = true,
+	[ERR_RESPONSE_SIZE] = true,
+	[ERR_RESPONSE_TIMEOUT] = true,
+	[ERR_UPGRADE_FAILED] = true,
+	[ERR_REQUEST_SCHEME] = true,
+	[ERR_REQUEST_LOOP] = true,
+};
+
+/* Can the connection be used for another request after this reply? */
+static bool can_keep(const struct session *session)
+{
+	const struct exchange *exchange = session->exchange;
+
+	if (!exchange->is_parsed || !exchange->head.keep_alive || !keeps_framing[exchange->err] ||
+	    session->env->draining || session->client_ended)
+		return false;
+	/* A body of a refused request would have to be read; what follows a CONNECT was for its tunnel. */
+	if (exchange->head.framing != HTTP_NO_BODY)
+		return false;
+	return !exchange->is_connect || buf_len(&session->in) == 0;
+}
+
+static void quote_decision(const struct session *session, struct http_reply *reply,
+                           struct arena *arena)
+{
+	const struct exchange *exchange = session->exchange;
+	const struct policy_answer *answer = &exchange->decision.answers[exchange->denied_by];
+	const struct policy *policy = session->generation->policy;
+	struct span file, entry;
+	unsigned line;
+	char *place;
+
+	if (exchange->err != ERR_POLICY_DENIED && exchange->err != ERR_INSPECT_UNAVAILABLE &&
+	    exchange->err != ERR_AUTH_UNAVAILABLE)
+		return;
+	reply->rule = policy_rule_name(policy, answer->rule);
+	if (!policy_place(policy, answer, &file, &line, &entry))
+		file = policy_rule_file(policy, answer->rule, &line);
+	place = arena_printf(arena, "%.*s:%u", SPAN_ARG(file), line);
+	reply->place = span_from(place);
+}
+
+/* What TRACE gives back is the request without what is secret (RFC 9110 section 9.3.8). */
+static void write_trace(struct exchange *exchange, struct buf *out)
+{
+	static const char *const secret[] = {"authorization", "proxy-authorization", "cookie"};
+	struct buf echo;
+
+	buf_init(&echo, 1 << 20);
+	buf_add(&echo, exchange->head.method);
+	buf_add_byte(&echo, ' ');
+	buf_add(&echo, exchange->head.target);
+	buf_printf(&echo, " HTTP/1.%u\r\n", exchange->head.minor);
+	for (size_t i = 0; i < exchange->head.field_count; i++) {
+		const struct http_field *field = &exchange->head.fields[i];
+		bool hide = false;
+
+		for (size_t j = 0; j < COUNT_OF(secret); j++)
+			hide |= span_equal_nocase(field->name, span_from(secret[j]));
+		if (!hide)
+			buf_printf(&echo, "%.*s: %.*s\r\n", SPAN_ARG(field->name),
+			           SPAN_ARG(field->value));
+	}
+	buf_add(&echo, SPAN("\r\n"));
+	buf_printf(out, "HTTP/1.1 200 OK\r\nContent-Type: message/http\r\nContent-Length: %zu\r\n"
+	                "Connection: %s\r\n\r\n", buf_len(&echo),
+	           exchange->head.keep_alive ? "keep-alive" : "close");
+	buf_add(out, buf_span(&echo));
+	buf_fini(&echo);
+}
+
+static void describe_ourselves(struct exchange *exchange, struct http_reply *reply)
+{
+	bool options = span_equal(exchange->head.method, SPAN("OPTIONS"));
+	bool root = span_equal(exchange->target.path, SPAN("/"));
+
+	reply->status = root || options ? 200 : 404;
+	reply->title = SPAN("This is a proxy");
+	reply->text = SPAN("Programs reach the web through it: set its address and port as the HTTP "
+	                   "proxy in the settings of your system or program. It has no pages of its own");
+	if (options)
+		reply->fields = SPAN("Allow: GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, TRACE, PATCH\r\n");
+}
+
+static void write_reply(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	char id[48];
+	struct http_reply reply = {
+		.status = err_status(exchange->err),
+		.err = exchange->err,
+		.proxy_name = session_conf_of(session)->forwarding.via,
+		.id = session_id_text(session, id),
+		.detail = exchange->detail,
+		.host = exchange->is_parsed ? exchange->target.host.name : SPAN(""),
+		.rule = SPAN(""),
+		.place = SPAN(""),
+		.fields = SPAN(""),
+		.title = SPAN(""),
+		.text = SPAN(""),
+		.html = exchange->is_parsed && http_wants_html(&exchange->head),
+		.keep_alive = can_keep(session),
+		.head_only = exchange->is_parsed && span_equal(exchange->head.method, SPAN("HEAD")),
+	};
+
+	if (reply.host.at == NULL)
+		reply.host = SPAN("");
+	if (exchange->err == ERR_NONE)
+		describe_ourselves(exchange, &reply);
+	else if (exchange->is_decided)
+		quote_decision(session, &reply, &exchange->arena);
+	exchange->status = reply.status;
+	exchange->head.keep_alive = reply.keep_alive;
+	buf_reset(&exchange->to_client);
+	if (exchange->err == ERR_NONE && span_equal(exchange->head.method, SPAN("TRACE"))) {
+		exchange->status = 200;
+		write_trace(exchange, &exchange->to_client);
+	} else {
+		http_write_reply(&reply, loop_wall_ms(session->env->loop), &exchange->to_client);
+	}
+	session->env->metrics->replies_total++;
+}
+
+enum step step_refuse(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	enum stream_state state;
+	size_t taken;
+	bool keep;
+
+	stream_close(&session->origin, false);
+	resolve_cancel(exchange->query);
+	dial_cancel(exchange->dial);
+	exchange->query = NULL;
+	exchange->dial = NULL;
+	if (exchange->status == 0)
+		write_reply(session);
+	while (buf_len(&exchange->to_client)) {
+		state = stream_write(&session->client, buf_span(&exchange->to_client), &taken);
+		if (state == STREAM_AGAIN)
+			return STEP_WAIT;
+		if (state != STREAM_OK)
+			return session_go(session, SESSION_END);
+		exchange->bytes_down += taken;
+		buf_consume(&exchange->to_client, taken);
+	}
+	keep = exchange->head.keep_alive;
+	access_log_exchange(session);
+	exchange_free(session);
+	return session_go(session, keep ? SESSION_READ_HEAD : SESSION_LINGER);
+}
+
+/* Closing while bytes of the client are unread would send RST, and RST may overtake our reply: so
+ * FIN first, then what comes is read and dropped until the client closes (RFC 9112 section 9.6). */
+enum step step_linger(struct session *session)
+{
+	size_t len, got;
+	uint8_t *scratch = loop_scratch(session->env->loop, &len);
+	enum stream_state state;
+
+	if (!session->has_shut) {
+		session->has_shut = true;
+		buf_fini(&session->in);
+		if (session->client.ops->shutdown(&session->client) != STREAM_OK)
+			return session_go(session, SESSION_END);
+	}
+	do {
+		state = stream_read(&session->client, scratch, len, &got);
+		session->lingered_bytes += got;
+		if (session->lingered_bytes > session_conf_of(session)->limits.drain_bytes)
+			return session_go(session, SESSION_END);
+	} while (state == STREAM_OK);
+	return state == STREAM_AGAIN ? STEP_WAIT : session_go(session, SESSION_END);
+}

@@ -1,0 +1,516 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* RELAY: one exchange over http://. Content is taken out of the framing of one side and put into
+ * that of the other, so nothing ambiguous can pass; both directions are bounded and stop reading when
+ * the other side is slow. */
+#include "session/session_private.h"
+
+#include <string.h>
+
+#include "base/log.h"
+
+static bool is_idempotent(struct span method)
+{
+	static const char *const methods[] = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"};
+
+	for (size_t i = 0; i < COUNT_OF(methods); i++)
+		if (span_equal(method, span_from(methods[i])))
+			return true;
+	return false;
+}
+
+/* How much content may wait in `out` for its receiver. */
+static bool has_room(const struct session *session, const struct buf *out)
+{
+	return buf_len(out) < session_conf_of(session)->limits.buffer_bytes;
+}
+
+/* How much is read at once: what the receiver's buffer may hold, and the scratch buffer does. */
+static size_t read_size(const struct session *session, size_t scratch_len)
+{
+	uint64_t most = session_conf_of(session)->limits.buffer_bytes;
+
+	return most < scratch_len ? (size_t)most : scratch_len;
+}
+
+/* ---- to the origin ---- */
+
+/* Max-Forwards of TRACE and OPTIONS counts down (RFC 9110 section 7.6.2); others keep it. */
+static uint64_t max_forwards_of(const struct http_head *head)
+{
+	const struct http_field *field = http_find(head, "max-forwards");
+	uint64_t value;
+
+	if (field == NULL || !span_to_uint(field->value, UINT32_MAX, &value) || value == 0 ||
+	    (!span_equal(head->method, SPAN("TRACE")) && !span_equal(head->method, SPAN("OPTIONS"))))
+		return UINT64_MAX;
+	return value - 1;
+}
+
+/* for="[2001:db8::1]:4711";proto=http (RFC 7239) */
+static struct span forwarded_of(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	struct buf text;
+	struct span copy;
+
+	if (session_conf_of(session)->forwarding.forwarded == FORWARDED_OFF)
+		return SPAN("");
+	buf_init(&text, 200);
+	buf_add(&text, SPAN("for=\""));
+	address_format_with_port(&session->client_address, &text);
+	buf_add(&text, SPAN("\";proto=http"));
+	copy = arena_copy(&exchange->arena, buf_span(&text));
+	buf_fini(&text);
+	return copy.at ? copy : SPAN("");
+}
+
+static void write_request(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	struct http_forward forward = {
+		.via = session_conf_of(session)->forwarding.via,
+		.forwarded = forwarded_of(session),
+		.keep_alive = true,
+		.framing = exchange->head.framing,
+		.max_forwards = max_forwards_of(&exchange->head),
+	};
+
+	exchange->up_framing = exchange->head.framing;
+	http_write_request(&exchange->head, &exchange->target, &forward, &exchange->to_origin);
+}
+
+enum step relay_start(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+
+	http_body_init(&exchange->up, exchange->head.framing, exchange->head.body_bytes);
+	buf_reset(&exchange->to_origin);
+	write_request(session);
+	if (!buf_is_whole(&exchange->to_origin))
+		return session_fail(session, ERR_SESSION_MEMORY, "");
+	exchange->keep_client = exchange->head.keep_alive;
+	return session_go(session, SESSION_RELAY);
+}
+
+/* Put content that was taken from the client into the origin's framing; or away, once nobody wants it. */
+static void take_up(struct session *session, struct span content)
+{
+	struct exchange *exchange = session->exchange;
+
+	exchange->bytes_up += content.len;
+	if (exchange->up_broken) {
+		exchange->drained_bytes += content.len;
+		return;
+	}
+	http_body_write_before(exchange->up_framing, content.len, &exchange->to_origin);
+	buf_add(&exchange->to_origin, content);
+	http_body_write_after(exchange->up_framing, content.len, &exchange->to_origin);
+}
+
+/* Use up bytes from the client; false if they are not what the framing says. */
+static bool use_up(struct session *session, struct span *bytes)
+{
+	struct exchange *exchange = session->exchange;
+
+	while (bytes->len && !exchange->up.done) {
+		struct span content;
+
+		if (http_body_read(&exchange->up, bytes, &content))
+			return false;
+		take_up(session, content);
+	}
+	if (exchange->up.done && !exchange->up_broken)
+		http_body_write_end(exchange->up_framing, buf_span(&exchange->up.trailers),
+		                    &exchange->to_origin);
+	return true;
+}
+
+/* Read the request's content. False: the exchange failed. */
+static bool read_up(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	bool was_done = exchange->up.done;
+
+	while (!exchange->up.done && has_room(session, &exchange->to_origin)) {
+		size_t len, got;
+		uint8_t *scratch = loop_scratch(session->env->loop, &len);
+		struct span bytes = buf_span(&session->in);
+		bool buffered = bytes.len > 0;
+
+		if (!buffered) {
+			enum stream_state state =
+				stream_read(&session->client, scratch, read_size(session, len), &got);
+
+			if (state == STREAM_AGAIN)
+				return true;
+			if (state != STREAM_OK) {
+				session_fail(session, state == STREAM_END ? ERR_CLIENT_CLOSED
+				                                          : ERR_CLIENT_RESET, "");
+				return false;
+			}
+			bytes = span_of(scratch, got);
+		}
+		if (!use_up(session, &bytes)) {
+			session_fail(session, ERR_REQUEST_FRAMING, "the chunks of the request");
+			return false;
+		}
+		if (buffered)
+			buf_consume(&session->in, buf_len(&session->in) - bytes.len);
+		else
+			buf_add(&session->in, bytes); /* the next request, already */
+	}
+	if (!was_done && exchange->up.done && buf_len(&session->in) == 0)
+		buf_fini(&session->in);
+	return true;
+}
+
+/* The origin takes no more: what is left of the request is read and dropped. */
+static void break_up(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+
+	exchange->up_broken = true;
+	exchange->keep_origin = false;
+	buf_reset(&exchange->to_origin);
+}
+
+static void flush_up(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+
+	while (buf_len(&exchange->to_origin) && !exchange->up_broken) {
+		size_t taken;
+		enum stream_state state =
+			stream_write(&session->origin, buf_span(&exchange->to_origin), &taken);
+
+		if (state == STREAM_AGAIN)
+			return;
+		if (state != STREAM_OK) {
+			/* Its answer may lie there all the same: "too large", and closed. */
+			session->origin.ready |= LOOP_BROKEN;
+			break_up(session);
+			return;
+		}
+		buf_consume(&exchange->to_origin, taken);
+		if (exchange->has_response)
+			session_timeout(session, session_conf_of(session)->timeouts.exchange_idle_ms);
+	}
+}
+
+/* ---- to the client ---- */
+
+static bool is_http10(const struct session *session)
+{
+	return session->exchange->head.minor == 0;
+}
+
+/* The framing that the client gets: HTTP/1.0 knows no chunks, HTTP/1.1 needs no close. */
+static enum http_framing down_framing_of(const struct session *session,
+                                         const struct http_head *response)
+{
+	if (response->framing == HTTP_CHUNKED && is_http10(session))
+		return HTTP_UNTIL_CLOSE;
+	if (response->framing == HTTP_UNTIL_CLOSE && !is_http10(session))
+		return HTTP_CHUNKED;
+	return response->framing;
+}
+
+static void write_response(struct session *session, bool keep_alive)
+{
+	struct exchange *exchange = session->exchange;
+	struct http_forward forward = {
+		.via = session_conf_of(session)->forwarding.via,
+		.keep_alive = keep_alive,
+		.framing = exchange->down_framing,
+		.to_http10 = is_http10(session),
+		.max_forwards = UINT64_MAX,
+	};
+
+	http_write_response(&exchange->response, &forward, &exchange->to_client);
+}
+
+static enum step switch_protocols(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	struct span first[2];
+
+	if (!exchange->head.upgrade || !http_find(&exchange->response, "upgrade"))
+		return session_fail(session, ERR_UPGRADE_FAILED, "101 without Upgrade");
+	if (!exchange->up.done || buf_len(&exchange->to_origin))
+		return session_fail(session, ERR_UPGRADE_FAILED, "101 before the end of the request");
+	exchange->status = 101;
+	exchange->down_framing = HTTP_NO_BODY;
+	write_response(session, true);
+	buf_add(&exchange->to_client, buf_span(&exchange->from_origin));
+	if (!buf_is_whole(&exchange->to_client))
+		return session_fail(session, ERR_RESPONSE_SIZE, "");
+	first[PUMP_CLIENT] = buf_span(&session->in);
+	first[PUMP_ORIGIN] = buf_span(&exchange->to_client);
+	return tunnel_start(session, first);
+}
+
+static void forward_interim(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+
+	/* HTTP/1.0 knows none (RFC 9110 section 15.2). */
+	if (!is_http10(session)) {
+		exchange->down_framing = HTTP_NO_BODY;
+		write_response(session, true);
+	}
+	arena_fini(&exchange->response_arena);
+}
+
+static void note_response(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	const struct http_head *response = &exchange->response;
+
+	exchange->has_response = true;
+	exchange->status = response->status;
+	exchange->timing.first_byte_ms =
+		(uint32_t)(loop_now_ms(session->env->loop) - exchange->started_ms);
+	exchange->down_framing = down_framing_of(session, response);
+	http_body_init(&exchange->down, response->framing, response->body_bytes);
+	exchange->keep_origin = response->keep_alive && response->framing != HTTP_UNTIL_CLOSE &&
+	                        !exchange->up_broken;
+	if (exchange->down_framing == HTTP_UNTIL_CLOSE || session->env->draining)
+		exchange->keep_client = false;
+	/* A client that waits for 100 and gets this may send its content or not: nobody could tell. */
+	if (!exchange->up.done && (exchange->head.expect_continue ||
+	                           (exchange->up.framing == HTTP_LENGTH &&
+	                            exchange->up.left_bytes > session_conf_of(session)->limits.drain_bytes)))
+		exchange->keep_client = false;
+}
+
+/* A whole response head is in from_origin. */
+static enum step on_response_head(struct session *session, size_t head_bytes)
+{
+	struct exchange *exchange = session->exchange;
+	struct span all = buf_span(&exchange->from_origin);
+	struct span head = arena_copy(&exchange->response_arena, span_first(all, head_bytes));
+	const char *detail = "";
+	enum err err;
+
+	if (head.at == NULL)
+		return session_fail(session, ERR_SESSION_MEMORY, "");
+	buf_consume(&exchange->from_origin, head_bytes);
+	exchange->scanned = 0;
+	err = http_head_parse_response(head, exchange->head.method, &exchange->response_arena,
+	                               &exchange->response, &detail);
+	if (err)
+		return session_fail(session, err, detail);
+	if (exchange->response.status == 101)
+		return switch_protocols(session);
+	if (exchange->response.status < 200) {
+		forward_interim(session);
+		return STEP_NEXT;
+	}
+	note_response(session);
+	write_response(session, exchange->keep_client);
+	session_timeout(session, session_conf_of(session)->timeouts.exchange_idle_ms);
+	return STEP_NEXT;
+}
+
+/* Put content of the response into the client's framing. */
+static enum step use_down(struct session *session, struct span *bytes)
+{
+	struct exchange *exchange = session->exchange;
+	struct span content;
+
+	while (bytes->len && !exchange->down.done) {
+		if (http_body_read(&exchange->down, bytes, &content))
+			return session_fail(session, ERR_RESPONSE_FRAMING, "the chunks of the response");
+		exchange->bytes_down += content.len;
+		http_body_write_before(exchange->down_framing, content.len, &exchange->to_client);
+		buf_add(&exchange->to_client, content);
+		http_body_write_after(exchange->down_framing, content.len, &exchange->to_client);
+	}
+	if (exchange->down.done) {
+		http_body_write_end(exchange->down_framing, buf_span(&exchange->down.trailers),
+		                    &exchange->to_client);
+		if (bytes->len)
+			exchange->keep_origin = false; /* more than its framing says */
+	}
+	return STEP_WAIT;
+}
+
+/* A kept connection may have died just before it was used: once more, on a new one, where nothing
+ * can have happened twice (RFC 9110 section 9.2.2). */
+static bool can_retry(const struct session *session)
+{
+	const struct exchange *exchange = session->exchange;
+
+	return exchange->is_reused && !exchange->was_retried &&
+	       buf_len(&exchange->from_origin) == 0 && is_idempotent(exchange->head.method) &&
+	       exchange->head.framing == HTTP_NO_BODY;
+}
+
+static enum step on_origin_end(struct session *session, enum stream_state state)
+{
+	struct exchange *exchange = session->exchange;
+
+	if (!exchange->has_response) {
+		if (can_retry(session)) {
+			exchange->was_retried = true;
+			exchange->is_reused = exchange->up_broken = false;
+			stream_close(&session->origin, false);
+			return session_go(session, SESSION_DIAL);
+		}
+		return session_fail(session, state == STREAM_END ? ERR_ORIGIN_CLOSED : ERR_ORIGIN_RESET,
+		                    "");
+	}
+	if (state != STREAM_END || !http_body_ends_here(&exchange->down))
+		return session_fail(session, ERR_RESPONSE_INCOMPLETE, "");
+	exchange->down.done = true;
+	exchange->keep_origin = false;
+	http_body_write_end(exchange->down_framing, SPAN(""), &exchange->to_client);
+	return STEP_WAIT;
+}
+
+/* Read from the origin what is there. STEP_NEXT: the state changed. */
+static enum step read_down(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	enum session_state before = (enum session_state)session->state;
+
+	while (!exchange->down.done && has_room(session, &exchange->to_client)) {
+		struct span waiting = buf_span(&exchange->from_origin), bytes;
+		size_t head_bytes = 0, len, got;
+		uint8_t *scratch = loop_scratch(session->env->loop, &len);
+		enum stream_state state;
+
+		if (!exchange->has_response) {
+			head_bytes = http_head_find(waiting, &exchange->scanned);
+			if (head_bytes == 0 && waiting.len >= session_conf_of(session)->limits.head_bytes)
+				return session_fail(session, ERR_RESPONSE_SIZE, "limits.head");
+		}
+		if (head_bytes) {
+			on_response_head(session, head_bytes);
+			if (session->state != before || session->exchange != exchange)
+				return STEP_NEXT;
+			continue;
+		}
+		if (exchange->has_response && waiting.len) {
+			bytes = waiting;
+			if (use_down(session, &bytes) == STEP_NEXT)
+				return STEP_NEXT;
+			buf_fini(&exchange->from_origin);
+			continue;
+		}
+		len = read_size(session, len);
+		if (!exchange->has_response && len > exchange->from_origin.max_bytes - waiting.len)
+			len = exchange->from_origin.max_bytes - waiting.len;
+		state = stream_read(&session->origin, scratch, len, &got);
+		if (state == STREAM_AGAIN)
+			return STEP_WAIT;
+		if (state != STREAM_OK)
+			return on_origin_end(session, state);
+		bytes = span_of(scratch, got);
+		if (!exchange->has_response)
+			buf_add(&exchange->from_origin, bytes);
+		else if (use_down(session, &bytes) == STEP_NEXT)
+			return STEP_NEXT;
+		if (exchange->has_response)
+			session_timeout(session, session_conf_of(session)->timeouts.exchange_idle_ms);
+	}
+	return STEP_WAIT;
+}
+
+/* False: the client is gone. */
+static bool flush_down(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+
+	while (buf_len(&exchange->to_client)) {
+		size_t taken;
+		enum stream_state state =
+			stream_write(&session->client, buf_span(&exchange->to_client), &taken);
+
+		if (state == STREAM_AGAIN)
+			return true;
+		if (state != STREAM_OK) {
+			session_fail(session, ERR_CLIENT_RESET, "");
+			return false;
+		}
+		buf_consume(&exchange->to_client, taken);
+		session_timeout(session, session_conf_of(session)->timeouts.exchange_idle_ms);
+	}
+	return true;
+}
+
+/* ---- the end ---- */
+
+static enum step finish(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	bool keep = exchange->keep_client && exchange->up.done && !session->client_ended;
+
+	if (exchange->keep_origin && exchange->up.done && !exchange->up_broken)
+		origin_pool_give(session);
+	else
+		stream_close(&session->origin, false);
+	session->env->metrics->exchanges_total++;
+	session->env->metrics->bytes_up_total += exchange->bytes_up;
+	session->env->metrics->bytes_down_total += exchange->bytes_down;
+	access_log_exchange(session);
+	exchange_free(session);
+	return session_go(session, keep ? SESSION_READ_HEAD : SESSION_LINGER);
+}
+
+/* The whole response is out. What is left of the request is dropped within a bound, or not waited for. */
+static bool is_over(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+
+	if (!exchange->has_response || !exchange->down.done || buf_len(&exchange->to_client))
+		return false;
+	if (exchange->up.done || !exchange->keep_client)
+		return true;
+	if (!exchange->up_broken)
+		break_up(session);
+	if (exchange->drained_bytes <= session_conf_of(session)->limits.drain_bytes)
+		return false;
+	exchange->keep_client = false;
+	return true;
+}
+
+/* A client that has sent its request and closes its side still wants the answer; one that resets does not. */
+static bool is_client_gone(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+
+	if (!exchange->up.done || !(session->client.ready & (LOOP_PEER_CLOSED | LOOP_BROKEN)))
+		return false;
+	if (!(session->client.ready & LOOP_BROKEN)) {
+		session->client_ended = exchange->keep_client ? session->client_ended : true;
+		return false;
+	}
+	session_fail(session, ERR_CLIENT_RESET, "");
+	return true;
+}
+
+enum step step_relay(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	uint64_t moved;
+
+	if (is_client_gone(session))
+		return STEP_NEXT;
+	do {
+		moved = exchange->bytes_up + exchange->bytes_down;
+		if (!read_up(session))
+			return STEP_NEXT;
+		flush_up(session);
+		if (read_down(session) == STEP_NEXT || session->state != SESSION_RELAY)
+			return STEP_NEXT;
+		if (!flush_down(session))
+			return STEP_NEXT;
+		if (is_over(session))
+			return finish(session);
+		if (SURPRISE(!buf_is_whole(&exchange->to_client) ||
+		             !buf_is_whole(&exchange->to_origin)))
+			return session_fail(session, ERR_INTERNAL, "");
+	} while (exchange->bytes_up + exchange->bytes_down > moved);
+	return STEP_WAIT;
+}

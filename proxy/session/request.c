@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* READ_PROXY, READ_HEAD, DECIDE: from bytes to a decision. */
+#include "session/session_private.h"
+
+#include <string.h>
+
+#include "http/proxy_protocol.h"
+
+/* Read what is there behind what is buffered. */
+static enum stream_state read_more(struct session *session)
+{
+	size_t room = session->in.max_bytes - buf_len(&session->in), len, got;
+	uint8_t *scratch = loop_scratch(session->env->loop, &len);
+	enum stream_state state = stream_read(&session->client, scratch, room < len ? room : len, &got);
+
+	if (state == STREAM_OK)
+		buf_add(&session->in, span_of(scratch, got));
+	return state;
+}
+
+/* ---- READ_PROXY ---- */
+
+enum step step_read_proxy(struct session *session)
+{
+	struct address client, listener;
+	enum stream_state state;
+	size_t used;
+	bool local;
+
+	for (;;) {
+		if (proxy_protocol_parse(buf_span(&session->in), &used, &local, &client, &listener)) {
+			if (session->exchange == NULL && exchange_new(session) == NULL)
+				return session_go(session, SESSION_END);
+			return session_fail(session, ERR_PROXY_PROTOCOL, "");
+		}
+		if (used)
+			break;
+		state = read_more(session);
+		if (state == STREAM_AGAIN)
+			return STEP_WAIT;
+		if (state != STREAM_OK)
+			return session_go(session, SESSION_END);
+	}
+	buf_consume(&session->in, used);
+	if (!local)
+		session->client_address = client;
+	return session_go(session, SESSION_READ_HEAD);
+}
+
+/* ---- READ_HEAD ---- */
+
+static enum step on_client_gone(struct session *session, enum stream_state state)
+{
+	/* Connect and close without a word is no request and gives no line. */
+	if (buf_len(&session->in) == 0 || exchange_new(session) == NULL)
+		return session_go(session, SESSION_END);
+	return session_fail(session, state == STREAM_END ? ERR_CLIENT_CLOSED : ERR_CLIENT_RESET, "");
+}
+
+static struct span copy_head(struct session *session, size_t head_bytes)
+{
+	struct span head = arena_copy(&session->exchange->arena,
+	                              span_first(buf_span(&session->in), head_bytes));
+
+	buf_consume(&session->in, head_bytes);
+	session->scanned = 0;
+	/* Between requests and in tunnels no buffer is held. */
+	if (buf_len(&session->in) == 0)
+		buf_fini(&session->in);
+	return head;
+}
+
+static enum step check_target(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	const struct http_head *head = &exchange->head;
+	const struct http_field *host = http_find(head, "host");
+	struct http_host named;
+	enum err err;
+
+	err = http_target_parse(head->method, head->target, &exchange->arena, &exchange->target);
+	if (err == ERR_REQUEST_SCHEME)
+		return session_fail(session, err,
+		                    "only http:// can be asked for so; https:// goes through CONNECT");
+	if (err)
+		return session_fail(session, err, "the request target");
+	/* An empty Host is what RFC 9112 section 3.2 wants where the target has no authority. */
+	if (host && host->value.len &&
+	    http_host_parse(host->value, 80, &exchange->arena, &named))
+		return session_fail(session, ERR_REQUEST_HOST, "the Host field is no host");
+	if (http_via_has(head, session_conf_of(session)->forwarding.via))
+		return session_fail(session, ERR_REQUEST_LOOP, "our own name is in Via");
+	return session_go(session, SESSION_DECIDE);
+}
+
+static enum step on_head(struct session *session, size_t head_bytes)
+{
+	struct exchange *exchange = exchange_new(session);
+	const char *detail = "";
+	struct span head;
+	enum err err;
+
+	if (exchange == NULL)
+		return session_go(session, SESSION_END);
+	head = copy_head(session, head_bytes);
+	if (head.at == NULL)
+		return session_fail(session, ERR_SESSION_MEMORY, "");
+	err = http_head_parse_request(head, &exchange->arena, &exchange->head, &detail);
+	if (err)
+		return session_fail(session, err, detail);
+	exchange->is_parsed = true;
+	exchange->is_connect = span_equal(exchange->head.method, SPAN("CONNECT"));
+	if (session->env->draining)
+		exchange->head.keep_alive = false;
+	return check_target(session);
+}
+
+enum step step_read_head(struct session *session)
+{
+	for (;;) {
+		size_t head_bytes = http_head_find(buf_span(&session->in), &session->scanned);
+		enum stream_state state;
+		bool first;
+
+		if (head_bytes)
+			return on_head(session, head_bytes);
+		if (buf_len(&session->in) >= session_conf_of(session)->limits.head_bytes) {
+			if (exchange_new(session) == NULL)
+				return session_go(session, SESSION_END);
+			return session_fail(session, ERR_REQUEST_SIZE, "limits.head");
+		}
+		first = buf_len(&session->in) == 0;
+		state = read_more(session);
+		if (state == STREAM_AGAIN)
+			return STEP_WAIT;
+		if (state != STREAM_OK)
+			return on_client_gone(session, state);
+		if (first) /* the clock of a head starts with its first byte and does not start again */
+			session_timeout(session, session_conf_of(session)->timeouts.head_ms);
+	}
+}
+
+/* ---- DECIDE ---- */
+
+static struct span url_of(struct exchange *exchange)
+{
+	const struct http_target *target = &exchange->target;
+	char *url = target->host.port == 80
+	                    ? arena_printf(&exchange->arena, "http://%.*s%.*s",
+	                                   SPAN_ARG(target->host.name), SPAN_ARG(target->path))
+	                    : arena_printf(&exchange->arena, "http://%.*s:%u%.*s",
+	                                   SPAN_ARG(target->host.name), target->host.port,
+	                                   SPAN_ARG(target->path));
+
+	return span_from(url);
+}
+
+/* The Host field, where it names another host than the target: both are decided. */
+static struct span other_host(struct exchange *exchange)
+{
+	const struct http_field *field = http_find(&exchange->head, "host");
+	struct http_host host;
+
+	if (field == NULL || http_host_parse(field->value, 80, &exchange->arena, &host))
+		return SPAN("");
+	return span_equal(host.name, exchange->target.host.name) ? SPAN("") : host.name;
+}
+
+static void fill_facts(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	struct policy_facts *facts = &exchange->facts;
+
+	*facts = (struct policy_facts){
+		.from = session->client_address,
+		.listener = span_from(session->listener->name),
+		.host = exchange->target.host.name,
+		.host_address = exchange->target.host.address,
+		.port = exchange->target.host.port,
+		.method = exchange->head.method,
+		.sni = SPAN(""),
+		.url = SPAN(""),
+		.user = SPAN(""),
+		.inner_host = SPAN(""),
+		.wall_ms = loop_wall_ms(session->env->loop),
+		/* Nobody is asked who he is, and no ClientHello is read, in this version. */
+		.absent = FACT_USER | FACT_HELLO,
+	};
+	if (exchange->is_connect) {
+		facts->absent |= FACT_REQUEST;
+	} else {
+		facts->known |= FACT_REQUEST;
+		facts->url = url_of(exchange);
+		facts->inner_host = other_host(exchange);
+	}
+	if (facts->host_address.family) {
+		facts->known |= FACT_ADDRESS;
+		facts->address = facts->host_address;
+	}
+}
+
+static void count(_Atomic uint32_t *hits, size_t hit_count, uint32_t index)
+{
+	if (index < hit_count)
+		atomic_fetch_add_explicit(&hits[index], 1, memory_order_relaxed);
+}
+
+void request_count_hits(struct session *session, const struct policy_decision *decision)
+{
+	const struct session_generation *generation = session->generation;
+	uint32_t last = POLICY_NO_RULE;
+
+	for (int q = 0; q < POLICY_QUESTION_COUNT; q++) {
+		const struct policy_answer *answer = &decision->answers[q];
+
+		/* A rule that answers several questions of one exchange was hit once. */
+		if (answer->rule == POLICY_NO_RULE || answer->rule == last)
+			continue;
+		last = answer->rule;
+		count(generation->rule_hits, generation->rule_hit_count, answer->rule);
+		if (answer->list)
+			count(generation->entry_hits, generation->entry_hit_count, answer->entry);
+	}
+}
+
+static bool deny(struct session *session, enum policy_question question, enum err err,
+                 const char *detail)
+{
+	session->exchange->denied_by = question;
+	if (err == ERR_POLICY_DENIED)
+		session->env->metrics->denied_total++;
+	session_fail(session, err, detail);
+	return false;
+}
+
+bool request_decide(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	struct policy_decision *decision = &exchange->decision;
+
+	policy_decide(session->generation->policy, &exchange->facts, decision);
+	exchange->is_decided = true;
+	if (!(decision->open >> POLICY_ACCESS & 1) &&
+	    decision->answers[POLICY_ACCESS].answer == ACCESS_DENY)
+		return deny(session, POLICY_ACCESS, ERR_POLICY_DENIED, "");
+	if (decision->answers[POLICY_AUTH].answer == AUTH_REQUIRED &&
+	    !(decision->open >> POLICY_AUTH & 1))
+		return deny(session, POLICY_AUTH, ERR_AUTH_UNAVAILABLE, "auth: required");
+	if (exchange->is_connect && !(decision->open >> POLICY_TLS & 1) &&
+	    decision->answers[POLICY_TLS].answer == TLS_INSPECT)
+		return deny(session, POLICY_TLS, ERR_INSPECT_UNAVAILABLE, "tls: inspect");
+	return true;
+}
+
+/* Requests to the proxy itself, and those that end here by Max-Forwards. */
+static bool is_for_us(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	const struct http_field *field = http_find(&exchange->head, "max-forwards");
+	bool counts = span_equal(exchange->head.method, SPAN("TRACE")) ||
+	              span_equal(exchange->head.method, SPAN("OPTIONS"));
+
+	if (exchange->target.form == HTTP_TARGET_ORIGIN ||
+	    exchange->target.form == HTTP_TARGET_ASTERISK)
+		return true;
+	return counts && field && span_equal(field->value, SPAN("0"));
+}
+
+enum step step_decide(struct session *session)
+{
+	if (is_for_us(session))
+		return session_go(session, SESSION_REFUSE);
+	fill_facts(session);
+	if (!request_decide(session))
+		return STEP_NEXT;
+	return session_go(session, SESSION_RESOLVE);
+}

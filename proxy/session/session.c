@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "session/session_private.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+#define TO(state) (1u << SESSION_##state)
+
+struct state_row {
+	const char *name;
+	enum step (*run)(struct session *session);
+	size_t timeout;  /* offset into struct timeouts_conf, or NO_TIMEOUT */
+	enum err on_due; /* what its timeout means */
+	unsigned may_go;
+};
+
+#define NO_TIMEOUT SIZE_MAX
+#define TIMEOUT(member) offsetof(struct timeouts_conf, member)
+
+static enum step step_end(struct session *session);
+
+/* One row per state: its function, its timeout and what that means, its legal successors. Every
+ * state may go to END. */
+static const struct state_row states[SESSION_STATE_COUNT] = {
+	[SESSION_READ_PROXY] = {"read_proxy", step_read_proxy, TIMEOUT(head_ms), ERR_PROXY_PROTOCOL,
+	                        TO(READ_HEAD) | TO(REFUSE)},
+	[SESSION_READ_HEAD] = {"read_head", step_read_head, TIMEOUT(keep_alive_ms), ERR_REQUEST_TIMEOUT,
+	                       TO(DECIDE) | TO(REFUSE)},
+	[SESSION_DECIDE] = {"decide", step_decide, NO_TIMEOUT, ERR_INTERNAL,
+	                    TO(RESOLVE) | TO(DIAL) | TO(REFUSE)},
+	[SESSION_RESOLVE] = {"resolve", step_resolve, TIMEOUT(dns_ms), ERR_DNS_TIMEOUT,
+	                     TO(DIAL) | TO(REFUSE)},
+	[SESSION_DIAL] = {"dial", step_dial, TIMEOUT(connect_ms), ERR_ORIGIN_CONNECT_TIMEOUT,
+	                  TO(TUNNEL) | TO(RELAY) | TO(REFUSE)},
+	[SESSION_TUNNEL] = {"tunnel", step_tunnel, NO_TIMEOUT, ERR_IDLE_TIMEOUT, 0},
+	[SESSION_RELAY] = {"relay", step_relay, TIMEOUT(response_ms), ERR_RESPONSE_TIMEOUT,
+	                   TO(READ_HEAD) | TO(RESOLVE) | TO(DIAL) | TO(TUNNEL) | TO(REFUSE) | TO(LINGER)},
+	[SESSION_REFUSE] = {"refuse", step_refuse, TIMEOUT(reply_ms), ERR_CLIENT_TIMEOUT,
+	                    TO(READ_HEAD) | TO(LINGER)},
+	[SESSION_LINGER] = {"linger", step_linger, TIMEOUT(reply_ms), ERR_NONE, 0},
+	[SESSION_END] = {"end", step_end, NO_TIMEOUT, ERR_NONE, 0},
+};
+
+const char *session_state_name(enum session_state state)
+{
+	return states[state].name;
+}
+
+const struct session_conf *session_conf_of(const struct session *session)
+{
+	return session->generation->conf;
+}
+
+struct session_generation *generation_ref(struct session_generation *generation)
+{
+	generation->references++;
+	return generation;
+}
+
+void generation_unref(struct session_generation *generation)
+{
+	if (generation && --generation->references == 0)
+		generation->free(generation);
+}
+
+const char *session_id_text(const struct session *session, char text[static 48])
+{
+	snprintf(text, 48, "%u-%llu.%u", session->env->worker, (unsigned long long)session->id,
+	         session->exchange_count);
+	return text;
+}
+
+/* ---- the machine ---- */
+
+void session_timeout(struct session *session, uint64_t after_ms)
+{
+	loop_timer_set(session->env->loop, &session->timer, after_ms);
+}
+
+enum step session_go(struct session *session, enum session_state next)
+{
+	const struct state_row *from = &states[session->state], *to = &states[next];
+
+	ASSERT(next == SESSION_END || (from->may_go >> next & 1));
+	if (log_level() >= LOG_LEVEL_DEBUG)
+		log_event(EV_TRACE, "session=%u-%llu %s -> %s", session->env->worker,
+		          (unsigned long long)session->id, from->name, to->name);
+	session->state = (uint8_t)next;
+	session_timeout(session, to->timeout == NO_TIMEOUT
+	                                 ? 0
+	                                 : *(const uint64_t *)(const void *)((const uint8_t *)&session_conf_of(session)->timeouts + to->timeout));
+	return STEP_NEXT;
+}
+
+void session_run(struct session *session)
+{
+	if (session->is_running)
+		return;
+	session->is_running = true;
+	while (states[session->state].run(session) == STEP_NEXT)
+		;
+	session->is_running = false;
+}
+
+enum step session_fail(struct session *session, enum err err, const char *detail)
+{
+	struct exchange *exchange = session->exchange;
+
+	session->env->metrics->errors[err]++;
+	if (exchange && exchange->err == ERR_NONE) {
+		exchange->err = err;
+		exchange->detail = detail ? detail : "";
+	}
+	if (err_status(err) == 0 || (exchange && exchange->has_response))
+		return session_go(session, SESSION_END);
+	return session_go(session, SESSION_REFUSE);
+}
+
+static void on_due(struct loop_timer *timer)
+{
+	struct session *session = CONTAINER_OF(timer, struct session, timer);
+	enum err err = states[session->state].on_due;
+
+	if (session->state == SESSION_READ_HEAD && session->exchange == NULL &&
+	    buf_len(&session->in) == 0)
+		err = ERR_NONE; /* idle between requests: closed without a word */
+	if (session->state == SESSION_RELAY && session->exchange->has_response)
+		err = ERR_IDLE_TIMEOUT;
+	if (err && session->exchange == NULL && exchange_new(session) == NULL)
+		err = ERR_NONE;
+	if (err)
+		session_fail(session, err, "");
+	else
+		session_go(session, SESSION_END);
+	session_run(session);
+}
+
+/* ---- exchanges ---- */
+
+struct exchange *exchange_new(struct session *session)
+{
+	struct exchange *exchange = calloc(1, sizeof(*exchange));
+	const struct limits_conf *limits;
+
+	if (exchange == NULL)
+		return NULL;
+	/* Each exchange sees one generation from its begin to its end. */
+	generation_unref(session->generation);
+	session->generation = generation_ref(session->env->current);
+	limits = &session_conf_of(session)->limits;
+	arena_init(&exchange->arena, limits->session_bytes + limits->head_bytes);
+	arena_init(&exchange->response_arena, limits->session_bytes + limits->head_bytes);
+	buf_init(&exchange->to_origin, limits->buffer_bytes * 2 + limits->head_bytes * 2);
+	buf_init(&exchange->to_client, limits->buffer_bytes * 2 + limits->head_bytes * 2);
+	buf_init(&exchange->from_origin, limits->head_bytes + 4);
+	exchange->started_ms = loop_now_ms(session->env->loop);
+	exchange->timing = (struct timing){ABSENT_MS, ABSENT_MS, ABSENT_MS};
+	exchange->detail = "";
+	session->exchange = exchange;
+	session->exchange_count++;
+	session->env->metrics->exchanges++;
+	return exchange;
+}
+
+void exchange_free(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+
+	if (exchange == NULL)
+		return;
+	resolve_cancel(exchange->query);
+	dial_cancel(exchange->dial);
+	http_body_fini(&exchange->up);
+	http_body_fini(&exchange->down);
+	buf_fini(&exchange->to_origin);
+	buf_fini(&exchange->to_client);
+	buf_fini(&exchange->from_origin);
+	arena_fini(&exchange->arena);
+	arena_fini(&exchange->response_arena);
+	free(exchange);
+	session->exchange = NULL;
+	session->env->metrics->exchanges--;
+}
+
+/* ---- beginning and end ---- */
+
+static void on_client_ready(struct stream *stream, unsigned events)
+{
+	struct session *session = CONTAINER_OF(stream, struct session, client);
+
+	if ((events & LOOP_BROKEN) &&
+	    (session->state == SESSION_RESOLVE || session->state == SESSION_DIAL))
+		session_fail(session, ERR_CLIENT_RESET, "");
+	session_run(session);
+}
+
+static void free_session(struct loop_task *task)
+{
+	struct session *session = CONTAINER_OF(task, struct session, end_task);
+
+	free(session->tunnel);
+	buf_fini(&session->in);
+	generation_unref(session->generation);
+	free(session);
+}
+
+static enum step step_end(struct session *session)
+{
+	struct session_env *env = session->env;
+	bool reset = session->exchange && session->exchange->err && session->exchange->has_response;
+
+	if (!list_is_linked(&session->link))
+		return STEP_WAIT;
+	access_log_exchange(session);
+	loop_timer_clear(env->loop, &session->timer);
+	/* A response that was cut off must not look complete. */
+	stream_close(&session->client, reset);
+	stream_close(&session->origin, reset);
+	exchange_free(session);
+	if (session->has_entered)
+		env->leave(env->context, &session->client_address);
+	env->metrics->sessions--;
+	session->listener->references--;
+	list_remove(&session->link);
+	loop_defer(env->loop, &session->end_task);
+	return STEP_WAIT;
+}
+
+static bool expects_proxy_header(const struct session_listener *listener,
+                                 const struct address *peer)
+{
+	for (size_t i = 0; i < listener->proxy_protocol.count; i++)
+		if (network_has(&listener->proxy_protocol.at[i], peer))
+			return true;
+	return false;
+}
+
+/* Over a limit: told at once, without a look at the request. */
+static void refuse_at_once(struct session *session, enum err err)
+{
+	if (exchange_new(session))
+		session_fail(session, err, "");
+	else
+		session_go(session, SESSION_END);
+	session_run(session);
+}
+
+void session_start(struct session_env *env, struct session_listener *listener, int fd,
+                   const struct address *peer)
+{
+	struct session *session = calloc(1, sizeof(*session));
+	enum err err;
+
+	if (session == NULL || stream_open_plain(&session->client, env->loop, fd, on_client_ready)) {
+		free(session);
+		close(fd);
+		return;
+	}
+	session->env = env;
+	session->generation = generation_ref(env->current);
+	session->listener = listener;
+	listener->references++;
+	session->id = ++env->next_id;
+	session->client_address = *peer;
+	session->origin.io.fd = -1;
+	session->timer.on_due = on_due;
+	session->end_task.run = free_session;
+	buf_init(&session->in, session_conf_of(session)->limits.head_bytes + 4);
+	list_add_last(&env->sessions, &session->link);
+	env->metrics->sessions++;
+	env->metrics->sessions_total++;
+	session->state = SESSION_READ_PROXY;
+	session_timeout(session, session_conf_of(session)->timeouts.keep_alive_ms);
+	err = env->enter(env->context, peer);
+	session->has_entered = err == ERR_NONE;
+	if (err)
+		refuse_at_once(session, err);
+	else if (!expects_proxy_header(listener, peer))
+		session_go(session, SESSION_READ_HEAD);
+}
+
+/* ---- all sessions ---- */
+
+
+size_t session_on_generation(struct session_env *env, bool cut)
+{
+	size_t count = 0;
+
+	if (!cut)
+		return 0;
+	LIST_EACH(&env->sessions, link)
+	{
+		struct session *session = LIST_ENTRY(link, struct session, link);
+		char id[48];
+
+		if (session->state != SESSION_TUNNEL && session->state != SESSION_RELAY)
+			continue;
+		if (!tunnel_is_denied(session))
+			continue;
+		count++;
+		log_event(EV_CUT, "session=%s", session_id_text(session, id));
+		if (session->state == SESSION_TUNNEL) {
+			tunnel_stop(session, ERR_CUT);
+		} else {
+			session->exchange->has_response = true;
+			session_fail(session, ERR_CUT, "");
+			session_run(session);
+		}
+	}
+	return count;
+}
+
+void session_drain(struct session_env *env)
+{
+	env->draining = true;
+	LIST_EACH(&env->sessions, link)
+	{
+		struct session *session = LIST_ENTRY(link, struct session, link);
+
+		if (session->state == SESSION_READ_HEAD && session->exchange == NULL &&
+		    buf_len(&session->in) == 0) {
+			session_go(session, SESSION_END);
+			session_run(session);
+		}
+	}
+}
+
+void session_stop_all(struct session_env *env)
+{
+	LIST_EACH(&env->sessions, link)
+	{
+		struct session *session = LIST_ENTRY(link, struct session, link);
+
+		if (session->state == SESSION_TUNNEL) {
+			tunnel_stop(session, ERR_STOPPED);
+			continue;
+		}
+		if (session->exchange && session->exchange->err == ERR_NONE)
+			session->exchange->err = ERR_STOPPED;
+		session_go(session, SESSION_END);
+		session_run(session);
+	}
+}
+
+static void describe(const struct session *session, struct buf *out)
+{
+	uint64_t now_ms = loop_now_ms(session->env->loop);
+	const struct exchange *exchange = session->exchange;
+	const struct tunnel *tunnel = session->tunnel;
+	char id[48];
+
+	buf_printf(out, "{\"id\":\"%s\",\"state\":\"%s\",\"client\":\"", session_id_text(session, id),
+	           states[session->state].name);
+	address_format_with_port(&session->client_address, out);
+	buf_add_string(out, "\",\"listener\":");
+	buf_add_json(out, span_from(session->listener->name));
+	if (tunnel) {
+		buf_add_string(out, ",\"target\":");
+		buf_add_json(out, span_of(tunnel->text + tunnel->method_len + tunnel->host_len,
+		                          tunnel->target_len));
+		buf_printf(out, ",\"bytes_up\":%llu,\"bytes_down\":%llu,\"age_ms\":%llu",
+		           (unsigned long long)tunnel->pump.bytes[PUMP_CLIENT],
+		           (unsigned long long)tunnel->pump.bytes[PUMP_ORIGIN],
+		           (unsigned long long)(now_ms - tunnel->started_ms));
+	} else if (exchange && exchange->is_parsed) {
+		buf_add_string(out, ",\"host\":");
+		buf_add_json(out, exchange->facts.host);
+		buf_printf(out, ",\"age_ms\":%llu",
+		           (unsigned long long)(now_ms - exchange->started_ms));
+	}
+	buf_add_string(out, "}\n");
+}
+
+bool session_list(struct session_env *env, uint64_t after_id, size_t count, struct buf *out,
+                  uint64_t *last_id)
+{
+	LIST_EACH(&env->sessions, link)
+	{
+		const struct session *session = LIST_ENTRY(link, struct session, link);
+
+		if (session->id <= after_id)
+			continue;
+		if (count-- == 0)
+			return true;
+		describe(session, out);
+		*last_id = session->id;
+	}
+	return false;
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A session from the inside. Private to this folder.
+ *
+ * READ_PROXY  the PROXY protocol header, where one is expected
+ * READ_HEAD   a request head; between requests the session waits here
+ * DECIDE      policy on what is known; the names' addresses may be asked for first
+ * RESOLVE     addresses of the host, each past the guard
+ * DIAL        a connection to one of them, or a kept one
+ * TUNNEL      opaque bytes both ways (CONNECT, Upgrade)
+ * RELAY       one http:// exchange
+ * REFUSE      a reply of our own
+ * LINGER      our last bytes are on their way: read until the client has closed, too
+ * END         gone at the end of this turn */
+#ifndef SESSION_SESSION_PRIVATE_H
+#define SESSION_SESSION_PRIVATE_H
+
+#include "http/body.h"
+#include "http/message.h"
+#include "net/dial.h"
+#include "session/session.h"
+
+/* X(state, name for traces and lists) */
+#define SESSION_STATES(X) \
+	X(READ_PROXY, "read_proxy") \
+	X(READ_HEAD, "read_head") \
+	X(DECIDE, "decide") \
+	X(RESOLVE, "resolve") \
+	X(DIAL, "dial") \
+	X(TUNNEL, "tunnel") \
+	X(RELAY, "relay") \
+	X(REFUSE, "refuse") \
+	X(LINGER, "linger") \
+	X(END, "end")
+
+#define STATE_ENUM(state, name) SESSION_##state,
+enum session_state { SESSION_STATES(STATE_ENUM) SESSION_STATE_COUNT };
+#undef STATE_ENUM
+
+enum step { STEP_NEXT, STEP_WAIT };
+
+enum { ABSENT_MS = UINT32_MAX };
+
+/* What the access log wants of one exchange beside what the session knows. */
+struct timing {
+	uint32_t dns_ms, connect_ms, first_byte_ms; /* ABSENT_MS: not known */
+};
+
+/* One request and its response, from its head to its log line. */
+struct exchange {
+	struct arena arena;        /* head, names: everything that spans below point into */
+	struct http_head head;
+	struct http_target target;
+	struct policy_facts facts;
+	struct policy_decision decision;
+	bool is_parsed;            /* head and target are valid */
+	bool is_decided;
+	bool is_connect;
+	bool was_logged;
+	uint64_t started_ms;       /* loop clock */
+	struct timing timing;
+	int status;                /* that the client was given; 0: none yet */
+
+	/* a failure: its first cause */
+	enum err err;
+	const char *detail;
+	enum policy_question denied_by; /* question whose answer is quoted on the page */
+
+	/* RESOLVE, DIAL */
+	struct resolve_query *query;
+	struct dial *dial;
+	bool is_resolved;
+	struct address addresses[RESOLVE_ADDRESSES_MAX];
+	size_t address_count;
+	struct address origin;     /* that was dialled */
+	bool is_reused;            /* on a kept connection */
+	bool was_retried;
+
+	/* RELAY */
+	struct http_body up, down;
+	enum http_framing up_framing, down_framing; /* as we send them */
+	struct buf to_origin, to_client, from_origin;
+	size_t scanned;            /* of from_origin, for the end of the head */
+	bool up_broken;            /* the origin takes no more of the request */
+	bool has_response;         /* the final head was forwarded */
+	bool keep_client, keep_origin;
+	uint64_t bytes_up, bytes_down;  /* content */
+	uint64_t drained_bytes;
+	struct http_head response;
+	struct arena response_arena;
+};
+
+/* A tunnel keeps only what it needs to run and to be logged. */
+struct tunnel {
+	struct pump pump;
+	struct session *session;
+	struct pump_limits limits;
+	struct loop_timer running; /* for "running" lines */
+	struct policy_answer answers[POLICY_QUESTION_COUNT];
+	struct timing timing;
+	struct address origin;
+	uint64_t started_ms;
+	enum err err;              /* ERR_NONE, or why we ended it */
+	uint16_t port;
+	uint16_t status;
+	uint8_t method_len, host_len;
+	uint16_t target_len;
+	char text[];               /* method, host, target */
+};
+
+struct session {
+	struct list link; /* in env->sessions */
+	struct session_env *env;
+	struct session_generation *generation;
+	struct session_listener *listener;
+	uint64_t id;
+	struct address client_address;
+	struct stream client, origin;
+	struct loop_timer timer;
+	struct loop_task end_task;
+	struct buf in;    /* read from the client and not used yet */
+	size_t scanned;   /* of `in`, for the end of the head */
+	struct exchange *exchange;
+	struct tunnel *tunnel;
+	uint32_t exchange_count;
+	uint8_t state;
+	bool has_entered; /* counted under the limits */
+	bool client_ended; /* it sent FIN */
+	bool is_running;  /* inside session_run() */
+	bool has_shut;    /* LINGER: FIN was sent */
+	uint64_t lingered_bytes;
+};
+
+/* ---- session.c ---- */
+
+/* Run steps until one waits. */
+void session_run(struct session *session);
+
+/* The one place where the state changes. */
+enum step session_go(struct session *session, enum session_state next);
+
+/* Note the first cause of a failure of the exchange and go on to REFUSE (or END if no reply can be sent). */
+enum step session_fail(struct session *session, enum err err, const char *detail);
+
+/* Arm the session's timer; 0 clears it. */
+void session_timeout(struct session *session, uint64_t after_ms);
+
+const struct session_conf *session_conf_of(const struct session *session);
+struct exchange *exchange_new(struct session *session);
+
+/* Free the exchange: queries, dials and buffers with it. */
+void exchange_free(struct session *session);
+
+/* "3-17.2": worker, session, exchange. Into a buffer of 48 bytes. */
+const char *session_id_text(const struct session *session, char text[static 48]);
+
+struct session_generation *generation_ref(struct session_generation *generation);
+void generation_unref(struct session_generation *generation);
+
+/* ---- one function per state; request.c, connect.c, tunnel.c, relay.c, refuse.c ---- */
+
+enum step step_read_proxy(struct session *session);
+enum step step_read_head(struct session *session);
+enum step step_decide(struct session *session);
+enum step step_resolve(struct session *session);
+enum step step_dial(struct session *session);
+enum step step_tunnel(struct session *session);
+enum step step_relay(struct session *session);
+enum step step_refuse(struct session *session);
+enum step step_linger(struct session *session);
+
+/* Decide with the facts of the exchange; false if it is refused (session_fail() was called). */
+bool request_decide(struct session *session);
+
+/* Count hits of the rules and entries that a decision quotes. */
+void request_count_hits(struct session *session, const struct policy_decision *decision);
+
+/* The response head was 101 or the request a CONNECT whose origin stands: from now on bytes. `first` as in
+ * pump_start(). */
+enum step tunnel_start(struct session *session, const struct span first[2]);
+
+/* End the tunnel now, for this reason. */
+void tunnel_stop(struct session *session, enum err err);
+
+/* Re-decide a running tunnel; true if the policy in force denies it. */
+bool tunnel_is_denied(struct session *session);
+
+/* RELAY begins: the origin stands. */
+enum step relay_start(struct session *session);
+
+/* The dialled (or kept) connection to the origin. */
+void on_origin_ready(struct stream *stream, unsigned events);
+
+/* ---- origin_pool.c ---- */
+
+/* Take a kept connection to this origin into session->origin. */
+bool origin_pool_take(struct session *session);
+
+/* Keep session->origin for others; it is closed there. */
+void origin_pool_give(struct session *session);
+
+/* ---- access.c ---- */
+
+/* Write the line of the exchange (once), or of the tunnel. */
+void access_log_exchange(struct session *session);
+void access_log_tunnel(struct session *session, bool is_running, const struct pump_end *end);
+
+/* Name of a state. */
+const char *session_state_name(enum session_state state);
+
+#endif
