@@ -750,6 +750,12 @@ static void read_defaults(struct compile *compile, const struct yaml_node *defau
 	} else if (defaults && defaults->kind != YAML_NULL) {
 		WRONG(compile, defaults, "defaults: expected answers, such as {access: allow}");
 	}
+	if (answers[POLICY_AUTH] == NO_ANSWER)
+		answers[POLICY_AUTH] = AUTH_EXEMPT;
+	if (answers[POLICY_ACCESS] == NO_ANSWER)
+		problem_add(compile->problems, PROBLEM_WARNING, compile->path,
+		            compile->build.defaults_line, compile->build.defaults_line ? 1 : 0,
+		            "defaults: access is not said: what no rule allows is denied; write access: deny or access: allow");
 	for (int q = 0; q < POLICY_QUESTION_COUNT; q++)
 		if (answers[q] == NO_ANSWER)
 			answers[q] = 0;

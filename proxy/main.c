@@ -1,4 +1,7 @@
-int main(void)
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/cli.h"
+
+int main(int count, char **args)
 {
-	return 0;
+	return cli_main(count, args);
 }

@@ -25,6 +25,7 @@ enum step step_read_proxy(struct session *session)
 	struct address client, listener;
 	enum stream_state state;
 	size_t used;
+	enum err err;
 	bool local;
 
 	for (;;) {
@@ -42,8 +43,11 @@ enum step step_read_proxy(struct session *session)
 			return session_go(session, SESSION_END);
 	}
 	buf_consume(&session->in, used);
-	if (!local)
-		session->client_address = client;
+	err = session_is_for(session, local ? &session->client_address : &client);
+	if (err && session->exchange == NULL && exchange_new(session) == NULL)
+		return session_go(session, SESSION_END);
+	if (err)
+		return session_fail(session, err, "");
 	return session_go(session, SESSION_READ_HEAD);
 }
 

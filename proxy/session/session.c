@@ -54,13 +54,13 @@ const struct session_conf *session_conf_of(const struct session *session)
 	return session->generation->conf;
 }
 
-struct session_generation *generation_ref(struct session_generation *generation)
+struct session_generation *session_generation_ref(struct session_generation *generation)
 {
 	generation->references++;
 	return generation;
 }
 
-void generation_unref(struct session_generation *generation)
+void session_generation_unref(struct session_generation *generation)
 {
 	if (generation && --generation->references == 0)
 		generation->free(generation);
@@ -148,8 +148,8 @@ struct exchange *exchange_new(struct session *session)
 	if (exchange == NULL)
 		return NULL;
 	/* Each exchange sees one generation from its begin to its end. */
-	generation_unref(session->generation);
-	session->generation = generation_ref(session->env->current);
+	session_generation_unref(session->generation);
+	session->generation = session_generation_ref(session->env->current);
 	limits = &session_conf_of(session)->limits;
 	arena_init(&exchange->arena, limits->session_bytes + limits->head_bytes);
 	arena_init(&exchange->response_arena, limits->session_bytes + limits->head_bytes);
@@ -203,8 +203,35 @@ static void free_session(struct loop_task *task)
 
 	free(session->tunnel);
 	buf_fini(&session->in);
-	generation_unref(session->generation);
+	session_generation_unref(session->generation);
 	free(session);
+}
+
+/* Behind a PROXY header there is a client that is not known yet: it is counted under no address. */
+static enum err session_enter(struct session *session, const struct address *client)
+{
+	enum err err = session->env->enter(session->env->context, client);
+
+	session->entered = err ? NOT_ENTERED : client->family ? ENTERED : ENTERED_UNNAMED;
+	return err;
+}
+
+static void session_leave(struct session *session)
+{
+	const struct address unnamed = {.family = 0};
+
+	if (session->entered != NOT_ENTERED)
+		session->env->leave(session->env->context, session->entered == ENTERED
+		                                                   ? &session->client_address
+		                                                   : &unnamed);
+	session->entered = NOT_ENTERED;
+}
+
+enum err session_is_for(struct session *session, const struct address *client)
+{
+	session_leave(session);
+	session->client_address = *client;
+	return session_enter(session, client);
 }
 
 static enum step step_end(struct session *session)
@@ -220,8 +247,7 @@ static enum step step_end(struct session *session)
 	stream_close(&session->client, reset);
 	stream_close(&session->origin, reset);
 	exchange_free(session);
-	if (session->has_entered)
-		env->leave(env->context, &session->client_address);
+	session_leave(session);
 	env->metrics->sessions--;
 	session->listener->references--;
 	list_remove(&session->link);
@@ -252,6 +278,8 @@ void session_start(struct session_env *env, struct session_listener *listener, i
                    const struct address *peer)
 {
 	struct session *session = calloc(1, sizeof(*session));
+	const struct address unnamed = {.family = 0};
+	bool is_proxied;
 	enum err err;
 
 	if (session == NULL || stream_open_plain(&session->client, env->loop, fd, on_client_ready)) {
@@ -260,7 +288,7 @@ void session_start(struct session_env *env, struct session_listener *listener, i
 		return;
 	}
 	session->env = env;
-	session->generation = generation_ref(env->current);
+	session->generation = session_generation_ref(env->current);
 	session->listener = listener;
 	listener->references++;
 	session->id = ++env->next_id;
@@ -274,16 +302,15 @@ void session_start(struct session_env *env, struct session_listener *listener, i
 	env->metrics->sessions_total++;
 	session->state = SESSION_READ_PROXY;
 	session_timeout(session, session_conf_of(session)->timeouts.keep_alive_ms);
-	err = env->enter(env->context, peer);
-	session->has_entered = err == ERR_NONE;
+	is_proxied = expects_proxy_header(listener, peer);
+	err = session_enter(session, is_proxied ? &unnamed : peer);
 	if (err)
 		refuse_at_once(session, err);
-	else if (!expects_proxy_header(listener, peer))
+	else if (!is_proxied)
 		session_go(session, SESSION_READ_HEAD);
 }
 
 /* ---- all sessions ---- */
-
 
 size_t session_on_generation(struct session_env *env, bool cut)
 {

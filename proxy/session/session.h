@@ -31,6 +31,10 @@ struct session_generation {
 	void (*free)(struct session_generation *generation); /* when the last reference is gone */
 };
 
+/* One more holder of it, and one less. NULL is allowed for the latter. */
+struct session_generation *session_generation_ref(struct session_generation *generation);
+void session_generation_unref(struct session_generation *generation);
+
 /* A listening socket, as sessions see it. */
 struct session_listener {
 	const char *name;
@@ -56,6 +60,7 @@ struct session_env {
 	/* Hand one finished line (with newline) to the logger; never blocks; drops and counts when full. */
 	void (*write_access)(void *context, struct span line);
 	/* Take and give back a place under limits.sessions and limits.sessions_per_client, over all workers.
+	 * A client of family 0 is not known yet: it counts under the former alone.
 	 * ERR_LIMIT_SESSIONS, ERR_LIMIT_CLIENT. */
 	enum err (*enter)(void *context, const struct address *client);
 	void (*leave)(void *context, const struct address *client);

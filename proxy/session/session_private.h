@@ -38,6 +38,9 @@ enum session_state { SESSION_STATES(STATE_ENUM) SESSION_STATE_COUNT };
 
 enum step { STEP_NEXT, STEP_WAIT };
 
+/* Counted under the limits? */
+enum session_entered { NOT_ENTERED, ENTERED_UNNAMED, ENTERED };
+
 enum { ABSENT_MS = UINT32_MAX };
 
 /* What the access log wants of one exchange beside what the session knows. */
@@ -123,7 +126,7 @@ struct session {
 	struct tunnel *tunnel;
 	uint32_t exchange_count;
 	uint8_t state;
-	bool has_entered; /* counted under the limits */
+	uint8_t entered;   /* enum session_entered */
 	bool client_ended; /* it sent FIN */
 	bool is_running;  /* inside session_run() */
 	bool has_shut;    /* LINGER: FIN was sent */
@@ -153,8 +156,8 @@ void exchange_free(struct session *session);
 /* "3-17.2": worker, session, exchange. Into a buffer of 48 bytes. */
 const char *session_id_text(const struct session *session, char text[static 48]);
 
-struct session_generation *generation_ref(struct session_generation *generation);
-void generation_unref(struct session_generation *generation);
+/* The PROXY header named the client: count it under its own address. errors: as env->enter. */
+MUST_USE enum err session_is_for(struct session *session, const struct address *client);
 
 /* ---- one function per state; request.c, connect.c, tunnel.c, relay.c, refuse.c ---- */
 

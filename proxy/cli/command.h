@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What commands share. Private to this folder. Adding a command is a row in cli.c and a function. */
+#ifndef CLI_COMMAND_H
+#define CLI_COMMAND_H
+
+#include "process/settings.h"
+
+enum { EXIT_WELL = 0, EXIT_FINDING = 1, EXIT_USAGE = 2 };
+
+/* What can stand behind a command; each takes the options whose bits its row names. X(member, letter of
+ * short form or 0, long name, argument or NULL, help) */
+#define COMMAND_OPTIONS(X) \
+	X(config, 'c', "config", "FILE", "configuration (default: ./sallyport.yaml, then /etc/sallyport/sallyport.yaml)") \
+	X(json, 0, "json", NULL, "answer in JSON") \
+	X(cut, 0, "cut", NULL, "end sessions that the new policy denies") \
+	X(sessions, 0, "sessions", NULL, "list the sessions that are open") \
+	X(from, 0, "from", "IP", "the client's address (default 127.0.0.1)") \
+	X(user, 0, "user", "NAME", "who the client says it is") \
+	X(group, 0, "group", "NAME", "a group of the user; several times") \
+	X(sni, 0, "sni", "NAME", "the name in the ClientHello") \
+	X(method, 0, "method", "METHOD", "the request's method (default CONNECT; GET with --url)") \
+	X(url, 0, "url", "URL", "the request's URL") \
+	X(address, 0, "address", "IP", "the address that would be dialled") \
+	X(listener, 0, "listener", "NAME", "where the client comes in (default: the first)") \
+	X(at, 0, "at", "TIME", "when: 2026-11-23T08:00:00Z (default now)") \
+	X(help, 'h', "help", NULL, "this")
+
+#define COMMAND_BIT(member, letter, name, argument, help) OPTION_##member,
+enum command_option { COMMAND_OPTIONS(COMMAND_BIT) OPTION_COUNT };
+#undef COMMAND_BIT
+
+enum { COMMAND_GROUPS_MAX = 64 };
+
+/* As given; NULL where not. Flags point to "". */
+struct command_line {
+	const char *options[OPTION_COUNT];
+	const char *groups[COMMAND_GROUPS_MAX];
+	size_t group_count;
+	const char *argument; /* HOST[:PORT] */
+};
+
+struct command {
+	const char *name, *argument, *summary; /* argument: NULL if it takes none */
+	unsigned options;                      /* bits 1 << enum command_option */
+	int (*run)(const struct command_line *line);
+};
+
+/* The configuration file that is meant; NULL, and said so on standard error, if there is none. */
+const char *command_config(const struct command_line *line);
+
+/* Print "sallyport: ..." on standard error; the result is EXIT_USAGE. */
+int command_complain(const char *format, ...) PRINTF_LIKE(1, 2);
+
+/* Print problems on standard error, or as JSON with `summary` on standard output. */
+void command_print_problems(const struct problems *problems);
+
+/* Append the manual of every command. */
+void command_manual(struct buf *out);
+
+int run_command(const struct command_line *line);
+int check_command(const struct command_line *line);
+int explain_command(const struct command_line *line);
+int reload_command(const struct command_line *line);
+int drain_command(const struct command_line *line);
+int status_command(const struct command_line *line);
+int reference_command(const struct command_line *line);
+
+#endif

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* status, reload and drain: questions to the control socket of a running proxy. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "cli/command.h"
+
+enum { CONFIG_MAX_BYTES = 4 << 20, ARENA_MAX_BYTES = 64 << 20, PATIENCE_S = 200 };
+
+/* The path alone is wanted, and a broken file must not stand between us and the running proxy: it will
+ * say itself what is wrong with it. */
+static char *control_path(const char *config)
+{
+	static const struct conf_option options[] = {
+		{.name = "control", .type = CONF_PATH, .offset = 0, .min = 1,
+		 .preset = "run/sallyport.sock", .reload = CONF_LIVE, .manual = ""},
+		CONF_END};
+	char *absolute = realpath(config, NULL), *result = NULL;
+	const char *path = NULL;
+	struct problems problems;
+	struct arena arena;
+	struct span text;
+
+	arena_init(&arena, ARENA_MAX_BYTES);
+	problems_init(&problems);
+	/* Other keys are unknown to this table: only what it found counts. */
+	if (absolute == NULL ||
+	    yaml_read_file(absolute, CONFIG_MAX_BYTES, &arena, &problems, &text))
+		text = SPAN("");
+	else if (conf_load(text, absolute, options, &arena, &problems, &path, sizeof(path)) && !path)
+		text = SPAN("");
+	if (absolute && path == NULL &&
+	    conf_load(text, absolute, options, &arena, &problems, &path, sizeof(path)))
+		path = NULL;
+	if (path)
+		result = strdup(path);
+	else
+		command_complain("%s: cannot read it", config);
+	problems_fini(&problems);
+	arena_fini(&arena);
+	free(absolute);
+	return result;
+}
+
+static int connect_to(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	const struct timeval patience = {PATIENCE_S, 0};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (strlen(path) >= sizeof(address.sun_path)) {
+		command_complain("control: %s is too long for a socket", path);
+	} else if (fd >= 0) {
+		memcpy(address.sun_path, path, strlen(path));
+		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+		if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+			return fd;
+		command_complain("no proxy answers at %s: %s%s", path, strerror(errno),
+		                 errno == EACCES ? " (try as root)" : "; is it running?");
+	}
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+/* Ask, and give every line of the answer but the last to `show`; the last one is the result (the
+ * caller's), NULL if there was none. */
+static json_t *ask(const struct command_line *line, const char *question, void (*show)(const char *))
+{
+	const char *config = command_config(line);
+	char *path = config ? control_path(config) : NULL, *text = NULL, *last = NULL;
+	int fd = path ? connect_to(path) : -1;
+	FILE *stream = fd >= 0 ? fdopen(fd, "r") : NULL;
+	json_t *result = NULL;
+	size_t size = 0;
+
+	free(path);
+	if (stream == NULL)
+		return NULL;
+	if (send(fd, question, strlen(question), MSG_NOSIGNAL) < 0)
+		command_complain("the proxy does not listen: %s", strerror(errno));
+	while (getline(&text, &size, stream) > 0) {
+		if (last && show)
+			show(last);
+		free(last);
+		last = strdup(text);
+	}
+	if (last)
+		result = json_loads(last, 0, NULL);
+	if (result == NULL)
+		command_complain("the proxy hung up without an answer (only root and its own user are heard)");
+	free(last);
+	free(text);
+	fclose(stream);
+	return result;
+}
+
+static const char *text_of(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "";
+}
+
+static long long number_of(const json_t *object, const char *key)
+{
+	return (long long)json_integer_value(json_object_get(object, key));
+}
+
+static int print_raw(json_t *answer)
+{
+	int status = json_is_true(json_object_get(answer, "ok")) ? EXIT_WELL : EXIT_USAGE;
+
+	json_dumpf(answer, stdout, JSON_INDENT(2));
+	putchar('\n');
+	json_decref(answer);
+	return status;
+}
+
+static int print_refusal(json_t *answer)
+{
+	command_complain("refused: %s", text_of(answer, "error"));
+	json_decref(answer);
+	return EXIT_USAGE;
+}
+
+/* ---- reload, drain ---- */
+
+static void print_problem(const json_t *problem)
+{
+	long long row = number_of(problem, "line"), column = number_of(problem, "column");
+
+	fprintf(stderr, "%s:", text_of(problem, "file"));
+	if (row)
+		fprintf(stderr, "%lld:%lld:", row, column);
+	fprintf(stderr, " %s: %s\n", text_of(problem, "level"), text_of(problem, "text"));
+}
+
+int reload_command(const struct command_line *line)
+{
+	bool cut = line->options[OPTION_cut] != NULL;
+	json_t *answer = ask(line, cut ? "{\"command\": \"reload\", \"cut\": true}\n"
+	                               : "{\"command\": \"reload\"}\n", NULL);
+	const json_t *problem;
+	size_t i;
+
+	if (answer == NULL)
+		return EXIT_USAGE;
+	if (line->options[OPTION_json])
+		return print_raw(answer);
+	if (json_object_get(answer, "error"))
+		return print_refusal(answer);
+	json_array_foreach(json_object_get(answer, "problems"), i, problem)
+		print_problem(problem);
+	if (!json_is_true(json_object_get(answer, "ok"))) {
+		json_decref(answer);
+		return command_complain("refused; what was in force stays");
+	}
+	printf("in force: generation %lld", number_of(answer, "generation"));
+	if (cut)
+		printf(", sessions ended: %lld", number_of(answer, "cut"));
+	putchar('\n');
+	json_decref(answer);
+	return EXIT_WELL;
+}
+
+int drain_command(const struct command_line *line)
+{
+	json_t *answer = ask(line, "{\"command\": \"drain\"}\n", NULL);
+
+	if (answer == NULL)
+		return EXIT_USAGE;
+	if (line->options[OPTION_json])
+		return print_raw(answer);
+	json_decref(answer);
+	puts("draining: no new sessions; it stops when those that run have ended, or after timeouts.drain");
+	return EXIT_WELL;
+}
+
+/* ---- status ---- */
+
+static void print_line(const char *text)
+{
+	fputs(text, stdout);
+}
+
+static void print_metrics(const json_t *metrics)
+{
+	const json_t *value;
+	const char *key;
+
+	json_object_foreach((json_t *)(uintptr_t)metrics, key, value)
+		if (json_is_integer(value) && json_integer_value(value))
+			printf("  %-24s %lld\n", key, (long long)json_integer_value(value));
+	json_object_foreach(json_object_get(metrics, "errors"), key, value)
+		printf("  error %-18s %lld\n", key, (long long)json_integer_value(value));
+}
+
+static void print_status(const json_t *answer)
+{
+	const json_t *policy = json_object_get(answer, "policy"), *row;
+	size_t i;
+
+	printf("sallyport %s, %s, pid %lld, up %lld s\n", text_of(answer, "version"),
+	       text_of(answer, "state"), number_of(answer, "pid"),
+	       number_of(answer, "uptime_ms") / 1000);
+	printf("configuration %s\n", text_of(answer, "configuration"));
+	printf("policy        generation %lld of %s, %lld rules, %lld entries, hash %s\n",
+	       number_of(policy, "generation"), text_of(policy, "loaded"),
+	       number_of(policy, "rules"), number_of(policy, "entries"), text_of(policy, "hash"));
+	json_array_foreach(json_object_get(answer, "listeners"), i, row)
+		printf("listening     %s %s\n", text_of(row, "name"), text_of(row, "address"));
+	json_array_foreach(json_object_get(answer, "roles"), i, row)
+		printf("role          %s %lld, pid %lld, %s, restarts %lld, sessions %lld\n",
+		       text_of(row, "role"), number_of(row, "number"), number_of(row, "pid"),
+		       json_is_true(json_object_get(row, "ready")) ? "ready" : "not ready",
+		       number_of(row, "restarts"),
+		       number_of(json_object_get(row, "metrics"), "sessions"));
+	print_metrics(json_object_get(answer, "metrics"));
+}
+
+int status_command(const struct command_line *line)
+{
+	bool sessions = line->options[OPTION_sessions] != NULL;
+	json_t *answer = ask(line, sessions ? "{\"command\": \"sessions\"}\n"
+	                                    : "{\"command\": \"status\"}\n",
+	                     sessions ? print_line : NULL);
+
+	if (answer == NULL)
+		return EXIT_USAGE;
+	if (json_object_get(answer, "error"))
+		return print_refusal(answer);
+	if (sessions) {
+		json_decref(answer);
+		return EXIT_WELL;
+	}
+	if (line->options[OPTION_json])
+		return print_raw(answer);
+	print_status(answer);
+	json_decref(answer);
+	return EXIT_WELL;
+}

@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The control socket: one JSON object on a line asks, lines of JSON answer, the last of them has "ok". Only root
+ * and the user of the parent are heard (SO_PEERCRED). */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "net/socket.h"
+#include "process/folder.h"
+#include "process/parent_private.h"
+
+enum {
+	CLIENTS_MAX = 16,
+	ASK_MAX_BYTES = 4096,
+	ANSWER_MAX_BYTES = 1 << 20,
+	PATIENCE_MS = 180000,
+	PAGE_COUNT = 64, /* sessions per message */
+};
+
+struct control_client {
+	struct control *control;
+	struct loop_io io;
+	struct loop_timer timer;
+	struct buf in, out;
+	bool is_asked;     /* its question was read */
+	bool is_answered;  /* `out` holds the end of the answer */
+	/* `sessions`: where the listing stands */
+	bool lists;
+	size_t worker;
+	uint64_t after_id, message_id;
+};
+
+struct control {
+	struct parent *parent;
+	struct loop_io io;
+	char *path;
+	struct control_client clients[CLIENTS_MAX];
+};
+
+static void list_on(struct control_client *client);
+
+/* ---- clients ---- */
+
+static void hang_up(struct control_client *client)
+{
+	struct parent *parent = client->control->parent;
+
+	loading_forget(parent, client);
+	loop_timer_clear(parent->loop, &client->timer);
+	loop_close(parent->loop, &client->io);
+	buf_fini(&client->in);
+	buf_fini(&client->out);
+	client->lists = false;
+}
+
+static void write_out(struct control_client *client)
+{
+	while (buf_len(&client->out)) {
+		struct span rest = buf_span(&client->out);
+		ssize_t sent = send(client->io.fd, rest.at, rest.len, MSG_NOSIGNAL);
+
+		if (sent < 0 && errno == EAGAIN)
+			return;
+		if (sent < 0) {
+			hang_up(client);
+			return;
+		}
+		buf_consume(&client->out, (size_t)sent);
+	}
+	if (client->is_answered)
+		hang_up(client);
+	else if (client->lists)
+		list_on(client);
+}
+
+static void add_json(struct control_client *client, json_t *object)
+{
+	char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+
+	if (text) {
+		buf_add_string(&client->out, text);
+		buf_add_byte(&client->out, '\n');
+	}
+	free(text);
+	json_decref(object);
+}
+
+/* The last line. owns: object. */
+static void answer(struct control_client *client, json_t *object)
+{
+	add_json(client, object);
+	client->is_answered = true;
+	client->lists = false;
+	write_out(client);
+}
+
+static void answer_error(struct control_client *client, const char *text)
+{
+	answer(client, json_pack("{s:b, s:s}", "ok", 0, "error", text));
+}
+
+/* ---- reload ---- */
+
+static json_t *pack_problems(const struct problems *problems)
+{
+	struct buf text;
+	json_t *array = NULL;
+
+	buf_init(&text, ANSWER_MAX_BYTES / 2);
+	problems_format_json(problems, &text);
+	if (buf_is_whole(&text))
+		array = json_loadb((const char *)buf_span(&text).at, buf_len(&text), 0, NULL);
+	buf_fini(&text);
+	return array ? array : json_array();
+}
+
+static void on_loaded(void *context, const struct loading_result *result)
+{
+	answer(context, json_pack("{s:b, s:I, s:I, s:o}", "ok", result->err == ERR_NONE,
+	                          "generation", (json_int_t)result->generation, "cut",
+	                          (json_int_t)result->cut_count, "problems",
+	                          pack_problems(result->problems)));
+}
+
+static void ask_reload(struct control_client *client, const json_t *ask)
+{
+	struct parent *parent = client->control->parent;
+	enum err err;
+
+	if (parent->state != PARENT_RUNNING) {
+		answer_error(client, "the proxy is about to stop");
+		return;
+	}
+	err = loading_start(parent, json_is_true(json_object_get(ask, "cut")), on_loaded, client);
+	if (err == ERR_LIMIT)
+		answer_error(client, "a reload is under way; try again when it is done");
+	else if (err)
+		answer_error(client, err_text(err));
+}
+
+/* ---- status ---- */
+
+static json_t *pack_metrics(const struct metrics *metrics)
+{
+	json_t *object = json_object(), *errors = json_object();
+
+#define PACK_CELL(name, kind, text) \
+	json_object_set_new(object, #name, json_integer((json_int_t)metrics->name));
+	METRICS_TABLE(PACK_CELL)
+#undef PACK_CELL
+	for (int i = 1; i < ERR_COUNT; i++)
+		if (metrics->errors[i])
+			json_object_set_new(errors, err_name((enum err)i),
+			                    json_integer((json_int_t)metrics->errors[i]));
+	json_object_set_new(object, "errors", errors);
+	return object;
+}
+
+/* The longest turn is the longest of any; all else adds up. Cells are uint64_t without gaps. */
+static void add_metrics(struct metrics *sum, const struct metrics *one)
+{
+	uint64_t longest = sum->longest_turn_us > one->longest_turn_us ? sum->longest_turn_us
+	                                                               : one->longest_turn_us;
+
+#define ADD_CELL(name, kind, text) sum->name += one->name;
+	METRICS_TABLE(ADD_CELL)
+#undef ADD_CELL
+	for (size_t i = 0; i < ERR_COUNT; i++)
+		sum->errors[i] += one->errors[i];
+	sum->longest_turn_us = longest;
+}
+
+static json_t *pack_child(const struct child *child, const struct metrics *metrics)
+{
+	json_t *object = json_pack("{s:s, s:i, s:i, s:b, s:i}", "role", roles_row(child->role)->name,
+	                           "number", (int)child->number, "pid", (int)child->pid, "ready",
+	                           child->is_ready, "restarts", (int)child->restart_count);
+
+	if (metrics)
+		json_object_set_new(object, "metrics", pack_metrics(metrics));
+	return object;
+}
+
+static json_t *pack_listeners(const struct listeners *listeners)
+{
+	json_t *array = json_array();
+	struct buf text;
+
+	for (size_t i = 0; i < listeners->count; i++) {
+		buf_init(&text, 4096);
+		if (listeners->conf[i].address.family == AF_UNIX)
+			buf_printf(&text, "unix:%s", listeners->conf[i].path);
+		else
+			address_format_with_port(&listeners->addresses[i], &text);
+		json_array_append_new(array, json_pack("{s:s, s:s%}", "name", listeners->conf[i].name,
+		                                       "address", (const char *)buf_span(&text).at,
+		                                       buf_len(&text)));
+		buf_fini(&text);
+	}
+	return array;
+}
+
+static json_t *pack_policy(const struct loaded *loaded)
+{
+	char hash[24];
+	struct buf time;
+	json_t *object;
+
+	snprintf(hash, sizeof(hash), "%016llx", (unsigned long long)loaded->stats.generation_hash);
+	buf_init(&time, 64);
+	clock_add_rfc3339(&time, loaded->loaded_ms);
+	object = json_pack("{s:I, s:s, s:s%, s:I, s:I, s:I, s:I}", "generation",
+	                   (json_int_t)loaded->number, "hash", hash, "loaded",
+	                   (const char *)buf_span(&time).at, buf_len(&time), "rules",
+	                   (json_int_t)loaded->stats.rules, "lists",
+	                   (json_int_t)loaded->stats.lists, "entries",
+	                   (json_int_t)loaded->stats.entries, "bytes",
+	                   (json_int_t)loaded->stats.image_bytes);
+	buf_fini(&time);
+	return object;
+}
+
+static void ask_status(struct control_client *client)
+{
+	static const char *const states[] = {"starting", "running", "draining", "stopping"};
+	struct parent *parent = client->control->parent;
+	struct metrics sum = {0};
+	json_t *roles = json_array();
+
+	for (size_t i = 0; i < parent->worker_count; i++) {
+		const struct metrics *metrics = &parent->regions[i].page->metrics;
+
+		add_metrics(&sum, metrics);
+		json_array_append_new(roles, pack_child(&parent->workers[i], metrics));
+	}
+	json_array_append_new(roles, pack_child(&parent->logger, NULL));
+	answer(client,
+	       json_pack("{s:b, s:s, s:s, s:i, s:s, s:I, s:o, s:o, s:o, s:o}", "ok", 1, "version",
+	                 SALLYPORT_VERSION, "state", states[parent->state], "pid", (int)getpid(),
+	                 "configuration", parent->path, "uptime_ms",
+	                 (json_int_t)(clock_wall_ms() - parent->started_ms), "listeners",
+	                 pack_listeners(&parent->current->listeners), "policy",
+	                 pack_policy(parent->current), "metrics", pack_metrics(&sum), "roles",
+	                 roles));
+}
+
+/* ---- sessions: page by page, so that neither a worker nor this process has a long turn ---- */
+
+static void list_on(struct control_client *client)
+{
+	struct parent *parent = client->control->parent;
+	struct ipc_sessions ask = {client->after_id, PAGE_COUNT, 0};
+
+	while (client->worker < parent->worker_count && parent->workers[client->worker].pid == 0) {
+		client->worker++;
+		ask.after_id = client->after_id = 0;
+	}
+	if (client->worker == parent->worker_count) {
+		answer(client, json_pack("{s:b}", "ok", 1));
+		return;
+	}
+	client->message_id = ++parent->next_message_id;
+	children_send(&parent->workers[client->worker], IPC_SESSIONS, client->message_id,
+	              span_of(&ask, sizeof(ask)), NULL, 0);
+}
+
+void control_on_sessions(struct parent *parent, const struct child *worker)
+{
+	struct ipc_sessions_page page;
+	struct span lines = span_skip(parent->message.payload, sizeof(page));
+
+	memcpy(&page, parent->message.payload.at, sizeof(page));
+	for (size_t i = 0; i < CLIENTS_MAX; i++) {
+		struct control_client *client = &parent->control->clients[i];
+
+		if (!client->lists || client->message_id != parent->message.id ||
+		    client->worker != worker->number)
+			continue;
+		/* A listing that does not go on would never end. */
+		if (!page.is_last && page.last_id <= client->after_id)
+			page.is_last = 1;
+		client->after_id = page.is_last ? 0 : page.last_id;
+		client->worker += page.is_last;
+		buf_add(&client->out, lines);
+		client->message_id = 0;
+		if (buf_len(&client->out))
+			write_out(client);
+		else
+			list_on(client);
+		return;
+	}
+}
+
+void control_on_death(struct parent *parent, const struct child *worker)
+{
+	for (size_t i = 0; parent->control && i < CLIENTS_MAX; i++) {
+		struct control_client *client = &parent->control->clients[i];
+
+		if (!client->lists || client->worker != worker->number || client->message_id == 0)
+			continue;
+		client->worker++;
+		client->after_id = 0;
+		list_on(client);
+	}
+}
+
+static void ask_sessions(struct control_client *client)
+{
+	client->lists = true;
+	client->worker = 0;
+	client->after_id = 0;
+	list_on(client);
+}
+
+/* ---- questions ---- */
+
+static void ask_drain(struct control_client *client)
+{
+	parent_drain(client->control->parent);
+	answer(client, json_pack("{s:b}", "ok", 1));
+}
+
+static void on_question(struct control_client *client, struct span line)
+{
+	json_t *ask = json_loadb((const char *)line.at, line.len, 0, NULL);
+	const char *command = json_string_value(json_object_get(ask, "command"));
+
+	client->is_asked = true;
+	if (command == NULL)
+		answer_error(client, "expected {\"command\": ...} on one line");
+	else if (strcmp(command, "status") == 0)
+		ask_status(client);
+	else if (strcmp(command, "sessions") == 0)
+		ask_sessions(client);
+	else if (strcmp(command, "reload") == 0)
+		ask_reload(client, ask);
+	else if (strcmp(command, "drain") == 0)
+		ask_drain(client);
+	else
+		answer_error(client, "no such command: status, sessions, reload, drain");
+	json_decref(ask);
+}
+
+static void read_in(struct control_client *client)
+{
+	while (client->io.fd >= 0) {
+		uint8_t *room = buf_reserve(&client->in, 512);
+		ssize_t got = room ? recv(client->io.fd, room, 512, 0) : 0;
+		struct span all;
+
+		if (got < 0 && errno == EAGAIN)
+			return;
+		if (got <= 0) {
+			hang_up(client);
+			return;
+		}
+		buf_advance(&client->in, (size_t)got);
+		all = buf_span(&client->in);
+		if (!client->is_asked && span_find(all, '\n') < all.len)
+			on_question(client, span_first(all, span_find(all, '\n')));
+		else if (client->is_asked)
+			buf_reset(&client->in);
+	}
+}
+
+static void on_ready(struct loop_io *io, unsigned events)
+{
+	struct control_client *client = CONTAINER_OF(io, struct control_client, io);
+
+	if (events & LOOP_BROKEN) {
+		hang_up(client);
+		return;
+	}
+	if (events & (LOOP_READABLE | LOOP_PEER_CLOSED))
+		read_in(client);
+	if (client->io.fd >= 0 && (events & LOOP_WRITABLE) && buf_len(&client->out))
+		write_out(client);
+}
+
+static void on_patience_ended(struct loop_timer *timer)
+{
+	hang_up(CONTAINER_OF(timer, struct control_client, timer));
+}
+
+static struct control_client *free_client(struct control *control)
+{
+	for (size_t i = 0; i < CLIENTS_MAX; i++)
+		if (control->clients[i].io.fd < 0)
+			return &control->clients[i];
+	return NULL;
+}
+
+static bool is_allowed(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
+	       (peer.uid == 0 || peer.uid == geteuid());
+}
+
+static void on_client(struct loop_io *io, unsigned events)
+{
+	struct control *control = CONTAINER_OF(io, struct control, io);
+	int fd;
+
+	(void)events;
+	while ((fd = accept4(io->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+		struct control_client *client = free_client(control);
+
+		if (client == NULL || !is_allowed(fd)) {
+			close(fd);
+			continue;
+		}
+		*client = (struct control_client){.control = control,
+		                                  .io = {.fd = fd, .on_ready = on_ready},
+		                                  .timer = {.on_due = on_patience_ended}};
+		buf_init(&client->in, ASK_MAX_BYTES);
+		buf_init(&client->out, ANSWER_MAX_BYTES);
+		loop_timer_set(control->parent->loop, &client->timer, PATIENCE_MS);
+		if (loop_watch(control->parent->loop, &client->io))
+			hang_up(client);
+	}
+}
+
+/* ---- the socket ---- */
+
+enum err control_open(struct parent *parent, const char *path, struct problems *problems)
+{
+	const struct listen_conf conf = {.path = path, .mode = 0600, .backlog = 16,
+	                                 .address = {.family = AF_UNIX}};
+	struct control *control = calloc(1, sizeof(*control));
+
+	if (control == NULL)
+		return ERR_MEMORY;
+	control->parent = parent;
+	control->io.on_ready = on_client;
+	for (size_t i = 0; i < CLIENTS_MAX; i++)
+		control->clients[i].io.fd = -1;
+	control->path = strdup(path);
+	if (control->path == NULL || folder_make_for(path) ||
+	    socket_listen(&conf, &control->io.fd) ||
+	    loop_watch_listener(parent->loop, &control->io)) {
+		problem_add(problems, PROBLEM_ERROR, parent->path, 0, 0,
+		            "control: cannot listen on %s: %s%s", path, strerror(errno),
+		            errno == EADDRINUSE ? "; another sallyport uses it" : "");
+		free(control->path);
+		free(control);
+		return ERR_CONFIG;
+	}
+	parent->control = control;
+	return ERR_NONE;
+}
+
+void control_close(struct parent *parent)
+{
+	struct control *control = parent->control;
+
+	if (control == NULL)
+		return;
+	for (size_t i = 0; i < CLIENTS_MAX; i++)
+		if (control->clients[i].io.fd >= 0)
+			hang_up(&control->clients[i]);
+	loop_close(parent->loop, &control->io);
+	unlink(control->path);
+	free(control->path);
+	free(control);
+	parent->control = NULL;
+}

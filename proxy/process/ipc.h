@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Messages between roles: small, typed, length-checked, versioned, with an id by which an answer finds
+ * its question. One message is one packet of a SOCK_SEQPACKET pair, with descriptors beside it. Whoever
+ * receives takes only what the other end's role may send; anything else ends that role. Adding a
+ * message is adding a row. */
+#ifndef PROCESS_IPC_H
+#define PROCESS_IPC_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "base/hash.h"
+#include "process/roles.h"
+
+enum { IPC_VERSION = 1, IPC_BYTES_MAX = 1 << 16, IPC_FDS_MAX = 250 };
+
+/* X(type, payload bytes at least, at most, descriptors at least, at most, who to whom and what) */
+#define IPC_TYPES(X) \
+	X(START, sizeof(struct ipc_start), sizeof(struct ipc_start), 0, IPC_FDS_MAX, \
+	  "parent to all: who to become, shared regions") \
+	X(GENERATION, 64, IPC_BYTES_MAX, 3, IPC_FDS_MAX, "parent to worker: configuration and policy, generation.h") \
+	X(LOGS, sizeof(struct ipc_logs), sizeof(struct ipc_logs), 0, 2, "parent to logger: where lines go") \
+	X(EVENT, 5, 4096, 0, 0, "parent to logger: uint32_t level, then a line of the event log") \
+	X(DRAIN, 0, 0, 0, 0, "parent to worker: take no more clients, end when the last has gone") \
+	X(STOP, 0, 0, 0, 0, "parent to all: end now, in order") \
+	X(SESSIONS, sizeof(struct ipc_sessions), sizeof(struct ipc_sessions), 0, 0, "parent to worker: list some") \
+	X(COMPILE, 1, 4096, 0, 0, "parent to compile: path of the policy file") \
+	X(READY, sizeof(struct ipc_ready), sizeof(struct ipc_ready), 0, 0, "all to parent: what was asked for is in force") \
+	X(SESSIONS_PAGE, sizeof(struct ipc_sessions_page), IPC_BYTES_MAX, 0, 0, "worker to parent: head, then lines") \
+	X(PROBLEM, sizeof(struct ipc_problem), 16384, 0, 0, "compile to parent: head, file, text") \
+	X(COMPILED, sizeof(struct ipc_compiled), sizeof(struct ipc_compiled), 0, 1, "compile to parent: the end, with the image")
+
+#define IPC_ENUM(type, least, most, fds_least, fds_most, text) IPC_##type,
+enum ipc_type { IPC_NONE, IPC_TYPES(IPC_ENUM) IPC_TYPE_COUNT };
+#undef IPC_ENUM
+
+/* Descriptors: of a worker, its page, its ring, the logger's bell, then all pages (read-only, in the
+ * order of numbers); of the logger, the bell, then all rings. */
+struct ipc_start {
+	uint32_t switches_user, uid, gid; /* become this user: the parent is root */
+	uint32_t worker_count;
+	uint64_t slot_count;              /* of each page: places.h */
+	struct hash_key client_key;       /* for the clients in the pages */
+};
+
+/* Descriptors: the files, access first, of those whose target is LOG_TO_FILE. */
+struct ipc_logs {
+	uint32_t access_target, event_target; /* enum log_target */
+};
+
+struct ipc_sessions {
+	uint64_t after_id;
+	uint32_t count, reserved;
+};
+
+struct ipc_sessions_page {
+	uint64_t last_id;
+	uint32_t is_last, reserved;
+};
+
+struct ipc_ready {
+	uint64_t generation, cut_count;
+};
+
+struct ipc_problem {
+	uint32_t level, line, column, file_bytes; /* enum problem_level */
+};
+
+struct ipc_compiled {
+	uint64_t image_bytes; /* 0: it did not compile */
+};
+
+struct ipc_header {
+	uint16_t version, type;
+	uint32_t payload_bytes;
+	uint64_t id;
+};
+
+/* Received; descriptors that nobody took are closed by ipc_drop(). */
+struct ipc_message {
+	enum ipc_type type;
+	uint64_t id;
+	struct span payload; /* in `bytes` */
+	int fds[IPC_FDS_MAX];
+	size_t fd_count;
+	_Alignas(16) uint8_t bytes[sizeof(struct ipc_header) + IPC_BYTES_MAX];
+};
+
+/* Two ends, both close-on-exec. errors: ERR_SYSTEM. */
+MUST_USE enum err ipc_pair(int ends[2]);
+
+/* Send; descriptors stay the caller's. Waits only if the channel is a blocking one.
+ * errors: ERR_LIMIT (the other end does not read), ERR_SYSTEM. */
+MUST_USE enum err ipc_send(int channel, enum ipc_type type, uint64_t id, struct span payload,
+                           const int *fds, size_t fd_count);
+
+enum ipc_got { IPC_GOT, IPC_EMPTY, IPC_CLOSED, IPC_INVALID };
+
+/* Take the next message from an end where a role with these `sends` bits (roles.h) sits. */
+enum ipc_got ipc_receive(int channel, uint32_t sends, struct ipc_message *out);
+
+/* The same without I/O: is message->bytes[0..len) with fd_count descriptors valid? Fills type, id, payload. */
+MUST_USE bool ipc_parse(struct ipc_message *message, size_t len, uint32_t sends);
+
+/* Take a descriptor out of the message; -1 if there is none at that place. */
+int ipc_take_fd(struct ipc_message *message, size_t at);
+
+/* Close what was not taken. */
+void ipc_drop(struct ipc_message *message);
+
+/* Wait for the next message, which must be of this type; a blocking channel. */
+MUST_USE enum err ipc_expect(int channel, uint32_t sends, enum ipc_type type,
+                             struct ipc_message *out);
+
+const char *ipc_type_name(enum ipc_type type);
+
+#endif

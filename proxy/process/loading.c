@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From files to a generation in force: read and check everything first; any error and nothing changes. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "net/resolve.h"
+#include "process/advice.h"
+#include "process/folder.h"
+#include "process/generation.h"
+#include "process/parent_private.h"
+#include "process/shared.h"
+
+enum {
+	ARENA_MAX_BYTES = 64 << 20,
+	CONFIG_MAX_BYTES = 4 << 20,
+	COMPILE_MAX_MS = 120000,
+	SWITCH_MAX_MS = 10000,
+};
+
+struct loading {
+	struct parent *parent;
+	struct loaded *next;      /* NULL once it is in force */
+	struct problems problems;
+	struct loop_timer timer;
+	struct loop_task finish;
+	enum err err;
+	bool cut, is_switched;
+	size_t cut_count;
+	loading_done *done;
+	void *context;
+};
+
+/* ---- what is loaded ---- */
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+void loaded_free(struct loaded *loaded, const struct loaded *next)
+{
+	if (loaded == NULL)
+		return;
+	listeners_close(&loaded->listeners, next ? &next->listeners : NULL);
+	close_fd(&loaded->text_fd);
+	close_fd(&loaded->image_fd);
+	close_fd(&loaded->counters_fd);
+	close_fd(&loaded->access_fd);
+	close_fd(&loaded->event_fd);
+	arena_fini(&loaded->arena);
+	free(loaded);
+}
+
+static struct loaded *loaded_new(void)
+{
+	struct loaded *loaded = calloc(1, sizeof(*loaded));
+
+	if (loaded == NULL)
+		return NULL;
+	arena_init(&loaded->arena, ARENA_MAX_BYTES);
+	loaded->text_fd = loaded->image_fd = loaded->counters_fd = -1;
+	loaded->access_fd = loaded->event_fd = -1;
+	return loaded;
+}
+
+static enum err open_log(const char *path, int target, const char *option, const char *file,
+                         struct problems *problems, int *fd)
+{
+	int opened;
+
+	if (target != LOG_TO_FILE) {
+		close_fd(fd);
+		return ERR_NONE;
+	}
+	opened = folder_make_for(path) == ERR_NONE
+	                 ? open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640)
+	                 : -1;
+	if (opened < 0) {
+		problem_add(problems, PROBLEM_ERROR, file, 0, 0, "%s: cannot open %s: %s", option, path,
+		            strerror(errno));
+		return ERR_CONFIG;
+	}
+	close_fd(fd);
+	*fd = opened;
+	return ERR_NONE;
+}
+
+enum err loaded_open_logs(struct loaded *loaded, const char *path, struct problems *problems)
+{
+	const struct access_conf *access = &loaded->settings.session.access;
+	const struct events_conf *events = &loaded->settings.events;
+	enum err err = open_log(access->path, access->target, "log.access", path, problems,
+	                        &loaded->access_fd);
+	enum err second = open_log(events->path, events->target, "log.events", path, problems,
+	                           &loaded->event_fd);
+
+	return err ? err : second;
+}
+
+/* ---- the end ---- */
+
+static void log_problems(const struct problems *problems)
+{
+	for (const struct problem *problem = problems->first; problem; problem = problem->next)
+		log_event(problem->level == PROBLEM_ERROR ? EV_CONFIG_PROBLEM : EV_CONFIG_WARNING,
+		          "%s:%u:%u: %s", problem->file, problem->line, problem->column, problem->text);
+}
+
+static void report(struct loading *loading)
+{
+	struct parent *parent = loading->parent;
+	struct loading_result result = {loading->err, &loading->problems, loading->cut_count,
+	                                parent->current ? parent->current->number : 0};
+
+	if (parent->state != PARENT_STARTING) {
+		log_problems(&loading->problems);
+		if (loading->err)
+			log_event(EV_RELOAD_REFUSED, "generation=%llu errors=%zu",
+			          (unsigned long long)result.generation,
+			          loading->problems.error_count);
+		else
+			log_event(EV_RELOAD, "generation=%llu rules=%zu entries=%zu cut=%zu",
+			          (unsigned long long)result.generation,
+			          parent->current->stats.rules, parent->current->stats.entries,
+			          loading->cut_count);
+	}
+	if (loading->done)
+		loading->done(loading->context, &result);
+}
+
+void loading_free(struct loading *loading)
+{
+	if (loading == NULL)
+		return;
+	loading->parent->loading = NULL;
+	loop_timer_clear(loading->parent->loop, &loading->timer);
+	loaded_free(loading->next, loading->parent->current);
+	problems_fini(&loading->problems);
+	free(loading);
+}
+
+static void on_finish(struct loop_task *task)
+{
+	struct loading *loading = CONTAINER_OF(task, struct loading, finish);
+	struct parent *parent = loading->parent;
+
+	report(loading);
+	children_kill(&parent->compiler);
+	loading_free(loading);
+	if (parent->must_reload && parent->state == PARENT_RUNNING) {
+		parent->must_reload = false;
+		loading_start(parent, false, NULL, NULL);
+	}
+}
+
+/* At the end of this turn: whoever began it has returned by then. */
+static void finish(struct loading *loading, enum err err)
+{
+	if (err && loading->err == ERR_NONE)
+		loading->err = err;
+	loop_timer_clear(loading->parent->loop, &loading->timer);
+	loop_defer(loading->parent->loop, &loading->finish);
+}
+
+static void fail(struct loading *loading, const char *what)
+{
+	problem_add(&loading->problems, PROBLEM_ERROR, loading->parent->path, 0, 0, "%s", what);
+	finish(loading, ERR_CONFIG);
+}
+
+void loading_forget(struct parent *parent, const void *context)
+{
+	if (parent->loading && parent->loading->context == context)
+		parent->loading->done = NULL;
+}
+
+static void on_due(struct loop_timer *timer)
+{
+	struct loading *loading = CONTAINER_OF(timer, struct loading, timer);
+	struct parent *parent = loading->parent;
+
+	if (!loading->is_switched) {
+		fail(loading, "compiling the policy takes too long");
+		return;
+	}
+	/* In force already: a worker that does not take it is of no use any more. */
+	for (size_t i = 0; i < parent->worker_count; i++)
+		if (parent->workers[i].generation != parent->current->number)
+			children_kill(&parent->workers[i]);
+	finish(loading, ERR_NONE);
+}
+
+/* ---- third: in force ---- */
+
+static void switch_to_next(struct loading *loading)
+{
+	struct parent *parent = loading->parent;
+	struct loaded *previous = parent->current;
+
+	parent->current = loading->next;
+	loading->next = NULL;
+	loading->is_switched = true;
+	log_set_level((enum log_level)parent->current->settings.events.level);
+	if (previous == NULL) {
+		finish(loading, ERR_NONE); /* the start: roles come after */
+		return;
+	}
+	loop_timer_set(parent->loop, &loading->timer, SWITCH_MAX_MS);
+	children_send_logs(&parent->logger);
+	for (size_t i = 0; i < parent->worker_count; i++)
+		children_send_generation(&parent->workers[i], loading->cut);
+	loaded_free(previous, parent->current);
+	loading_on_worker(parent, 0);
+}
+
+void loading_on_worker(struct parent *parent, size_t cut_count)
+{
+	struct loading *loading = parent->loading;
+
+	if (loading == NULL || !loading->is_switched)
+		return;
+	loading->cut_count += cut_count;
+	if (children_are_current(parent))
+		finish(loading, ERR_NONE);
+}
+
+/* ---- second: the policy ---- */
+
+static enum err open_image(struct loaded *next)
+{
+	void *image = shared_map(next->image_fd, next->image_bytes, false);
+	struct policy *policy;
+	enum err err = image ? policy_open(image, next->image_bytes, &policy) : ERR_SYSTEM;
+
+	if (err == ERR_NONE) {
+		policy_stats(policy, &next->stats);
+		policy_close(policy);
+	}
+	shared_unmap(image, next->image_bytes);
+	return err;
+}
+
+/* A region cannot be of no size: there is always room for one. */
+static enum err make_counters(struct loaded *next)
+{
+	return shared_new("sallyport-counters",
+	                  generation_counters_bytes(next->stats.rules, next->stats.entries),
+	                  &next->counters_fd);
+}
+
+static void on_compiled(struct loading *loading, struct ipc_message *message)
+{
+	struct parent *parent = loading->parent;
+	struct loaded *next = loading->next;
+	struct ipc_compiled compiled;
+	enum err err;
+
+	memcpy(&compiled, message->payload.at, sizeof(compiled));
+	next->image_fd = ipc_take_fd(message, 0);
+	next->image_bytes = (size_t)compiled.image_bytes;
+	if (next->image_fd < 0) {
+		finish(loading, ERR_CONFIG);
+		return;
+	}
+	if (open_image(next) || make_counters(next)) {
+		fail(loading, "the compiled policy cannot be opened");
+		return;
+	}
+	err = advice_add(&next->settings, &next->stats, parent->path, &loading->problems);
+	if (err == ERR_NONE)
+		err = listeners_open(&next->settings.listen,
+		                     parent->current ? &parent->current->listeners : NULL,
+		                     parent->path, &loading->problems, &next->listeners);
+	if (err)
+		finish(loading, err);
+	else
+		switch_to_next(loading);
+}
+
+static void on_problem(struct loading *loading, struct span payload)
+{
+	struct ipc_problem head;
+	struct span file, text;
+	char *name;
+
+	memcpy(&head, payload.at, sizeof(head));
+	payload = span_skip(payload, sizeof(head));
+	file = span_first(payload, head.file_bytes);
+	text = span_skip(payload, file.len);
+	name = arena_string(&loading->problems.arena, file);
+	problem_add(&loading->problems, head.level ? PROBLEM_WARNING : PROBLEM_ERROR,
+	            name ? name : "", head.line, head.column, "%.*s", SPAN_ARG(text));
+}
+
+void loading_on_message(struct parent *parent)
+{
+	struct loading *loading = parent->loading;
+
+	if (loading == NULL || loading->is_switched || loading->err)
+		return;
+	if (parent->message.type == IPC_PROBLEM)
+		on_problem(loading, parent->message.payload);
+	else if (parent->message.type == IPC_COMPILED)
+		on_compiled(loading, &parent->message);
+}
+
+void loading_on_compiler_death(struct parent *parent)
+{
+	struct loading *loading = parent->loading;
+
+	if (loading && !loading->is_switched && !loading->finish.link.next)
+		fail(loading, "the role that compiles the policy has died; see the event log");
+}
+
+static void start_compiler(struct loading *loading)
+{
+	struct child *compiler = &loading->parent->compiler;
+
+	loop_timer_set(loading->parent->loop, &loading->timer, COMPILE_MAX_MS);
+	children_start(compiler);
+	children_send(compiler, IPC_COMPILE, 0, span_from(loading->next->settings.policy), NULL, 0);
+}
+
+/* ---- first: the settings ---- */
+
+static void warn_restart(struct loading *loading, bool changed, const char *option)
+{
+	if (changed)
+		problem_add(&loading->problems, PROBLEM_WARNING, loading->parent->path, 0, 0,
+		            "%s: a restart is needed to change it; what was there stays", option);
+}
+
+static void compare(struct loading *loading)
+{
+	const struct settings *before, *after = &loading->next->settings;
+
+	if (loading->parent->current == NULL)
+		return;
+	before = &loading->parent->current->settings;
+	warn_restart(loading, before->workers != after->workers, "workers");
+	warn_restart(loading, strcmp(before->control, after->control) != 0, "control");
+	warn_restart(loading, strcmp(before->user, after->user) != 0, "user");
+	warn_restart(loading, strcmp(before->group, after->group) != 0, "group");
+	warn_restart(loading,
+	             places_slots_for(before->session.limits.sessions) <
+	                     places_slots_for(after->session.limits.sessions),
+	             "limits.sessions (so much more)");
+}
+
+static enum err load_settings(struct loading *loading)
+{
+	struct loaded *next = loading->next;
+	const char *path = loading->parent->path;
+	enum err err = yaml_read_file(path, CONFIG_MAX_BYTES, &next->arena, &loading->problems,
+	                              &next->text);
+
+	if (err)
+		return ERR_CONFIG;
+	err = settings_load(next->text, path, &next->arena, &loading->problems, &next->settings);
+	if (err)
+		return err;
+	compare(loading);
+	if (loading->parent->current == NULL &&
+	    parent_find_identity(loading->parent, &next->settings, &loading->problems))
+		return ERR_CONFIG;
+	err = resolve_system_servers(&next->settings.dns.servers, &next->arena, &next->servers);
+	if (err == ERR_NONE)
+		err = loaded_open_logs(next, path, &loading->problems);
+	if (err == ERR_NONE)
+		err = shared_sealed("sallyport-settings", next->text, &next->text_fd);
+	return err;
+}
+
+enum err loading_start(struct parent *parent, bool cut, loading_done *done, void *context)
+{
+	struct loading *loading;
+	enum err err;
+
+	if (parent->loading)
+		return ERR_LIMIT;
+	loading = calloc(1, sizeof(*loading));
+	if (loading == NULL)
+		return ERR_MEMORY;
+	*loading = (struct loading){.parent = parent,
+	                            .cut = cut,
+	                            .done = done,
+	                            .context = context,
+	                            .finish.run = on_finish,
+	                            .timer.on_due = on_due};
+	problems_init(&loading->problems);
+	loading->next = loaded_new();
+	parent->loading = loading;
+	if (loading->next == NULL) {
+		loading_free(loading);
+		return ERR_MEMORY;
+	}
+	loading->next->number = parent->current ? parent->current->number + 1 : 1;
+	loading->next->loaded_ms = clock_wall_ms();
+	err = load_settings(loading);
+	if (err)
+		finish(loading, err);
+	else
+		start_compiler(loading);
+	return ERR_NONE;
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "process/places.h"
+
+#include <string.h>
+
+enum { SLOTS_MIN = 1024, SLOTS_MAX = 1 << 21 };
+
+size_t places_slots_for(uint64_t sessions)
+{
+	size_t slots = SLOTS_MIN;
+
+	/* At most half full, so that looking for a client that is not there ends soon. */
+	while (slots < SLOTS_MAX && slots / 2 < sessions)
+		slots *= 2;
+	return slots;
+}
+
+size_t places_page_bytes(size_t slot_count)
+{
+	return sizeof(struct place_page) + slot_count * sizeof(struct place_slot);
+}
+
+static uint64_t key_of(const struct places *places, const struct address *client)
+{
+	struct address plain = address_unmapped(client);
+	uint64_t key = hash_bytes(&places->key, span_of(plain.bytes, sizeof(plain.bytes)));
+
+	return key ? key : 1;
+}
+
+static uint64_t load(const _Atomic uint64_t *cell)
+{
+	return atomic_load_explicit(cell, memory_order_relaxed);
+}
+
+static void store(_Atomic uint64_t *cell, uint64_t value)
+{
+	atomic_store_explicit(cell, value, memory_order_relaxed);
+}
+
+/* The slot of a key in a page: where it is, or the free one where it would be; slot_count if the
+ * page is full (or its writer is hostile). */
+static size_t find(const struct place_page *page, size_t slot_count, uint64_t key)
+{
+	size_t at = key & (slot_count - 1);
+
+	for (size_t i = 0; i < slot_count; i++, at = (at + 1) & (slot_count - 1)) {
+		uint64_t there = load(&page->slots[at].key);
+
+		if (there == key || there == 0)
+			return at;
+	}
+	return slot_count;
+}
+
+static uint64_t count_in(const struct place_page *page, size_t slot_count, uint64_t key)
+{
+	size_t at = find(page, slot_count, key);
+
+	return at < slot_count && load(&page->slots[at].key) == key ? load(&page->slots[at].count) : 0;
+}
+
+static bool add_client(struct places *places, uint64_t key)
+{
+	size_t at = find(places->own, places->slot_count, key);
+	struct place_slot *slot;
+
+	if (at == places->slot_count)
+		return false;
+	slot = &places->own->slots[at];
+	if (load(&slot->key) == 0) {
+		if (places->used_slots >= places->slot_count - places->slot_count / 8)
+			return false;
+		places->used_slots++;
+		store(&slot->count, 0);
+		store(&slot->key, key);
+	}
+	store(&slot->count, load(&slot->count) + 1);
+	return true;
+}
+
+/* Close the gap at `hole` with entries behind it that belong before it (linear probing). */
+static void close_gap(struct places *places, size_t hole)
+{
+	struct place_slot *slots = places->own->slots;
+	size_t mask = places->slot_count - 1;
+
+	for (size_t at = (hole + 1) & mask; load(&slots[at].key); at = (at + 1) & mask) {
+		size_t home = load(&slots[at].key) & mask;
+
+		if (((at - home) & mask) < ((at - hole) & mask))
+			continue;
+		store(&slots[hole].count, load(&slots[at].count));
+		store(&slots[hole].key, load(&slots[at].key));
+		hole = at;
+	}
+	store(&slots[hole].key, 0);
+	store(&slots[hole].count, 0);
+	places->used_slots--;
+}
+
+static void remove_client(struct places *places, uint64_t key)
+{
+	size_t at = find(places->own, places->slot_count, key);
+	struct place_slot *slot;
+
+	if (at == places->slot_count || load(&places->own->slots[at].key) != key)
+		return;
+	slot = &places->own->slots[at];
+	if (load(&slot->count) > 1)
+		store(&slot->count, load(&slot->count) - 1);
+	else
+		close_gap(places, at);
+}
+
+static uint64_t sum_sessions(const struct places *places)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < places->count; i++)
+		sum += atomic_load(&places->pages[i]->session_count);
+	return sum;
+}
+
+static uint64_t sum_client(const struct places *places, uint64_t key)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < places->count; i++)
+		sum += count_in(places->pages[i], places->slot_count, key);
+	return sum;
+}
+
+enum err places_enter(struct places *places, const struct address *client, uint64_t sessions,
+                      uint64_t per_client)
+{
+	uint64_t key = key_of(places, client);
+	enum err err = ERR_NONE;
+
+	/* Count first, then look: of two workers at the edge, none lets one too many in. */
+	atomic_fetch_add(&places->own->session_count, 1);
+	if (sum_sessions(places) > sessions) {
+		err = ERR_LIMIT_SESSIONS;
+	} else if (client->family == 0) {
+		return ERR_NONE;
+	} else if (!add_client(places, key)) {
+		err = ERR_LIMIT_CLIENT;
+	} else if (per_client) {
+		atomic_thread_fence(memory_order_seq_cst);
+		if (sum_client(places, key) > per_client) {
+			remove_client(places, key);
+			err = ERR_LIMIT_CLIENT;
+		}
+	}
+	if (err)
+		atomic_fetch_sub(&places->own->session_count, 1);
+	return err;
+}
+
+void places_leave(struct places *places, const struct address *client)
+{
+	if (client->family)
+		remove_client(places, key_of(places, client));
+	atomic_fetch_sub(&places->own->session_count, 1);
+}
+
+bool places_is_above_mean(const struct places *places)
+{
+	uint64_t own = atomic_load_explicit(&places->own->session_count, memory_order_relaxed);
+	uint64_t sum = own, count = 1, mean;
+
+	for (size_t i = 0; i < places->count; i++) {
+		const struct place_page *page = places->pages[i];
+
+		if (page == places->own ||
+		    !atomic_load_explicit(&page->is_accepting, memory_order_relaxed))
+			continue;
+		sum += atomic_load_explicit(&page->session_count, memory_order_relaxed);
+		count++;
+	}
+	mean = sum / count;
+	return own > mean + 1 + mean / 8;
+}
+
+void places_clear(struct place_page *page, size_t slot_count)
+{
+	struct metrics *metrics = &page->metrics;
+
+	atomic_store(&page->is_accepting, 0);
+	for (size_t i = 0; i < slot_count; i++) {
+		/* Read first: a page of memory that was never written stays unwritten. */
+		if (load(&page->slots[i].key) == 0)
+			continue;
+		store(&page->slots[i].key, 0);
+		store(&page->slots[i].count, 0);
+	}
+	metrics->sessions = metrics->tunnels = metrics->exchanges = metrics->origin_idle = 0;
+	atomic_store(&page->session_count, 0);
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The system calls of each role. What is not here is fatal to the role that tries it. */
+#include "process/sandbox.h"
+
+#include <fcntl.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#define CALL(name) {SCMP_SYS(name), 0, {{0, SCMP_CMP_EQ, 0, 0}}}
+#define CALL_IF(name, ...) {SCMP_SYS(name), 1, {__VA_ARGS__}}
+#define CALL_IF2(name, ...) {SCMP_SYS(name), 2, {__VA_ARGS__}}
+#define IS(argument, value) {argument, SCMP_CMP_EQ, (scmp_datum_t)(value), 0}
+#define HAS(argument, mask, value) \
+	{argument, SCMP_CMP_MASKED_EQ, (scmp_datum_t)(mask), (scmp_datum_t)(value)}
+#define END {-1, 0, {{0, SCMP_CMP_EQ, 0, 0}}}
+
+/* Memory, time, its own end: what every C program does. Memory never becomes executable, but for
+ * what PCRE2's compiler of regular expressions asks for: JIT_MEMORY, of workers. */
+#define COMMON \
+	CALL(read), CALL(write), CALL(readv), CALL(writev), CALL(close), CALL(recvmsg), \
+	CALL(sendmsg), CALL(brk), CALL(munmap), CALL(mremap), CALL(madvise), \
+	CALL_IF(mmap, HAS(2, PROT_EXEC, 0)), CALL_IF(mprotect, HAS(2, PROT_EXEC, 0)), \
+	CALL(futex), CALL(clock_gettime), CALL(gettimeofday), CALL(time), CALL(getrandom), \
+	CALL(rt_sigreturn), CALL(rt_sigaction), CALL(rt_sigprocmask), CALL(restart_syscall), \
+	CALL(sched_yield), CALL(sysinfo), CALL(getpid), CALL(gettid), CALL(exit), CALL(exit_group), \
+	/* abort(): only with its own signal */ \
+	CALL_IF(tgkill, IS(2, 6)), \
+	CALL_IF(fcntl, IS(1, F_GETFL)), CALL_IF(fcntl, IS(1, F_SETFL)), \
+	CALL_IF(fcntl, IS(1, F_GETFD)), CALL_IF(fcntl, IS(1, F_SETFD)), \
+	CALL_IF(fcntl, IS(1, F_GET_SEALS)), CALL(fstat), CALL_IF(newfstatat, IS(3, AT_EMPTY_PATH))
+
+/* PCRE2 maps pages that are writable and executable at once; they must be anonymous, so that no
+ * file can be run. */
+#define JIT_MEMORY CALL_IF2(mmap, HAS(3, MAP_ANONYMOUS, MAP_ANONYMOUS), HAS(4, UINT32_MAX, UINT32_MAX))
+
+#define SOCKET(family, type) \
+	CALL_IF2(socket, IS(0, family), HAS(1, ~(SOCK_NONBLOCK | SOCK_CLOEXEC) & 0xffff, type))
+
+/* Sessions: sockets to anywhere by IP, and nothing that has a name in a file system. bind() is for
+ * source addresses; without listen() it takes no client away. */
+const struct sandbox_rule sandbox_worker_rules[] = {
+	COMMON,
+	JIT_MEMORY,
+	CALL(epoll_wait), CALL(epoll_pwait), CALL(epoll_ctl),
+	CALL(accept4),
+	SOCKET(AF_INET, SOCK_STREAM), SOCKET(AF_INET6, SOCK_STREAM),
+	SOCKET(AF_INET, SOCK_DGRAM), SOCKET(AF_INET6, SOCK_DGRAM),
+	CALL(bind), CALL(connect), CALL(shutdown), CALL(getsockname), CALL(getpeername),
+	CALL(getsockopt), CALL(setsockopt), CALL(recvfrom), CALL(sendto),
+	CALL(splice), CALL(pipe2),
+	CALL_IF(fcntl, IS(1, F_SETPIPE_SZ)), CALL_IF(fcntl, IS(1, F_GETPIPE_SZ)),
+	CALL_IF(fcntl, IS(1, F_DUPFD_CLOEXEC)),
+	CALL_IF(ioctl, IS(1, FIONBIO)), CALL_IF(ioctl, IS(1, FIONREAD)),
+	END};
+
+/* Log lines to descriptors that the parent opened, to syslog and to the journal. */
+const struct sandbox_rule sandbox_logger_rules[] = {
+	COMMON,
+	CALL(poll), CALL(ppoll),
+	SOCKET(AF_UNIX, SOCK_DGRAM),
+	CALL(sendto), CALL(getsockopt), CALL(setsockopt),
+	END};
+
+/* Policy and lists: files to read, and one memfd to answer with. The folder walk of names is
+ * open()'s alone: no links are made, nothing is written by name. */
+const struct sandbox_rule sandbox_compile_rules[] = {
+	COMMON,
+	JIT_MEMORY,
+	CALL_IF(openat, HAS(2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY)),
+	CALL_IF(open, HAS(1, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY)),
+	CALL(fstat), CALL(newfstatat), CALL(statx), CALL(lseek), CALL(pread64), CALL(getcwd),
+	CALL(readlink), CALL(ioctl),
+	CALL(memfd_create),
+	CALL_IF(fcntl, IS(1, F_ADD_SEALS)),
+	END};

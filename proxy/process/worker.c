@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "process/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "process/acceptor.h"
+#include "process/generation.h"
+#include "process/ipc.h"
+#include "process/ring.h"
+#include "process/sandbox.h"
+#include "process/shared.h"
+
+enum {
+	TICK_MS = 1000,
+	DRAIN_TICK_MS = 50,
+	PIPES_OF_ALL = 240, /* the kernel grants a user 256 pipes of 256 KiB (facts of performance) */
+	IDS_PER_MS = 16,
+	PAGE_MAX_BYTES = IPC_BYTES_MAX - 1024,
+};
+
+#define IDS_SINCE_MS UINT64_C(1767225600000) /* 2026-01-01 */
+
+struct worker {
+	struct loop *loop;
+	struct loop_io channel;
+	struct loop_timer tick;
+	struct session_env env;
+	struct places places;
+	struct acceptor *acceptor;
+	struct ring *ring;
+	int bell;
+	struct generation *generation; /* the one in force; this holds one reference */
+	size_t worker_count;
+	bool is_draining;
+	struct ipc_message message;
+};
+
+/* ---- what sessions are lent ---- */
+
+static void write_access(void *context, struct span line)
+{
+	struct worker *worker = context;
+
+	if (!ring_write(worker->ring, worker->bell, RING_ACCESS, line))
+		worker->env.metrics->access_dropped_total++;
+}
+
+static void write_event(void *context, enum log_level level, struct span line)
+{
+	struct worker *worker = context;
+
+	ring_write(worker->ring, worker->bell, RING_EVENT + (uint32_t)level, line);
+}
+
+static enum err enter(void *context, const struct address *client)
+{
+	struct worker *worker = context;
+	const struct limits_conf *limits = &worker->env.current->conf->limits;
+
+	return places_enter(&worker->places, client, limits->sessions,
+	                    limits->sessions_per_client);
+}
+
+static void leave(void *context, const struct address *client)
+{
+	struct worker *worker = context;
+
+	places_leave(&worker->places, client);
+}
+
+static void on_tick(struct loop_timer *timer)
+{
+	struct worker *worker = CONTAINER_OF(timer, struct worker, tick);
+	struct metrics *metrics = worker->env.metrics;
+
+	metrics->loop_turns_total = loop_turns_count(worker->loop);
+	metrics->longest_turn_us = loop_longest_turn_us(worker->loop);
+	if (worker->is_draining && list_is_empty(&worker->env.sessions))
+		loop_stop(worker->loop);
+	loop_timer_set(worker->loop, timer, worker->is_draining ? DRAIN_TICK_MS : TICK_MS);
+}
+
+/* ---- generations ---- */
+
+static size_t switch_to(struct worker *worker, struct generation *next, bool cut)
+{
+	struct generation *previous = worker->generation;
+	size_t count;
+
+	worker->generation = next;
+	worker->env.current = &next->session;
+	worker->env.own = next->own;
+	worker->env.own_count = next->own_count;
+	log_set_level((enum log_level)next->settings.events.level);
+	count = previous ? session_on_generation(&worker->env, cut) : 0;
+	if (previous)
+		session_generation_unref(&previous->session);
+	return count;
+}
+
+static enum err use_listeners(struct worker *worker, const struct generation_parts *parts)
+{
+	struct address addresses[GENERATION_LISTENERS_MAX];
+	int fds[GENERATION_LISTENERS_MAX];
+	size_t count = parts->head.listener_count;
+
+	if (count != worker->generation->settings.listen.count ||
+	    worker->message.fd_count != 3 + count)
+		return ERR_MESSAGE;
+	for (size_t i = 0; i < count; i++) {
+		addresses[i] = generation_address(parts->listeners, i);
+		fds[i] = ipc_take_fd(&worker->message, 3 + i);
+	}
+	return acceptor_use(worker->acceptor, &worker->generation->settings.listen, addresses, fds);
+}
+
+static enum err acknowledge(struct worker *worker, size_t cut_count)
+{
+	struct ipc_ready ready = {worker->generation->session.number, cut_count};
+
+	return ipc_send(worker->channel.fd, IPC_READY, worker->message.id,
+	                span_of(&ready, sizeof(ready)), NULL, 0);
+}
+
+static enum err use_generation(struct worker *worker)
+{
+	struct generation_parts parts;
+	struct generation *next;
+	size_t cut_count;
+	enum err err;
+
+	if (!generation_parse(worker->message.payload, &parts))
+		return ERR_MESSAGE;
+	err = generation_open(&worker->message, &parts, &next);
+	if (err)
+		return err;
+	err = resolver_set_conf(worker->env.resolver, next->session.dns);
+	cut_count = switch_to(worker, next, parts.head.cut);
+	if (err == ERR_NONE && !worker->is_draining)
+		err = use_listeners(worker, &parts);
+	return err ? err : acknowledge(worker, cut_count);
+}
+
+/* ---- the parent's messages ---- */
+
+static enum err send_sessions(struct worker *worker)
+{
+	struct ipc_sessions ask;
+	struct ipc_sessions_page page = {0, 1, 0};
+	struct buf lines, payload;
+	enum err err = ERR_MEMORY;
+
+	memcpy(&ask, worker->message.payload.at, sizeof(ask));
+	buf_init(&lines, PAGE_MAX_BYTES);
+	buf_init(&payload, IPC_BYTES_MAX);
+	page.last_id = ask.after_id;
+	page.is_last = !session_list(&worker->env, ask.after_id, ask.count, &lines, &page.last_id);
+	buf_add(&payload, span_of(&page, sizeof(page)));
+	/* Names are bounded, so a page that does not fit does not come up; if it did, it would be left out. */
+	if (buf_is_whole(&lines))
+		buf_add(&payload, buf_span(&lines));
+	if (buf_is_whole(&payload))
+		err = ipc_send(worker->channel.fd, IPC_SESSIONS_PAGE, worker->message.id,
+		               buf_span(&payload), NULL, 0);
+	buf_fini(&lines);
+	buf_fini(&payload);
+	return err;
+}
+
+static void drain(struct worker *worker)
+{
+	worker->is_draining = true;
+	acceptor_stop(worker->acceptor);
+	session_drain(&worker->env);
+	loop_timer_set(worker->loop, &worker->tick, DRAIN_TICK_MS);
+}
+
+static void stop(struct worker *worker)
+{
+	worker->is_draining = true;
+	acceptor_stop(worker->acceptor);
+	session_stop_all(&worker->env);
+	loop_stop(worker->loop);
+}
+
+static enum err on_message(struct worker *worker)
+{
+	switch ((unsigned)worker->message.type) {
+	case IPC_GENERATION:
+		return use_generation(worker);
+	case IPC_SESSIONS:
+		return send_sessions(worker);
+	case IPC_DRAIN:
+		drain(worker);
+		return ERR_NONE;
+	case IPC_STOP:
+		stop(worker);
+		return ERR_NONE;
+	default:
+		return ERR_MESSAGE;
+	}
+}
+
+static void on_channel(struct loop_io *io, unsigned events)
+{
+	struct worker *worker = CONTAINER_OF(io, struct worker, channel);
+	enum ipc_got got;
+
+	(void)events;
+	while ((got = ipc_receive(io->fd, roles_row(ROLE_PARENT)->sends, &worker->message)) ==
+	       IPC_GOT) {
+		enum err err = on_message(worker);
+
+		ipc_drop(&worker->message);
+		if (err) {
+			/* A worker that is not what the parent thinks it is must not go on serving. */
+			log_event(EV_ROLE_MESSAGE, "role=parent type=%s error=%s",
+			          ipc_type_name(worker->message.type), err_name(err));
+			exit(1);
+		}
+	}
+	if (got != IPC_EMPTY)
+		stop(worker); /* the parent has gone */
+}
+
+/* ---- beginning and end ---- */
+
+static enum err map_regions(struct worker *worker, const struct ipc_start *start, unsigned number)
+{
+	struct ipc_message *message = &worker->message;
+	size_t page_bytes = places_page_bytes((size_t)start->slot_count);
+
+	if (start->worker_count > PLACES_WORKERS_MAX || number >= start->worker_count ||
+	    message->fd_count != 3 + (size_t)start->worker_count || start->slot_count == 0 ||
+	    (start->slot_count & (start->slot_count - 1)))
+		return ERR_MESSAGE;
+	worker->worker_count = start->worker_count;
+	worker->places.slot_count = (size_t)start->slot_count;
+	worker->places.key = start->client_key;
+	worker->places.count = start->worker_count;
+	worker->places.own = shared_map(message->fds[0], page_bytes, true);
+	worker->ring = shared_map(message->fds[1], sizeof(struct ring), true);
+	worker->bell = ipc_take_fd(message, 2);
+	for (size_t i = 0; i < worker->places.count; i++) {
+		worker->places.pages[i] = i == number
+		                                  ? worker->places.own
+		                                  : shared_map_changing(message->fds[3 + i], page_bytes);
+		if (worker->places.pages[i] == NULL)
+			return ERR_SYSTEM;
+	}
+	return worker->places.own && worker->ring ? ERR_NONE : ERR_SYSTEM;
+}
+
+static enum err take_start(struct worker *worker, unsigned number)
+{
+	struct ipc_start start;
+	enum err err = ipc_expect(worker->channel.fd, roles_row(ROLE_PARENT)->sends, IPC_START,
+	                          &worker->message);
+
+	if (err)
+		return err;
+	memcpy(&start, worker->message.payload.at, sizeof(start));
+	err = sandbox_drop(ROLE_WORKER, &start);
+	if (err == ERR_NONE)
+		err = map_regions(worker, &start, number);
+	ipc_drop(&worker->message);
+	return err;
+}
+
+static enum err make_env(struct worker *worker, unsigned number)
+{
+	struct session_env *env = &worker->env;
+	enum err err;
+
+	env->loop = worker->loop;
+	env->metrics = &worker->places.own->metrics;
+	env->worker = number;
+	env->context = worker;
+	env->write_access = write_access;
+	env->enter = enter;
+	env->leave = leave;
+	list_init(&env->sessions);
+	/* Ids stay unique in the logs when a worker is started again. */
+	env->next_id = (clock_wall_ms() - IDS_SINCE_MS) * IDS_PER_MS;
+	err = resolver_new(worker->loop, worker->generation->session.dns, &env->resolver);
+	if (err == ERR_NONE)
+		err = pump_pipes_new(PIPES_OF_ALL / worker->worker_count, &env->pipes);
+	if (err == ERR_NONE)
+		err = session_env_init(env);
+	if (err == ERR_NONE)
+		err = acceptor_new(env, &worker->places, worker->bell, &worker->acceptor);
+	return err;
+}
+
+/* The first generation is needed to make what the sandbox must not see made. */
+static enum err take_generation(struct worker *worker, unsigned number)
+{
+	struct generation_parts parts;
+	struct generation *first;
+	enum err err = ipc_expect(worker->channel.fd, roles_row(ROLE_PARENT)->sends, IPC_GENERATION,
+	                          &worker->message);
+
+	if (err)
+		return err;
+	if (!generation_parse(worker->message.payload, &parts))
+		return ERR_MESSAGE;
+	err = generation_open(&worker->message, &parts, &first);
+	if (err)
+		return err;
+	switch_to(worker, first, false);
+	err = make_env(worker, number);
+	if (err == ERR_NONE)
+		err = sandbox_close(ROLE_WORKER);
+	if (err == ERR_NONE)
+		err = use_listeners(worker, &parts);
+	if (err == ERR_NONE)
+		err = acknowledge(worker, 0);
+	ipc_drop(&worker->message);
+	return err;
+}
+
+static enum err set_up(struct worker *worker, unsigned number)
+{
+	enum err err = take_start(worker, number);
+
+	if (err)
+		return err;
+	log_set_sink(write_event, worker);
+	err = loop_new(&worker->loop);
+	if (err == ERR_NONE)
+		err = take_generation(worker, number);
+	if (err)
+		return err;
+	worker->channel.on_ready = on_channel;
+	worker->tick.on_due = on_tick;
+	loop_timer_set(worker->loop, &worker->tick, TICK_MS);
+	atomic_store(&worker->places.own->is_accepting, 1);
+	if (fcntl(worker->channel.fd, F_SETFL, O_NONBLOCK) < 0)
+		return ERR_SYSTEM;
+	return loop_watch(worker->loop, &worker->channel);
+}
+
+static void tear_down(struct worker *worker)
+{
+	atomic_store(&worker->places.own->is_accepting, 0);
+	acceptor_free(worker->acceptor);
+	session_env_fini(&worker->env);
+	resolver_free(worker->env.resolver);
+	pump_pipes_free(worker->env.pipes);
+	session_generation_unref(&worker->generation->session);
+	loop_timer_clear(worker->loop, &worker->tick);
+	loop_free(worker->loop);
+}
+
+int worker_main(int channel, unsigned number)
+{
+	static struct worker worker;
+	enum err err;
+
+	/* Writing to a socket that was closed is an error to handle, not an end. */
+	signal(SIGPIPE, SIG_IGN);
+	worker.channel.fd = channel;
+	err = set_up(&worker, number);
+	if (err) {
+		log_event(EV_SYSTEM, "role=worker number=%u what=start error=%s errno=%d", number,
+		          err_name(err), errno);
+		return 1;
+	}
+	loop_run(worker.loop);
+	tear_down(&worker);
+	return 0;
+}
