@@ -57,6 +57,13 @@ void children_kill(struct child *child)
 	loop_timer_clear(child->parent->loop, &child->restart);
 	if (child->pid)
 		kill(child->pid, SIGKILL);
+	child->was_killed = true;
+}
+
+void children_forget(struct child *child)
+{
+	loop_close(child->parent->loop, &child->channel);
+	child->pid = 0;
 }
 
 void children_send(struct child *child, enum ipc_type type, uint64_t id, struct span payload,
@@ -261,7 +268,7 @@ void children_start(struct child *child)
 {
 	enum err err;
 
-	child->is_ready = false;
+	child->is_ready = child->was_killed = false;
 	child->generation = 0;
 	child->restart.on_due = on_restart;
 	child->started_ms = clock_monotonic_ms();
@@ -303,7 +310,7 @@ static void on_death(struct child *child, int status)
 	child->pid = 0;
 	if (child->role == ROLE_WORKER)
 		places_clear(parent->regions[child->number].page, parent->identity.slot_count);
-	if (!is_expected || WIFSIGNALED(status))
+	if (!is_expected || (WIFSIGNALED(status) && !child->was_killed))
 		log_event(EV_ROLE_DIED, "role=%s number=%u %s=%d", roles_row(child->role)->name,
 		          child->number, WIFSIGNALED(status) ? "signal" : "exit",
 		          WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));

@@ -45,7 +45,8 @@ struct address generation_address(struct span addresses, size_t at)
 
 size_t generation_counters_bytes(uint64_t rule_count, uint64_t entry_count)
 {
-	return (size_t)(rule_count + entry_count) * sizeof(uint32_t);
+	/* One more, since a region of no size cannot be mapped. */
+	return (size_t)(rule_count + entry_count + 1) * sizeof(uint32_t);
 }
 
 static void generation_free(struct session_generation *session)

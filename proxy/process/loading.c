@@ -153,7 +153,7 @@ static void on_finish(struct loop_task *task)
 	struct parent *parent = loading->parent;
 
 	report(loading);
-	children_kill(&parent->compiler);
+	children_forget(&parent->compiler);
 	loading_free(loading);
 	if (parent->must_reload && parent->state == PARENT_RUNNING) {
 		parent->must_reload = false;
@@ -188,6 +188,7 @@ static void on_due(struct loop_timer *timer)
 	struct parent *parent = loading->parent;
 
 	if (!loading->is_switched) {
+		children_kill(&parent->compiler);
 		fail(loading, "compiling the policy takes too long");
 		return;
 	}
@@ -248,7 +249,6 @@ static enum err open_image(struct loaded *next)
 	return err;
 }
 
-/* A region cannot be of no size: there is always room for one. */
 static enum err make_counters(struct loaded *next)
 {
 	return shared_new("sallyport-counters",
@@ -266,7 +266,7 @@ static void on_compiled(struct loading *loading, struct ipc_message *message)
 	memcpy(&compiled, message->payload.at, sizeof(compiled));
 	next->image_fd = ipc_take_fd(message, 0);
 	next->image_bytes = (size_t)compiled.image_bytes;
-	if (next->image_fd < 0) {
+	if (next->image_fd < 0 || loading->err) {
 		finish(loading, ERR_CONFIG);
 		return;
 	}
@@ -304,7 +304,7 @@ void loading_on_message(struct parent *parent)
 {
 	struct loading *loading = parent->loading;
 
-	if (loading == NULL || loading->is_switched || loading->err)
+	if (loading == NULL || loading->is_switched || loading->finish.link.next)
 		return;
 	if (parent->message.type == IPC_PROBLEM)
 		on_problem(loading, parent->message.payload);
@@ -365,12 +365,13 @@ static enum err load_settings(struct loading *loading)
 	if (err)
 		return ERR_CONFIG;
 	err = settings_load(next->text, path, &next->arena, &loading->problems, &next->settings);
+	/* Before anything is started; the compile role, too, is another user. */
+	if (loading->parent->current == NULL && (err == ERR_NONE || next->settings.user) &&
+	    parent_find_identity(loading->parent, &next->settings, &loading->problems))
+		err = ERR_CONFIG;
 	if (err)
 		return err;
 	compare(loading);
-	if (loading->parent->current == NULL &&
-	    parent_find_identity(loading->parent, &next->settings, &loading->problems))
-		return ERR_CONFIG;
 	err = resolve_system_servers(&next->settings.dns.servers, &next->arena, &next->servers);
 	if (err == ERR_NONE)
 		err = loaded_open_logs(next, path, &loading->problems);
@@ -382,7 +383,6 @@ static enum err load_settings(struct loading *loading)
 enum err loading_start(struct parent *parent, bool cut, loading_done *done, void *context)
 {
 	struct loading *loading;
-	enum err err;
 
 	if (parent->loading)
 		return ERR_LIMIT;
@@ -404,10 +404,11 @@ enum err loading_start(struct parent *parent, bool cut, loading_done *done, void
 	}
 	loading->next->number = parent->current ? parent->current->number + 1 : 1;
 	loading->next->loaded_ms = clock_wall_ms();
-	err = load_settings(loading);
-	if (err)
-		finish(loading, err);
-	else
+	loading->err = load_settings(loading);
+	/* What is wrong with the policy is said together with what is wrong here. */
+	if (loading->next->settings.policy && loading->next->settings.policy[0])
 		start_compiler(loading);
+	else
+		finish(loading, ERR_CONFIG);
 	return ERR_NONE;
 }

@@ -25,6 +25,7 @@ struct child {
 	uint64_t started_ms;
 	unsigned failures;          /* in a row */
 	unsigned restart_count;
+	bool was_killed;            /* by us */
 	bool is_ready;              /* what it was sent first is in force */
 	uint64_t generation;        /* that it said is in force */
 };
@@ -112,6 +113,9 @@ void children_reap(struct parent *parent);
 
 /* Kill and forget restarts. */
 void children_kill(struct child *child);
+
+/* A role that has said all that it had to say: it ends by itself and nobody waits for it. */
+void children_forget(struct child *child);
 
 /* Does every worker that runs have the current generation? */
 bool children_are_current(const struct parent *parent);

@@ -65,7 +65,7 @@ enum err shared_readonly(int fd, int *out)
 	return *out < 0 ? ERR_SYSTEM : ERR_NONE;
 }
 
-static void *map(int fd, size_t bytes, int protection, int seals)
+static void *map(int fd, size_t bytes, int protection, int flags, int seals)
 {
 	struct stat stat;
 	int has = fcntl(fd, F_GET_SEALS);
@@ -74,19 +74,21 @@ static void *map(int fd, size_t bytes, int protection, int seals)
 	if (bytes == 0 || has < 0 || (has & seals) != seals || fstat(fd, &stat) < 0 ||
 	    stat.st_size < 0 || (size_t)stat.st_size != bytes)
 		return NULL;
-	at = mmap(NULL, bytes, protection, MAP_SHARED, fd, 0);
+	at = mmap(NULL, bytes, protection, flags, fd, 0);
 	return at == MAP_FAILED ? NULL : at;
 }
 
 void *shared_map(int fd, size_t bytes, bool is_writable)
 {
-	return is_writable ? map(fd, bytes, PROT_READ | PROT_WRITE, SEALS_SIZE)
-	                   : map(fd, bytes, PROT_READ, SEALS_ALL);
+	/* Before Linux 6.7 what is sealed against writing can only be mapped private; nobody writes, so the
+	 * pages are shared all the same. */
+	return is_writable ? map(fd, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, SEALS_SIZE)
+	                   : map(fd, bytes, PROT_READ, MAP_PRIVATE, SEALS_ALL);
 }
 
 const void *shared_map_changing(int fd, size_t bytes)
 {
-	return map(fd, bytes, PROT_READ, SEALS_SIZE);
+	return map(fd, bytes, PROT_READ, MAP_SHARED, SEALS_SIZE);
 }
 
 void shared_unmap(const void *at, size_t bytes)
