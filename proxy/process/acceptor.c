@@ -81,6 +81,7 @@ static void retire_all(struct acceptor *acceptor)
 static void refuse_one(struct acceptor *acceptor, int listening)
 {
 	uint64_t now = loop_now_ms(acceptor->env->loop);
+	size_t len;
 	int fd;
 
 	if (acceptor->complained_ms == 0 || now - acceptor->complained_ms > COMPLAIN_MS) {
@@ -92,9 +93,14 @@ static void refuse_one(struct acceptor *acceptor, int listening)
 		close(acceptor->spare);
 	fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd >= 0) {
-		/* As much as can be done for it without memory or a session. */
+		uint8_t *scratch = loop_scratch(acceptor->env->loop, &len);
+
+		/* As much as can be done for it without a session. Its request is read, since closing
+		 * over unread bytes would reset what we say. */
 		if (send(fd, out_of_files, sizeof(out_of_files) - 1, MSG_NOSIGNAL) >= 0)
 			shutdown(fd, SHUT_WR);
+		while (recv(fd, scratch, len, MSG_DONTWAIT) > 0)
+			;
 		close(fd);
 	}
 	acceptor->spare = fcntl(listening, F_DUPFD_CLOEXEC, 0);

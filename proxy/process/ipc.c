@@ -41,7 +41,7 @@ static void attach(struct msghdr *message, union control *control, const int *fd
 		return;
 	message->msg_control = control->space;
 	message->msg_controllen = CMSG_SPACE(count * sizeof(int));
-	header = CMSG_FIRSTHDR(message);
+	header = &control->header; /* the first, and the only one */
 	header->cmsg_level = SOL_SOCKET;
 	header->cmsg_type = SCM_RIGHTS;
 	header->cmsg_len = CMSG_LEN(count * sizeof(int));

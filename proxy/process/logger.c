@@ -11,7 +11,6 @@
 #include <sys/uio.h>
 #include <syslog.h>
 #include <systemd/sd-journal.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -344,7 +343,15 @@ static enum err set_up(struct logger *logger)
 	}
 	ipc_drop(message);
 	logger->batch = malloc(BATCH_BYTES);
-	return err ? err : logger->batch ? ERR_NONE : ERR_MEMORY;
+	if (err == ERR_NONE && logger->batch == NULL)
+		err = ERR_MEMORY;
+	/* The rings may be full of lines of before: not one is read until it is known where they go. */
+	if (err == ERR_NONE)
+		err = ipc_expect(logger->channel, sends, IPC_LOGS, message);
+	if (err == ERR_NONE && !use_logs(logger))
+		err = ERR_SYSTEM;
+	ipc_drop(message);
+	return err;
 }
 
 int logger_main(int channel, unsigned number)
@@ -356,8 +363,7 @@ int logger_main(int channel, unsigned number)
 	logger.channel = channel;
 	if (set_up(&logger))
 		return 1;
-	/* Before files are out of reach: the time zone and the socket of syslog. */
-	tzset();
+	/* Before its socket is out of reach. */
 	openlog("sallyport", LOG_NDELAY | LOG_PID, LOG_DAEMON);
 	log_set_sink(on_own_event, &logger);
 	if (sandbox_close(ROLE_LOGGER))

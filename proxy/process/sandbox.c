@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -66,6 +67,8 @@ enum err sandbox_close(enum role role)
 	scmp_filter_ctx filter;
 	int result = 0;
 
+	/* The C library reads the time zone's file at its first use of a calendar, which may be later. */
+	tzset();
 	if (SALLYPORT_SANITIZED || rule == NULL)
 		return ERR_NONE;
 	filter = seccomp_init(SCMP_ACT_KILL_PROCESS);

@@ -1,0 +1,429 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""What the processes of a Release build can, cannot, and do: sandbox, users, restarts, signals, control socket."""
+import argparse
+import json
+import os
+import pathlib
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+PATIENCE_S = 20.0
+BINARY = ""
+CONFIG = """\
+listen: [{{name: main, address: "127.0.0.1:{port}"}}]
+workers: 2
+policy: policy.yaml
+control: run/sallyport.sock
+destinations: {{permit: [127.0.0.0/8]}}
+authentication: {{schemes: []}}
+timeouts: {{drain: 5s}}
+log: {{access: {{path: access.log}}, events: {{path: events.log}}}}
+"""
+POLICY = "defaults: {access: allow, tls: bypass, auth: exempt, ports: [1-65535]}\n"
+
+
+def wait_for(what, check):
+    """Until `check` gives something true, which is the result."""
+    limit = time.monotonic() + PATIENCE_S
+    while time.monotonic() < limit:
+        got = check()
+        if got:
+            return got
+        time.sleep(0.02)
+    raise AssertionError(f"in vain: {what}")
+
+
+class Proxy:
+    """A running one in a folder of its own."""
+
+    def __init__(self, config=CONFIG, port=0):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="sallyport-roles-"))
+        self.folder.chmod(0o755)
+        self.config = self.folder / "sallyport.yaml"
+        self.config.write_text(config.format(port=port))
+        (self.folder / "policy.yaml").write_text(POLICY)
+        self.process = subprocess.Popen([BINARY, "run", "-c", str(self.config)], stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True)
+        self.ready = self.process.stdout.readline()
+        self.port = int(self.ready.rsplit(":", 1)[1]) if self.ready else 0
+
+    def __enter__(self):
+        assert self.ready.startswith("ready "), self.process.stderr.read()
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.process.stderr.close()
+        shutil.rmtree(self.folder)
+
+    def command(self, *words, status=0):
+        done = subprocess.run([BINARY, words[0], "-c", str(self.config), *words[1:]], capture_output=True,
+                              text=True, check=False, timeout=PATIENCE_S)
+        assert done.returncode == status, f"{words}: {done.returncode} {done.stdout} {done.stderr}"
+        return done.stdout
+
+    def status(self):
+        return json.loads(self.command("status", "--json"))
+
+    def roles(self):
+        return {f"{one['role']}{one['number']}": one["pid"] for one in self.status()["roles"]}
+
+    def events(self):
+        return (self.folder / "events.log").read_text()
+
+    def client(self):
+        return socket.create_connection(("127.0.0.1", self.port), PATIENCE_S)
+
+    def tunnel(self, port):
+        sock = self.client()
+        sock.sendall(b"CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % (port, port))
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += sock.recv(1000)
+        assert head.startswith(b"HTTP/1.1 200"), head
+        return sock
+
+
+def echo_origin():
+    """A listening socket; connections are taken by whoever calls accept()."""
+    sock = socket.create_server(("127.0.0.1", 0))
+    sock.settimeout(PATIENCE_S)
+    return sock, sock.getsockname()[1]
+
+
+def proc_status(pid):
+    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+
+
+def test_forbidden():
+    """Every role is stopped at what it must not do, root or not."""
+    for role in ("worker", "logger", "compile"):
+        names = subprocess.run([BINARY, "--role", role, "--forbidden", "list"], capture_output=True, text=True,
+                               check=True).stdout.split()
+        assert len(names) > 8, names
+        for name in names:
+            done = subprocess.run([BINARY, "--role", role, "--forbidden", name], check=False)
+            assert done.returncode in (-signal.SIGSYS, 1), f"{role} could {name}: {done.returncode}"
+
+
+def test_door_is_closed():
+    """The hidden door takes nothing from strangers."""
+    for words in ([], ["worker"], ["parent", "0"], ["worker", "x"], ["nobody", "0"]):
+        done = subprocess.run([BINARY, "--role", *words], stderr=subprocess.DEVNULL, check=False)
+        assert done.returncode == 2, words
+
+
+def test_rights_in_force():
+    """User, groups, capabilities, no-new-privs, seccomp of what runs, and none of it dumps core."""
+    with Proxy() as proxy:
+        for name, pid in proxy.roles().items():
+            status = proc_status(pid)
+            assert status["Seccomp"].strip() == "2", (name, status["Seccomp"])
+            assert status["NoNewPrivs"].strip() == "1", name
+            for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+                assert int(status[kind], 16) == 0, (name, kind, status[kind])
+            if os.geteuid() == 0:
+                assert set(status["Uid"].split()) != {"0"}, name
+                assert status["Groups"].strip() in ("", str(pwd.getpwuid(int(status["Uid"].split()[0])).pw_gid)), name
+            # Its process is not readable by its own user: PR_SET_DUMPABLE.
+            assert os.stat(f"/proc/{pid}/mem").st_uid == 0, name
+
+
+def test_worker_restart():
+    """A dead worker takes its own sessions only, its places come back, and it is started again."""
+    origin, port = echo_origin()
+    with Proxy() as proxy:
+        tunnels = [proxy.tunnel(port) for _ in range(8)]
+        peers = [origin.accept()[0] for _ in tunnels]
+        before = proxy.roles()
+        rows = {one["number"]: one["metrics"]["sessions"] for one in proxy.status()["roles"] if one["role"] == "worker"}
+        assert sum(rows.values()) == 8, rows
+        os.kill(before["worker0"], signal.SIGKILL)
+        wait_for("a new worker", lambda: proxy.roles()["worker0"] not in (0, before["worker0"]) or None)
+        after = wait_for("places given back", lambda: proxy.status()["metrics"]["sessions"] == rows[1] and proxy.roles())
+        assert after["worker1"] == before["worker1"]
+        alive = 0
+        for tunnel, peer in zip(tunnels, peers):
+            try:
+                tunnel.sendall(b"ping")
+                alive += peer.recv(4) == b"ping"
+            except ConnectionError:
+                pass
+        assert alive == rows[1], (alive, rows)
+        assert "role_died" in proxy.events()
+        wait_for("both ready", lambda: all(one["ready"] for one in proxy.status()["roles"]))
+        proxy.tunnel(port).close()
+        for sock in tunnels + peers:
+            sock.close()
+    origin.close()
+
+
+def test_backoff():
+    """A role that dies at once again and again is started ever more rarely."""
+    with Proxy() as proxy:
+        began = time.monotonic()
+        for _ in range(4):
+            pid = wait_for("a worker", lambda: proxy.roles()["worker0"])
+            os.kill(pid, signal.SIGKILL)
+            wait_for("its death", lambda old=pid: proxy.roles()["worker0"] != old)
+        wait_for("a worker", lambda: proxy.roles()["worker0"])
+        assert time.monotonic() - began >= 0.1 + 0.2 + 0.4 + 0.8
+
+
+def test_logger_restart():
+    """Lines written while the logger was dead are not lost."""
+    with Proxy() as proxy:
+        os.kill(proxy.roles()["logger0"], signal.SIGKILL)
+        with proxy.client() as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            while sock.recv(4096):
+                pass
+        path = proxy.folder / "access.log"
+        wait_for("the line", lambda: path.read_text().count("\n") == 1)
+
+
+def test_children_end_with_parent():
+    """When the parent is killed, nothing is left behind."""
+    with Proxy() as proxy:
+        pids = proxy.roles().values()
+        proxy.process.kill()
+        proxy.process.wait()
+
+        def gone(pid):
+            try:
+                return proc_status(pid)["State"].startswith("Z")
+            except OSError:
+                return True
+        for pid in pids:
+            wait_for(f"the end of {pid}", lambda one=pid: gone(one))
+
+
+def test_spread():
+    """Long-lived tunnels spread over the workers."""
+    origin, port = echo_origin()
+    with Proxy() as proxy:
+        socks = []
+        for _ in range(60):
+            socks.append(proxy.tunnel(port))
+            socks.append(origin.accept()[0])
+        rows = [one["metrics"]["sessions"] for one in proxy.status()["roles"] if one["role"] == "worker"]
+        assert min(rows) >= 10, rows
+        for sock in socks:
+            sock.close()
+    origin.close()
+
+
+def test_drain():
+    """SIGTERM: no new clients, tunnels go on, and it stops when the last has ended."""
+    origin, port = echo_origin()
+    with Proxy() as proxy:
+        tunnel = proxy.tunnel(port)
+        peer = origin.accept()[0]
+        proxy.process.send_signal(signal.SIGTERM)
+
+        def refused():
+            try:
+                proxy.client().close()
+            except ConnectionError:
+                return True
+        wait_for("no new clients", refused)
+        tunnel.sendall(b"still")
+        assert peer.recv(5) == b"still"
+        assert proxy.process.poll() is None
+        tunnel.close()
+        peer.close()
+        assert proxy.process.wait(PATIENCE_S) == 0
+        assert not (proxy.folder / "run/sallyport.sock").exists()
+    origin.close()
+
+
+def test_drain_deadline():
+    """A tunnel that does not end is ended at the deadline, and its line says why."""
+    origin, port = echo_origin()
+    with Proxy(CONFIG.replace("drain: 5s", "drain: 300ms")) as proxy:
+        tunnel = proxy.tunnel(port)
+        proxy.process.send_signal(signal.SIGTERM)
+        assert proxy.process.wait(PATIENCE_S) == 0
+        line = json.loads((proxy.folder / "access.log").read_text() or proxy.events())
+        assert line["error"] == "stopped" and line["ended_by"] == "proxy", line
+        tunnel.close()
+    origin.close()
+
+
+def test_second_instance():
+    """A second one with the same control socket or the same port says so and leaves the first alone."""
+    with Proxy() as proxy:
+        done = subprocess.run([BINARY, "run", "-c", str(proxy.config)], capture_output=True, text=True, check=False,
+                              timeout=PATIENCE_S)
+        assert done.returncode == 2 and "another sallyport uses it" in done.stderr, done
+        other = Proxy(port=proxy.port)
+        assert not other.ready and other.process.wait(PATIENCE_S) == 2
+        assert "another program has this address" in other.process.stderr.read()
+        other.__exit__()
+        proxy.client().close()
+        assert proxy.status()["state"] == "running"
+
+
+def test_control_is_guarded():
+    """Strangers are not heard, and noise on the socket harms nobody."""
+    with Proxy() as proxy:
+        path = str(proxy.folder / "run/sallyport.sock")
+        assert os.stat(path).st_mode & 0o777 == 0o600
+        for noise in (b"\n", b"{}\n", b"[1]\n", b'{"command": "dance"}\n', b"x" * 100000, b"\xff\x00\n"):
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(path)
+                try:
+                    sock.sendall(noise)
+                except ConnectionError:
+                    pass
+        many = [socket.socket(socket.AF_UNIX) for _ in range(40)]
+        for sock in many:
+            sock.connect(path)
+        for sock in many:
+            sock.close()
+        wait_for("an answer", lambda: subprocess.run([BINARY, "status", "-c", str(proxy.config)], check=False,
+                                                     capture_output=True).returncode == 0)
+        if os.geteuid() == 0:
+            os.chmod(path, 0o666)
+            ask = (f"import socket;s=socket.socket(socket.AF_UNIX);s.connect({path!r});"
+                   "s.sendall(b'{\"command\": \"drain\"}\\n');print(s.recv(100))")
+            done = subprocess.run([sys.executable, "-c", ask], user="nobody", capture_output=True, text=True,
+                                  check=False)
+            assert "ok" not in done.stdout, done
+            assert proxy.status()["state"] == "running"
+
+
+def test_reload_storm():
+    """Fifty reloads, by signal and by command, while clients come: nothing is lost."""
+    origin, port = echo_origin()
+    with Proxy() as proxy:
+        tunnel = proxy.tunnel(port)
+        peer = origin.accept()[0]
+        for i in range(50):
+            if i % 5:
+                proxy.process.send_signal(signal.SIGHUP)
+            else:
+                subprocess.run([BINARY, "reload", "-c", str(proxy.config)], check=False, capture_output=True)
+            with proxy.client() as sock:
+                sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                got = sock.recv(12)
+                assert got.startswith(b"HTTP/1.1 "), (i, got, proxy.events())
+        tunnel.sendall(b"alive")
+        assert peer.recv(5) == b"alive"
+        assert "role_died" not in proxy.events(), proxy.events()
+        # Old generations are let go: descriptors do not grow with reloads.
+        wait_for("few descriptors", lambda: all(len(os.listdir(f"/proc/{pid}/fd")) < 40
+                                                for pid in list(proxy.roles().values()) + [proxy.process.pid]))
+        tunnel.close()
+        peer.close()
+    origin.close()
+
+
+def test_sessions_listing():
+    """status --sessions lists every tunnel, over all workers and pages."""
+    origin, port = echo_origin()
+    with Proxy() as proxy:
+        socks = []
+        for _ in range(150):
+            socks.append(proxy.tunnel(port))
+            socks.append(origin.accept()[0])
+        rows = [json.loads(line) for line in proxy.command("status", "--sessions").splitlines()]
+        assert len(rows) == 150 and len({one["id"] for one in rows}) == 150, len(rows)
+        assert all(one["target"] == f"127.0.0.1:{port}" for one in rows)
+        for sock in socks:
+            sock.close()
+    origin.close()
+
+
+def test_out_of_files():
+    """Out of descriptors: clients are told with 503, and it recovers."""
+    origin, port = echo_origin()
+    config = CONFIG.replace("workers: 2", "workers: 1")
+    limited = "ulimit -n 64; exec " + BINARY + ' run -c "$0"'
+    proxy = Proxy.__new__(Proxy)
+    proxy.folder = pathlib.Path(tempfile.mkdtemp(prefix="sallyport-roles-"))
+    proxy.folder.chmod(0o755)
+    proxy.config = proxy.folder / "sallyport.yaml"
+    proxy.config.write_text(config.format(port=0))
+    (proxy.folder / "policy.yaml").write_text(POLICY)
+    proxy.process = subprocess.Popen(["sh", "-c", limited, str(proxy.config)], stdout=subprocess.PIPE,
+                                     stderr=subprocess.PIPE, text=True)
+    proxy.ready = proxy.process.stdout.readline()
+    proxy.port = int(proxy.ready.rsplit(":", 1)[1])
+    with proxy:
+        socks = []
+        for _ in range(100):
+            sock = proxy.client()
+            sock.sendall(b"CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % (port, port))
+            socks.append(sock)
+
+        def answer(sock):
+            try:
+                return sock.recv(12)
+            except ConnectionError:  # its request came after it was told and closed
+                return b"reset"
+        answers = [answer(sock) for sock in socks]
+        assert b"HTTP/1.1 503" in answers and b"HTTP/1.1 200" in answers, answers
+        assert set(answers) <= {b"HTTP/1.1 503", b"HTTP/1.1 200", b"reset"}, answers
+        for sock in socks:
+            sock.close()
+
+        def works():
+            try:
+                proxy.tunnel(port).close()
+                return True
+            except (AssertionError, ConnectionError):
+                return False
+        wait_for("recovery", works)
+    origin.close()
+
+
+def test_bad_configurations():
+    """Each is refused before anything is started, with its place, and status 2."""
+    for config, words in (("listen: [", "sallyport.yaml:"), ("", "listen"), (CONFIG + "nonsense: 1\n", "nonsense"),
+                          (CONFIG.replace("policy: policy.yaml", "policy: none.yaml"), "none.yaml"),
+                          (CONFIG + "user: no-such-user\n", "no-such-user")):
+        if "user:" in config and os.geteuid() != 0:
+            continue
+        proxy = Proxy(config if "{{" in config else config.replace("{", "{{"))
+        assert not proxy.ready and proxy.process.wait(PATIENCE_S) == 2, config
+        text = proxy.process.stderr.read()
+        assert words in text, (words, text)
+        proxy.__exit__()
+
+
+def main():
+    global BINARY
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sallyport", default="build/release/sallyport")
+    parser.add_argument("tests", nargs="*", help="names; default: all")
+    options = parser.parse_args()
+    BINARY = str(pathlib.Path(options.sallyport).resolve())
+    names = options.tests or [name for name in globals() if name.startswith("test_")]
+    failed = 0
+    for name in names:
+        try:
+            globals()[name]()
+            print(f"ok   {name}")
+        except Exception:
+            failed += 1
+            print(f"FAIL {name}\n{traceback.format_exc(limit=-3)}")
+        sys.stdout.flush()
+    print(f"roles: {len(names) - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Builds Sallyport with sanitizers and runs every test. Installs what it needs (Debian 12, as root or with sudo).
+# Ends with one line: "N passed, N failed", and status 0 if none failed.
+set -u
+cd "$(dirname "$0")/.." || exit 2
+
+all_parts="lint warnings units flows roles e2e package"
+usage() {
+	cat <<EOF
+Usage: tests/run.sh [PART...] [--help]
+Parts (default: all of them):
+  lint      include directions, banned calls, scripts, spelling, generated text
+  warnings  a build with Clang, all warnings as errors
+  units     units (cmocka) and the corpora of the fuzz targets, under sanitizers
+  flows     conversations with the real binary (tests/flow), under sanitizers
+  roles     a Release build: what each role must not be able to do
+  e2e       real clients through the proxy: curl, wget, git, apt, Chromium, ssh
+  package   the Debian package: installed, started, reloaded, removed in a chroot
+EOF
+}
+
+parts=""
+for word in "$@"; do
+	case "$word" in
+	--help | -h) usage; exit 0 ;;
+	lint | warnings | units | flows | roles | e2e | package) parts="$parts $word" ;;
+	*) usage >&2; exit 2 ;;
+	esac
+done
+[ -n "$parts" ] || parts=$all_parts
+
+# shellcheck source=packaging/packages.sh
+. packaging/packages.sh
+# shellcheck disable=SC2086
+install_packages $packages_build $packages_test || exit 2
+
+jobs=$(nproc)
+logs=build/test-logs
+mkdir -p "$logs"
+passed=0
+failed=0
+python=/usr/bin/python3
+export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0}"
+export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
+export PYTHONDONTWRITEBYTECODE=1
+
+# count PASSED FAILED: add to the totals.
+count() {
+	passed=$((passed + $1))
+	failed=$((failed + $2))
+}
+
+# step NAME COMMAND...: one test; its output is shown if it fails.
+step() {
+	name=$1
+	shift
+	if "$@" >"$logs/$name.log" 2>&1; then
+		count 1 0
+		echo "ok   $name"
+	else
+		count 0 1
+		echo "FAIL $name (whole output: $logs/$name.log)"
+		tail -n 40 "$logs/$name.log" | sed 's/^/    /'
+	fi
+}
+
+# counted NAME COMMAND...: many tests in one command, whose output ends with "...: N passed, N failed".
+counted() {
+	name=$1
+	shift
+	"$@" 2>&1 | tee "$logs/$name.log" | grep -v '^ok '
+	line=$(grep -E '^[a-z0-9]+: [0-9]+ passed, [0-9]+ failed$' "$logs/$name.log" | tail -n 1)
+	if [ -z "$line" ]; then
+		echo "FAIL $name did not come to its end (whole output: $logs/$name.log)"
+		count 0 1
+		return
+	fi
+	count "$(echo "$line" | sed 's/.*: \([0-9]*\) passed.*/\1/')" "$(echo "$line" | sed 's/.* \([0-9]*\) failed/\1/')"
+}
+
+# build FOLDER TARGETS FLAGS...: configure and build, quietly.
+build() {
+	folder=$1
+	targets=$2
+	shift 2
+	cmake -S . -B "build/$folder" -G Ninja "$@" || return 1
+	# shellcheck disable=SC2086
+	ninja -C "build/$folder" -j "$jobs" $targets
+}
+
+build_asan() {
+	build asan "sallyport all_units" -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS=-O1 \
+		-DSALLYPORT_SANITIZE=address,undefined -DSALLYPORT_WERROR=ON
+}
+
+build_release() {
+	build release sallyport -DCMAKE_BUILD_TYPE=Release -DSALLYPORT_WERROR=ON
+}
+
+run_units() {
+	ctest --test-dir build/asan --output-on-failure -j "$jobs" >"$logs/ctest.log" 2>&1
+	grep -E 'tests passed|Failed|\*\*\*' "$logs/ctest.log"
+	total=$(sed -n 's/.*tests failed out of \([0-9]*\)/\1/p' "$logs/ctest.log")
+	bad=$(sed -n 's/.*tests passed, \([0-9]*\) tests failed.*/\1/p' "$logs/ctest.log")
+	[ -n "$total" ] || return 1
+	[ "$bad" = 0 ] || cat "$logs/ctest.log"
+	echo "units: $((total - bad)) passed, $bad failed"
+}
+
+began=$(date +%s)
+for part in $parts; do
+	echo "== $part"
+	case "$part" in
+	lint) counted lint sh tests/lint/run.sh ;;
+	warnings)
+		step clang-build build clang sallyport -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug -DSALLYPORT_WERROR=ON
+		;;
+	units)
+		step asan-build build_asan
+		counted units run_units
+		;;
+	flows)
+		step asan-build-for-flows build_asan
+		counted flows $python tests/flow/flow.py --sallyport build/asan/sallyport
+		;;
+	roles)
+		step release-build build_release
+		counted roles $python tests/process/roles.py --sallyport build/release/sallyport
+		;;
+	e2e)
+		step release-build-for-e2e build_release
+		counted e2e $python tests/e2e/run.py --sallyport build/release/sallyport
+		;;
+	package) counted package sh packaging/test-package.sh ;;
+	esac
+done
+echo "took $(($(date +%s) - began)) s"
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
