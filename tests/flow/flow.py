@@ -38,6 +38,10 @@ BASE_CONFIG = {
 BASE_POLICY = "defaults: {access: allow, tls: bypass, auth: exempt, ports: [1-65535]}\n"
 
 
+STEPS_WITHOUT_PEER = ("connect", "refused", "accept", "sync", "!", "write", "signal", "sleep", "refuse", "move", "logged",
+                      "stopped")
+
+
 class Wrong(Exception):
     """The conversation went otherwise than the flow says."""
 
@@ -165,18 +169,30 @@ class NameServer(threading.Thread):
         self.asked.append((name, {1: "A", 28: "AAAA"}.get(kind, str(kind))))
         record = self.records.get(name)
         echo = question[12:at + 5]
-        if record == "silent":
+        wanted = {1: "A", 28: "AAAA"}.get(kind, str(kind))
+        # From the second question of this kind on, `then` answers.
+        if isinstance(record, dict) and "then" in record and self.asked.count((name, wanted)) > 1:
+            record = record["then"]
+        if record == "silent" or (isinstance(record, dict) and record.get(wanted) == "silent"):
             return None
         if record is None or record == "servfail":
             code = 2 if record == "servfail" else 3
             return question[:2] + struct.pack("!HHHHH", 0x8180 | code, 1, 0, 0, 0) + echo
-        rows = record.get({1: "A", 28: "AAAA"}.get(kind, ""), [])
+        count, body = self.rows(record, kind, wanted, b"\xc0\x0c")
+        return question[:2] + struct.pack("!HHHHH", 0x8180, 1, count, 0, 0) + echo + body
+
+    def rows(self, record, kind, wanted, owner):
+        """Resource records of this kind; `CNAME: other` goes on at the other name."""
+        ttl, body = record.get("ttl", 60), b""
+        if "CNAME" in record:
+            target = b"".join(bytes([len(label)]) + label.encode() for label in record["CNAME"].split(".")) + b"\0"
+            count, body = self.rows(self.records[record["CNAME"]], kind, wanted, target)
+            return count + 1, owner + struct.pack("!HHIH", 5, 1, ttl, len(target)) + target + body
         family = socket.AF_INET if kind == 1 else socket.AF_INET6
-        body = b""
-        for row in rows:
+        for row in record.get(wanted, []):
             raw = socket.inet_pton(family, row)
-            body += struct.pack("!HHHIH", 0xC00C, kind, 1, record.get("ttl", 60), len(raw)) + raw
-        return question[:2] + struct.pack("!HHHHH", 0x8180, 1, len(rows), 0, 0) + echo + body
+            body += owner + struct.pack("!HHIH", kind, 1, ttl, len(raw)) + raw
+        return len(record.get(wanted, [])), body
 
 
 class Script(threading.Thread):
@@ -221,14 +237,17 @@ class Script(threading.Thread):
                    "<rst": self.expect_reset, "<end": self.expect_end, "<none": self.expect_nothing,
                    "shut": lambda _: self.peer.sock.shutdown(socket.SHUT_WR),
                    "close": lambda _: self.close(), "rst": lambda _: self.peer.reset(),
-                   "bulk": self.send_bulk, "<bulk": self.expect_bulk, "connect": self.connect,
+                   "bulk": self.send_bulk, "<bulk": self.expect_bulk, "<>bulk": self.exchange_bulk,
+                   "connect": self.connect, "refused": self.expect_refused,
                    "accept": lambda _: self.accept(), "refuse": lambda _: self.listening.close(),
                    "sync": self.run_state.sync, "!": self.run_state.command,
                    "write": self.run_state.write_section, "signal": self.run_state.signal,
+                   "move": self.run_state.move, "logged": self.run_state.logged,
+                   "stopped": self.run_state.wait_stopped,
                    "sleep": lambda seconds: time.sleep(float(seconds))}
         if word not in actions:
             raise Wrong(f"no such step: {word}")
-        if self.peer is None and word not in ("connect", "accept", "sync", "!", "write", "signal", "sleep", "refuse"):
+        if self.peer is None and word not in STEPS_WITHOUT_PEER:
             if self.kind == "origin":
                 self.accept()
             else:
@@ -247,18 +266,34 @@ class Script(threading.Thread):
         except socket.timeout as error:
             raise Wrong("nobody connected") from error
 
-    def connect(self, name):
+    def connect(self, rest):
+        """`connect [LISTENER] [from ADDRESS]`"""
         if self.peer:
             self.peer.sock.close()
-        address = self.run_state.listeners[name or "main"]
+        name, _, source = rest.partition("from ")
+        address = self.run_state.listeners[name.strip() or "main"]
         if address.startswith("unix:"):
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             sock.connect(address[5:])
         else:
             host, _, port = address.rpartition(":")
-            sock = socket.create_connection((host.strip("[]"), int(port)), PATIENCE_S)
+            sock = socket.create_connection((host.strip("[]"), int(port)), PATIENCE_S,
+                                            (source.strip(), 0) if source else None)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.peer = Peer(sock)
+
+    def expect_refused(self, rest):
+        """Connecting must fail, at the latest soon: the proxy closes its listeners in its own time."""
+        limit = time.monotonic() + PATIENCE_S
+        while time.monotonic() < limit:
+            try:
+                self.connect(rest)
+            except OSError:
+                self.peer = None
+                return
+            self.close()
+            time.sleep(0.02)
+        raise Wrong("connections are still accepted")
 
     def send_line(self, text):
         self.peer.sock.sendall(text.encode("utf-8") + b"\r\n")
@@ -277,8 +312,10 @@ class Script(threading.Thread):
 
     def expect_match(self, regex):
         line = self.peer.line()
-        if not re.fullmatch(regex, line):
+        match = re.fullmatch(regex, line)
+        if not match:
             raise Wrong(f"expected a line like {regex!r}, got {line!r}")
+        self.run_state.names.update(match.groupdict())
 
     def expect_head(self, rest):
         """The rest of a head: each of `rest` (separated by ;;) must be a field in it, !Name must not."""
@@ -308,6 +345,14 @@ class Script(threading.Thread):
         if got != want:
             at = next(i for i, pair in enumerate(zip(got, want)) if pair[0] != pair[1])
             raise Wrong(f"bytes differ from offset {at} of {count}")
+
+    def exchange_bulk(self, rest):
+        """Send and expect at once: neither side may wait for the other."""
+        count, seed, expected = rest.split()
+        sender = threading.Thread(target=self.send_bulk, args=(f"{count} {seed}",), daemon=True)
+        sender.start()
+        self.expect_bulk(f"{count} {expected}")
+        sender.join(PATIENCE_S)
 
     def expect_eof(self, _):
         if self.peer.end() != "fin":
@@ -396,6 +441,30 @@ class Run:
     def signal(self, rest):
         self.process.send_signal(getattr(signal, "SIG" + rest.strip()))
 
+    def move(self, rest):
+        name, to = rest.split()
+        (self.folder / name).rename(self.folder / to)
+
+    def lines_in(self, name):
+        path = self.folder / name
+        return path.read_text(errors="backslashreplace").splitlines() if path.exists() else []
+
+    def logged(self, rest):
+        """`logged N [FILE]`: wait until a log has at least so many lines."""
+        count, _, name = rest.partition(" ")
+        limit = time.monotonic() + PATIENCE_S
+        while len(self.lines_in(name or "access.log")) < int(count):
+            if time.monotonic() > limit:
+                raise Wrong(f"the log has only {self.lines_in(name or 'access.log')}")
+            time.sleep(0.02)
+
+    def wait_stopped(self, _):
+        """The proxy ends by itself."""
+        try:
+            self.process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            raise Wrong("the proxy does not end") from None
+
     # ---- the proxy ----
 
     def write_files(self):
@@ -443,21 +512,24 @@ class Run:
     # ---- what is left behind ----
 
     def check_log(self):
-        sections = self.lines_of("log")
-        if not sections:
-            return
-        wanted = [json.loads(self.fill(text)) for _, text in sections[0][1] if text.strip()]
-        path, got = self.folder / "access.log", []
+        for name, lines in self.lines_of("log"):
+            wanted = [json.loads(self.fill(text)) for _, text in lines if text.strip()]
+            for want, line in zip(wanted, self.wait_lines(name or "access.log", len(wanted))):
+                self.check_object(want, json.loads(line), line)
+        for name, lines in self.lines_of("lines"):
+            wanted = [self.fill(text) for _, text in lines if text.strip()]
+            for want, line in zip(wanted, self.wait_lines(name or "access.log", len(wanted))):
+                if not re.fullmatch(want, line):
+                    raise Wrong(f"log: expected a line like {want!r}, got {line!r}")
+
+    def wait_lines(self, name, count):
         limit = time.monotonic() + PATIENCE_S
-        while time.monotonic() < limit:
-            got = path.read_text().splitlines() if path.exists() else []
-            if len(got) >= len(wanted):
-                break
+        while len(self.lines_in(name)) < count and time.monotonic() < limit:
             time.sleep(0.02)
-        if len(got) != len(wanted):
-            raise Wrong(f"{len(wanted)} log lines were expected, there are {len(got)}:\n" + "\n".join(got))
-        for want, line in zip(wanted, got):
-            self.check_object(want, json.loads(line), line)
+        got = self.lines_in(name)
+        if len(got) != count:
+            raise Wrong(f"{count} log lines were expected, there are {len(got)}:\n" + "\n".join(got))
+        return got
 
     def check_object(self, want, got, line):
         for key, value in want.items():
@@ -474,15 +546,22 @@ class Run:
 
     def check_metrics(self):
         for _, lines in self.lines_of("metrics"):
-            done = subprocess.run([self.binary, "status", "--json", "-c", str(self.folder / "sallyport.yaml")],
-                                  capture_output=True, timeout=PATIENCE_S, check=True)
-            metrics = json.loads(done.stdout)["metrics"]
-            for _, text in lines:
-                if text.strip():
-                    name, value = text.split()
-                    got = metrics["errors"].get(name[6:], 0) if name.startswith("error:") else metrics[name]
-                    if got != int(value):
-                        raise Wrong(f"metrics: {name} should be {value}, not {got}")
+            wanted = [text.split() for _, text in lines if text.strip()]
+            limit = time.monotonic() + PATIENCE_S / 4
+            while (wrong := self.wrong_metric(wanted)) and time.monotonic() < limit:
+                time.sleep(0.05)  # sessions may still be ending
+            if wrong:
+                raise Wrong(wrong)
+
+    def wrong_metric(self, wanted):
+        done = subprocess.run([self.binary, "status", "--json", "-c", str(self.folder / "sallyport.yaml")],
+                              capture_output=True, timeout=PATIENCE_S, check=True)
+        metrics = json.loads(done.stdout)["metrics"]
+        for name, value in wanted:
+            got = metrics["errors"].get(name[6:], 0) if name.startswith("error:") else metrics[name]
+            if got != int(value):
+                return f"metrics: {name} should be {value}, not {got}"
+        return None
 
     def events(self):
         paths = [self.folder / "stderr", self.folder / "events.log"]
