@@ -446,7 +446,9 @@ static enum step finish(struct session *session)
 	struct exchange *exchange = session->exchange;
 	bool keep = exchange->keep_client && exchange->up.done && !session->client_ended;
 
-	if (exchange->keep_origin && exchange->up.done && !exchange->up_broken)
+	/* Bytes behind the response would be taken for the next one. */
+	if (exchange->keep_origin && exchange->up.done && !exchange->up_broken &&
+	    buf_len(&exchange->from_origin) == 0)
 		origin_pool_give(session);
 	else
 		stream_close(&session->origin, false);
