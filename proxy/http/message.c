@@ -68,13 +68,15 @@ static void add_framing(const struct http_head *head, const struct http_forward 
                         struct buf *out)
 {
 	const struct http_field *length = http_find(head, "content-length");
+	/* RFC 9110 section 8.6 forbids it there. */
+	bool never = head->status == 204 || (head->status >= 100 && head->status < 200);
 
 	if (forward->framing == HTTP_CHUNKED) {
 		buf_add(out, SPAN("Transfer-Encoding: chunked\r\n"));
 		copy_named(head, "Trailer", out);
 	} else if (forward->framing == HTTP_LENGTH) {
 		buf_printf(out, "Content-Length: %llu\r\n", (unsigned long long)head->body_bytes);
-	} else if (length && forward->framing == HTTP_NO_BODY) {
+	} else if (length && !never && forward->framing == HTTP_NO_BODY) {
 		/* Of an empty request body, or what a GET would have had (HEAD, 304). */
 		add_field(out, "Content-Length", length->value);
 	}
