@@ -306,8 +306,11 @@ static void read_connection(struct http_head *head)
 		field = "proxy-connection";
 	head->keep_alive = head->minor == 1 ? !http_has_token(head, field, SPAN("close"))
 	                                    : http_has_token(head, field, SPAN("keep-alive"));
+	/* Inside h2c, requests would pass that policy never sees; HTTP/2 comes with TLS alone (RFC 9113
+	 * section 3.1). */
 	head->upgrade = head->minor == 1 && http_has_token(head, "connection", SPAN("upgrade")) &&
-	                http_find(head, "upgrade") != NULL;
+	                http_find(head, "upgrade") != NULL &&
+	                !http_has_token(head, "upgrade", SPAN("h2c"));
 }
 
 static enum err run(struct parse *parse, llhttp_type_t type, struct span bytes, const char **detail)
