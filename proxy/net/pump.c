@@ -269,33 +269,6 @@ static enum step flush(struct pump *pump, enum pump_side from)
 	return flow->rest_len ? flush_bytes(pump, from, flow) : flush_pipe(pump, from, flow);
 }
 
-static enum step fill_pipe(struct pump *pump, enum pump_side from)
-{
-	struct pump_flow *flow = pump->flows[from];
-	struct stream *source = pump->sides[from];
-	ssize_t count;
-
-	if (!stream_is_readable(source))
-		return STEP_WAIT;
-	do {
-		count = splice(source->io.fd, NULL, flow->pipe[1], NULL, PIPE_BYTES,
-		               SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-	} while (count < 0 && errno == EINTR);
-	if (count > 0) {
-		flow->pipe_bytes = (size_t)count;
-		return flush_pipe(pump, from, flow);
-	}
-	if (count < 0 && errno == EAGAIN) { /* the pipe is empty: it is the socket that has nothing */
-		source->ready &= ~(unsigned)LOOP_READABLE;
-		if (!(source->ready & (LOOP_PEER_CLOSED | LOOP_BROKEN)))
-			return STEP_WAIT;
-	}
-	/* The end, an error, or something that cannot be spliced: recv() says which. */
-	give_pipe(pump->pipes, flow);
-	drop_flow(pump, from);
-	return STEP_MOVED;
-}
-
 static enum step copy(struct pump *pump, enum pump_side from)
 {
 	struct stream *to = pump->sides[other(from)];
@@ -325,6 +298,32 @@ static enum step copy(struct pump *pump, enum pump_side from)
 		return STEP_OVER;
 	}
 	return STEP_WAIT;
+}
+
+static enum step fill_pipe(struct pump *pump, enum pump_side from)
+{
+	struct pump_flow *flow = pump->flows[from];
+	struct stream *source = pump->sides[from];
+	ssize_t count;
+
+	if (!stream_is_readable(source))
+		return STEP_WAIT;
+	do {
+		count = splice(source->io.fd, NULL, flow->pipe[1], NULL, PIPE_BYTES,
+		               SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+	} while (count < 0 && errno == EINTR);
+	if (count > 0) {
+		flow->pipe_bytes = (size_t)count;
+		return flush_pipe(pump, from, flow);
+	}
+	if (count < 0 && errno == EAGAIN) { /* the pipe is empty: it is the socket that has nothing */
+		source->ready &= ~(unsigned)LOOP_READABLE;
+		if (!(source->ready & (LOOP_PEER_CLOSED | LOOP_BROKEN)))
+			return STEP_WAIT;
+	}
+	/* The end, an error, or something that cannot be spliced: recv() says which. */
+	drop_flow(pump, from);
+	return copy(pump, from);
 }
 
 /* FIN goes on when everything before it has. */

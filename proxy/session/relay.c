@@ -8,6 +8,8 @@
 
 #include "base/log.h"
 
+enum { BUDGET_BYTES = 1 << 20 /* in one turn */ };
+
 static bool is_idempotent(struct span method)
 {
 	static const char *const methods[] = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"};
@@ -492,15 +494,27 @@ static bool is_client_gone(struct session *session)
 	return true;
 }
 
+/* What changes whenever a byte is read or sent. */
+static uint64_t progress_of(const struct exchange *exchange)
+{
+	return 2 * (exchange->bytes_up + exchange->bytes_down) - buf_len(&exchange->to_client) -
+	       buf_len(&exchange->to_origin);
+}
+
 enum step step_relay(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
-	uint64_t moved;
+	uint64_t began = exchange->bytes_up + exchange->bytes_down, before;
 
 	if (is_client_gone(session))
 		return STEP_NEXT;
 	do {
-		moved = exchange->bytes_up + exchange->bytes_down;
+		/* Others have their turn; events that came meanwhile are not told twice. */
+		if (exchange->bytes_up + exchange->bytes_down - began > BUDGET_BYTES) {
+			loop_again(session->env->loop, &session->client.io, 0);
+			return STEP_WAIT;
+		}
+		before = progress_of(exchange);
 		if (!read_up(session))
 			return STEP_NEXT;
 		flush_up(session);
@@ -513,6 +527,7 @@ enum step step_relay(struct session *session)
 		if (SURPRISE(!buf_is_whole(&exchange->to_client) ||
 		             !buf_is_whole(&exchange->to_origin)))
 			return session_fail(session, ERR_INTERNAL, "");
-	} while (exchange->bytes_up + exchange->bytes_down > moved);
+		/* Also when only sending went on: then there is room for what was left unread. */
+	} while (progress_of(exchange) != before);
 	return STEP_WAIT;
 }

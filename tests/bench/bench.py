@@ -1,0 +1,429 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The bench: what Sallyport costs on one core, beside the floor and beside peers (DESIGN 11).
+
+CPU per unit of work is what is measured, never wall time: the machines are shared and noisy. All
+servers of a row take turns, so that a slow minute hits all of them; medians are compared.
+"""
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import platform
+import re
+import resource
+import select
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import servers
+from servers import Trouble
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+BUILD = os.path.normpath(os.path.join(HERE, "../../build/release"))
+RESULTS = os.path.join(HERE, "RESULTS.md")
+GIB = 1 << 30
+SETTLE_SECONDS = 0.3  # for what a server does behind the last byte: closing, logging
+
+
+class Row:
+    """One line of DESIGN 11 that is measured here."""
+
+    def __init__(self, name, title, service, unit, target, per=None, **amount):
+        self.name = name
+        self.title = title
+        self.service = service
+        self.unit = unit
+        self.target = target  # ("ratio", times the floor) or ("value", in the unit)
+        self.per = per  # (CPU seconds, units of work done) -> value
+        self.amount = amount  # options of bench_load
+
+
+def per_item_us(cpu, load):
+    return cpu / load["done"] * 1e6
+
+
+def per_gib(cpu, load):
+    return cpu / load["bytes"] * GIB
+
+
+ROWS = [
+    Row("connect", "CONNECT, 64-byte echo, close: CPU", "echo", "us", ("ratio", 1.15), per_item_us,
+        count=20000, concurrency=16),
+    Row("bulk-down", "bulk tunnel, 4 downloads: CPU per GiB", "source", "s", ("ratio", 1.05), per_gib,
+        count=4, bytes=GIB),
+    Row("bulk-up", "bulk tunnel, 4 uploads: CPU per GiB", "sink", "s", ("ratio", 1.05), per_gib,
+        count=4, bytes=GIB),
+    Row("idle", "idle tunnel: memory in user space", "echo", "KiB", ("value", 1.1), count=9000,
+        concurrency=64),
+    Row("get", "http:// GET of 1 kB, keep-alive: CPU", "http", "us", ("value", 20.0), per_item_us,
+        count=100000, concurrency=32),
+]
+NOT_HERE = ("Rows of DESIGN 11 that this bench does not measure yet: media, inspection, policy lookups, "
+            "authentication, reload.")
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+# ---- running the load ---------------------------------------------------------------------------
+
+
+class Bench:
+    def __init__(self, options, folder, cores):
+        self.options = options
+        self.folder = folder
+        self.server_core, self.load_core = cores
+        self.origin_program = None
+        self.origin = {}  # service -> port
+        self.folders = 0
+
+    def tool(self, name):
+        path = os.path.join(self.options.tools, name)
+        if not os.access(path, os.X_OK):
+            raise Trouble("%s is missing: build it with ./tests/bench/run.sh (or cmake --build build/release "
+                          "--target %s), or say with --tools in which folder it is" % (path, name))
+        return path
+
+    def new_folder(self, name):
+        self.folders += 1
+        path = os.path.join(self.folder, "%02d-%s" % (self.folders, name))
+        os.mkdir(path)
+        os.chmod(path, 0o755)
+        return path
+
+    def start_origin(self):
+        self.origin_program = servers.Program([self.tool("bench_origin")], self.new_folder("origin"),
+                                              self.load_core)
+        words = self.origin_program.ready_line().split()[1:]
+        self.origin = {name: int(port) for name, port in zip(words[::2], words[1::2])}
+
+    def amount_of(self, row, part=1.0):
+        """The row's amount of work, or a part of it for warming up."""
+        amount = dict(row.amount)
+        scale = part * (0.2 if self.options.quick else 1.0)
+        key = "bytes" if "bytes" in amount else "count"
+        amount[key] = max(64, int(amount[key] * scale))
+        if row.name == "idle":
+            amount["count"] = min(amount["count"], (servers.open_files() - 500) // 2)
+        return amount
+
+    def load_command(self, row, server, amount, mode=None):
+        command = [self.tool("bench_load"), mode or row.name, "--proxy", server.addresses[row.service],
+                   "--port", str(self.origin[row.service])]
+        for name, value in amount.items():
+            command += ["--" + name, str(value)]
+        return command + (["--plain"] if server.is_plain else [])
+
+    def load_result(self, server, code, out, errors):
+        """What bench_load reported; Trouble if anything went wrong."""
+        try:
+            result = json.loads(out.strip().splitlines()[-1])
+        except (IndexError, ValueError):
+            raise Trouble("bench_load failed (%d): %s" % (code, errors.strip())) from None
+        if code or result["errors"]:
+            raise Trouble("%s: %d of %d failed, first: %s.%s" % (
+                server.name, result["errors"], result["errors"] + result["done"], result["first_error"],
+                server.program.last_words() if server.program else ""))
+        return result
+
+    def run_load(self, row, server, amount, mode=None):
+        done = subprocess.run(self.load_command(row, server, amount, mode), stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=600,
+                              preexec_fn=servers.pinned(self.load_core), check=False)
+        return self.load_result(server, done.returncode, done.stdout, done.stderr)
+
+    # ---- one measurement each
+
+    def cpu_of(self, row, server):
+        """CPU of all processes of the server per unit of work."""
+        time.sleep(SETTLE_SECONDS)
+        processes, before = server.processes(), server.cpu_seconds()
+        load = self.run_load(row, server, self.amount_of(row))
+        time.sleep(SETTLE_SECONDS)
+        cpu = server.cpu_seconds() - before
+        if server.processes() != processes:
+            raise Trouble("%s: processes ended or were started during the measurement.%s" % (
+                server.name, server.program.last_words()))
+        return row.per(cpu, load), load
+
+    def memory_of(self, row, server):
+        """Growth of the server's memory per idle tunnel; the server must be fresh."""
+        self.run_load(row, server, {"count": 64, "concurrency": 16}, "connect")
+        time.sleep(SETTLE_SECONDS)
+        before = server.memory_bytes()
+        amount = self.amount_of(row)
+        with subprocess.Popen(self.load_command(row, server, amount), stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              preexec_fn=servers.pinned(self.load_core)) as load:
+            try:
+                line = ""
+                if select.select([load.stdout], [], [], 120)[0]:
+                    line = load.stdout.readline()
+                time.sleep(1.0)  # for what a server gives back once nothing moves
+                after = server.memory_bytes()
+                out, errors = load.communicate("\n", timeout=120)
+            except (subprocess.TimeoutExpired, BrokenPipeError):
+                load.kill()
+                raise Trouble("%s: the idle tunnels did not end" % server.name) from None
+        result = self.load_result(server, load.returncode, line + out, errors)
+        if line.split() != ["ready", str(amount["count"])]:
+            raise Trouble("%s: the tunnels were not all idle at once" % server.name)
+        return (after - before) / amount["count"] / 1024, result
+
+
+# ---- rows and rounds ----------------------------------------------------------------------------
+
+
+def start(bench, server):
+    server.start(bench.new_folder(server.name), bench.origin)
+    server.pin()
+
+
+def measure_once(bench, row, server):
+    if row.name != "idle":
+        return bench.cpu_of(row, server)
+    server.stop()
+    start(bench, server)
+    return bench.memory_of(row, server)
+
+
+def measure_row(bench, row, everybody):
+    """Values of each server, one per round; `everybody` take turns, forwards and backwards."""
+    everybody = list(everybody)
+    values = {server.name: [] for server in everybody}
+    rounds = min(bench.options.rounds, 3) if row.name == "idle" else bench.options.rounds
+    if row.name != "idle":
+        for server in list(everybody):
+            with drop(server, everybody):
+                if server.program is None or not server.program.is_running():
+                    start(bench, server)
+                bench.run_load(row, server, bench.amount_of(row, 0.2))
+    for number in range(rounds):
+        for server in list(everybody)[:: -1 if number % 2 else 1]:
+            with drop(server, everybody):
+                value, load = measure_once(bench, row, server)
+                values[server.name].append(value)
+                say("  %-9s round %d  %-13s %9.3f %s   (%.2f s, p50 %d us, p99 %d us)" % (
+                    row.name, number + 1, server.name, value, row.unit, load["seconds"], load["p50_us"],
+                    load["p99_us"]))
+    if row.name == "idle":
+        for server in everybody:
+            server.stop()
+    return {name: found for name, found in values.items() if len(found) == rounds}
+
+
+@contextlib.contextmanager
+def drop(server, everybody):
+    """Who fails is left out of the row with a word; but without the floor there is no row."""
+    try:
+        yield
+    except (Trouble, subprocess.TimeoutExpired) as trouble:
+        if server.name == "floor":
+            raise
+        say("  %s is left out here: %s" % (server.name, trouble))
+        server.stop()
+        everybody.remove(server)
+
+
+# ---- the table ----------------------------------------------------------------------------------
+
+
+def figure(values, unit):
+    middle = statistics.median(values)
+    form = "%.0f" if middle >= 100 else "%.1f" if middle >= 10 else "%.2f" if middle >= 1 else "%.3f"
+    text = form % middle
+    return "%s %s" % (text, unit)
+
+
+def spread(values):
+    return "%.2f (%.2f-%.2f)" % (statistics.median(values), min(values), max(values))
+
+
+def verdict(row, values):
+    """yes or no, from the median; and whether all rounds say the same."""
+    kind, limit = row.target
+    ours = values["sallyport"]
+    judged = [a / b for a, b in zip(ours, values["floor"])] if kind == "ratio" else ours
+    reached = statistics.median(judged) <= limit
+    agreed = all((value <= limit) == reached for value in judged)
+    return ("reached" if reached else "**missed**") + ("" if agreed else ", rounds disagree"), reached
+
+
+def main_table(measured, is_ours_measured):
+    lines = ["| work | floor | sallyport | sallyport / floor (min-max) | to reach | verdict |",
+             "|---|---|---|---|---|---|"]
+    all_reached = True
+    for row, values in measured:
+        floor, ours = values["floor"], values.get("sallyport")
+        kind, limit = row.target
+        target = "<= %.2f x floor" % limit if kind == "ratio" else "<= %g %s" % (limit, row.unit)
+        cells = [row.title, figure(floor, row.unit), "-", "-", target, "not measured"]
+        if ours:
+            cells[2] = figure(ours, row.unit)
+            cells[3] = spread([a / b for a, b in zip(ours, floor)])
+            cells[5], reached = verdict(row, values)
+            all_reached = all_reached and reached
+        elif is_ours_measured:
+            cells[5], all_reached = "**failed**", False
+        lines.append("| %s |" % " | ".join(cells))
+    return "\n".join(lines), all_reached
+
+
+def peer_table(measured, peers):
+    """Peers beside ours; in brackets how many times ours they cost."""
+    lines = ["| work | sallyport | %s |" % " | ".join(peer.name for peer in peers),
+             "|---|---|%s" % ("---|" * len(peers))]
+    for row, values in measured:
+        ours = values.get("sallyport")
+        cells = [row.title, figure(ours, row.unit) if ours else "-"]
+        for peer in peers:
+            found = values.get(peer.name)
+            cell = figure(found, row.unit) if found else "-"
+            if found and ours:
+                cell += " (%.1f x)" % (statistics.median(found) / statistics.median(ours))
+            cells.append(cell)
+        lines.append("| %s |" % " | ".join(cells))
+    return "\n".join(lines)
+
+
+def cpu_model():
+    found = re.search(r"^model name\s*:\s*(.*)$", servers.read_file("/proc/cpuinfo"), re.M)
+    return found.group(1) if found else platform.machine()
+
+
+def steal_ticks():
+    return int(servers.read_file("/proc/stat").split()[8])
+
+
+def description(options, everybody, stolen):
+    versions = ", ".join(server.version() for server in everybody)
+    return ("%s, Linux %s, %s, %d CPUs; %s. Median of %d rounds%s; server on one core, load and origin on "
+            "another, loopback. Stolen by the hypervisor meanwhile: %.1f s." % (
+                datetime.date.today().isoformat(), platform.release(), cpu_model(), os.cpu_count(), versions,
+                options.rounds, ", quick" if options.quick else "", stolen))
+
+
+# ---- the command --------------------------------------------------------------------------------
+
+
+def parse_command():
+    names = [row.name for row in ROWS]
+    parser = argparse.ArgumentParser(
+        description="Measures what Sallyport costs on one core, beside the floor (the shortest CONNECT relay) "
+                    "and beside peers. Exit status: 0 all targets reached, 1 one was missed or failed, 2 it did not work.")
+    parser.add_argument("--sallyport", metavar="FILE", default=os.path.join(BUILD, "sallyport"),
+                        help="the binary (%(default)s)")
+    parser.add_argument("--without-sallyport", action="store_true", help="only the floor, and peers if asked for")
+    parser.add_argument("--tools", metavar="FOLDER", default=os.path.join(BUILD, "tests/bench"),
+                        help="where bench_load, bench_origin and bench_floor are (%(default)s)")
+    parser.add_argument("--rows", metavar="ROW,...", default=",".join(names),
+                        help="some of %s; the beginning of a name will do" % ", ".join(names))
+    parser.add_argument("--rounds", metavar="N", type=int, help="5, or 3 with --quick")
+    parser.add_argument("--quick", action="store_true", help="a fifth of the work: a first look, noisy")
+    parser.add_argument("--peers", metavar="PEER,...", nargs="?", const=",".join(servers.PEERS), default="",
+                        help="also those of %s that are installed" % ", ".join(servers.PEERS))
+    parser.add_argument("--write", action="store_true", help="also write tests/bench/RESULTS.md")
+    parser.add_argument("--keep", action="store_true", help="leave the servers' folders and logs in place")
+    options = parser.parse_args()
+    wanted = [name for name in options.rows.split(",") if name]
+    for name in wanted:
+        if not any(row.name.startswith(name) for row in ROWS):
+            parser.error("--rows: there is no row %s; there are %s" % (name, ", ".join(names)))
+    options.rows = [row for row in ROWS if any(row.name.startswith(name) for name in wanted)]
+    options.rounds = options.rounds or (3 if options.quick else 5)
+    options.peers = [name for name in options.peers.split(",") if name]
+    for name in options.peers:
+        if name not in servers.PEERS:
+            parser.error("--peers: %s is not known; known are %s" % (name, ", ".join(servers.PEERS)))
+    if options.rounds < 1 or not options.rows:
+        parser.error("at least one row and one round are needed")
+    return options
+
+
+def choose_cores():
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        say("warning: only one CPU: server and load share it, and figures will be too high")
+    return cores[0], cores[-1]
+
+
+def choose_servers(bench):
+    """The floor and Sallyport, and the peers."""
+    options = bench.options
+    ours = [servers.Floor(bench.tool("bench_floor"), bench.server_core)]
+    if not options.without_sallyport:
+        if not os.access(options.sallyport, os.X_OK):
+            raise Trouble("there is no Sallyport at %s: build it with ./tests/bench/run.sh, say where it is with "
+                          "--sallyport FILE, or measure --without-sallyport" % options.sallyport)
+        ours.append(servers.Sallyport(os.path.abspath(options.sallyport), bench.server_core))
+    peers = []
+    for name in options.peers:
+        path = servers.find_peer(name)
+        if path:
+            peers.append(servers.PEERS[name](path, bench.server_core))
+        else:
+            say("%s is not installed and left out (apt-get install %s)" % (name, name))
+    return ours, peers
+
+
+def run(options, folder):
+    bench = Bench(options, folder, choose_cores())
+    ours, peers = choose_servers(bench)
+    everybody = ours + peers
+    measured = []
+    began = steal_ticks()
+    try:
+        bench.start_origin()
+        for row in options.rows:
+            say("%s" % row.title)
+            measured.append((row, measure_row(bench, row, everybody)))
+    finally:
+        for server in ours + peers:
+            server.stop()
+        if bench.origin_program:
+            bench.origin_program.stop()
+    stolen = (steal_ticks() - began) / os.sysconf("SC_CLK_TCK")
+    table, all_reached = main_table(measured, not options.without_sallyport)
+    text = "%s\n\n%s\n" % (description(options, everybody, stolen), table)
+    if peers:
+        text += "\nBeside peers; in brackets how many times Sallyport they cost:\n\n%s\n" % peer_table(measured, peers)
+    text += "\n%s\n" % NOT_HERE
+    print(text)
+    if options.write:
+        with open(RESULTS, "w", encoding="utf-8") as file:
+            file.write("# Results\n\nWritten by `./tests/bench/run.sh --write`; `README.md` says how it measures.\n\n"
+                       + text)
+        say("written to %s" % RESULTS)
+    return 0 if all_reached else 1
+
+
+def main():
+    options = parse_command()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    folder = tempfile.mkdtemp(prefix="sallyport-bench-")
+    os.chmod(folder, 0o755)  # servers that were started by root become other users
+    try:
+        return run(options, folder)
+    except Trouble as trouble:
+        say("bench: %s" % trouble)
+        return 2
+    except KeyboardInterrupt:
+        say("bench: interrupted")
+        return 2
+    finally:
+        if options.keep:
+            say("kept: %s" % folder)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
