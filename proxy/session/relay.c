@@ -34,6 +34,17 @@ static size_t read_size(const struct session *session, size_t scratch_len)
 	return most < scratch_len ? (size_t)most : scratch_len;
 }
 
+/* Something moved: the clock of what is waited for now starts again. */
+static void restart_clock(struct session *session)
+{
+	const struct exchange *exchange = session->exchange;
+	const struct timeouts_conf *timeouts = &session_conf_of(session)->timeouts;
+	bool waits_for_head = !exchange->has_response && exchange->up.done &&
+	                      buf_len(&exchange->to_origin) == 0;
+
+	session_timeout(session, waits_for_head ? timeouts->response_ms : timeouts->exchange_idle_ms);
+}
+
 /* ---- to the origin ---- */
 
 /* Max-Forwards of TRACE and OPTIONS counts down (RFC 9110 section 7.6.2); others keep it. */
@@ -194,8 +205,7 @@ static void flush_up(struct session *session)
 			return;
 		}
 		buf_consume(&exchange->to_origin, taken);
-		if (exchange->has_response)
-			session_timeout(session, session_conf_of(session)->timeouts.exchange_idle_ms);
+		restart_clock(session);
 	}
 }
 
@@ -255,6 +265,9 @@ static void forward_interim(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
 
+	/* From now on the client sends its content. */
+	if (exchange->response.status == 100)
+		exchange->head.expect_continue = false;
 	/* HTTP/1.0 knows none (RFC 9110 section 15.2). */
 	if (!is_http10(session)) {
 		exchange->down_framing = HTTP_NO_BODY;
@@ -310,8 +323,37 @@ static enum step on_response_head(struct session *session, size_t head_bytes)
 	}
 	note_response(session);
 	write_response(session, exchange->keep_client);
-	session_timeout(session, session_conf_of(session)->timeouts.exchange_idle_ms);
+	restart_clock(session);
 	return STEP_NEXT;
+}
+
+/* False: the client is gone. */
+static bool flush_down(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+
+	while (buf_len(&exchange->to_client)) {
+		size_t taken;
+		enum stream_state state =
+			stream_write(&session->client, buf_span(&exchange->to_client), &taken);
+
+		if (state == STREAM_AGAIN)
+			return true;
+		if (state != STREAM_OK) {
+			session_fail(session, ERR_CLIENT_RESET, "");
+			return false;
+		}
+		buf_consume(&exchange->to_client, taken);
+		restart_clock(session);
+	}
+	return true;
+}
+
+/* The response stops in the middle: what there is of it goes out, and then a reset, so that nobody
+ * takes it for whole. */
+static enum step cut_response(struct session *session, enum err err, const char *detail)
+{
+	return flush_down(session) ? session_fail(session, err, detail) : STEP_NEXT;
 }
 
 /* Put content of the response into the client's framing. */
@@ -322,7 +364,7 @@ static enum step use_down(struct session *session, struct span *bytes)
 
 	while (bytes->len && !exchange->down.done) {
 		if (http_body_read(&exchange->down, bytes, &content))
-			return session_fail(session, ERR_RESPONSE_FRAMING, "the chunks of the response");
+			return cut_response(session, ERR_RESPONSE_FRAMING, "the chunks of the response");
 		exchange->bytes_down += content.len;
 		http_body_write_before(exchange->down_framing, content.len, &exchange->to_client);
 		buf_add(&exchange->to_client, content);
@@ -363,7 +405,7 @@ static enum step on_origin_end(struct session *session, enum stream_state state)
 		                    "");
 	}
 	if (state != STREAM_END || !http_body_ends_here(&exchange->down))
-		return session_fail(session, ERR_RESPONSE_INCOMPLETE, "");
+		return cut_response(session, ERR_RESPONSE_INCOMPLETE, "");
 	exchange->down.done = true;
 	exchange->keep_origin = false;
 	http_body_write_end(exchange->down_framing, SPAN(""), &exchange->to_client);
@@ -414,31 +456,9 @@ static enum step read_down(struct session *session)
 		else if (use_down(session, &bytes) == STEP_NEXT)
 			return STEP_NEXT;
 		if (exchange->has_response)
-			session_timeout(session, session_conf_of(session)->timeouts.exchange_idle_ms);
+			restart_clock(session);
 	}
 	return STEP_WAIT;
-}
-
-/* False: the client is gone. */
-static bool flush_down(struct session *session)
-{
-	struct exchange *exchange = session->exchange;
-
-	while (buf_len(&exchange->to_client)) {
-		size_t taken;
-		enum stream_state state =
-			stream_write(&session->client, buf_span(&exchange->to_client), &taken);
-
-		if (state == STREAM_AGAIN)
-			return true;
-		if (state != STREAM_OK) {
-			session_fail(session, ERR_CLIENT_RESET, "");
-			return false;
-		}
-		buf_consume(&exchange->to_client, taken);
-		session_timeout(session, session_conf_of(session)->timeouts.exchange_idle_ms);
-	}
-	return true;
 }
 
 /* ---- the end ---- */
