@@ -80,6 +80,18 @@ void session_timeout(struct session *session, uint64_t after_ms)
 	loop_timer_set(session->env->loop, &session->timer, after_ms);
 }
 
+static uint64_t timeout_of(const struct session *session, enum session_state state)
+{
+	const struct timeouts_conf *timeouts = &session_conf_of(session)->timeouts;
+	size_t at = states[state].timeout;
+
+	/* A head that came behind another has begun already. */
+	if (state == SESSION_READ_HEAD && buf_len(&session->in))
+		at = TIMEOUT(head_ms);
+	return at == NO_TIMEOUT ? 0
+	                        : *(const uint64_t *)(const void *)((const uint8_t *)timeouts + at);
+}
+
 enum step session_go(struct session *session, enum session_state next)
 {
 	const struct state_row *from = &states[session->state], *to = &states[next];
@@ -89,9 +101,7 @@ enum step session_go(struct session *session, enum session_state next)
 		log_event(EV_TRACE, "session=%u-%llu %s -> %s", session->env->worker,
 		          (unsigned long long)session->id, from->name, to->name);
 	session->state = (uint8_t)next;
-	session_timeout(session, to->timeout == NO_TIMEOUT
-	                                 ? 0
-	                                 : *(const uint64_t *)(const void *)((const uint8_t *)&session_conf_of(session)->timeouts + to->timeout));
+	session_timeout(session, timeout_of(session, next));
 	return STEP_NEXT;
 }
 
@@ -119,6 +129,13 @@ enum step session_fail(struct session *session, enum err err, const char *detail
 	return session_go(session, SESSION_REFUSE);
 }
 
+/* Is it the client that everything waits for? */
+static bool is_request_awaited(const struct exchange *exchange)
+{
+	return !exchange->up.done && buf_len(&exchange->to_origin) == 0 &&
+	       !exchange->head.expect_continue;
+}
+
 static void on_due(struct loop_timer *timer)
 {
 	struct session *session = CONTAINER_OF(timer, struct session, timer);
@@ -129,6 +146,8 @@ static void on_due(struct loop_timer *timer)
 		err = ERR_NONE; /* idle between requests: closed without a word */
 	if (session->state == SESSION_RELAY && session->exchange->has_response)
 		err = ERR_IDLE_TIMEOUT;
+	else if (session->state == SESSION_RELAY && is_request_awaited(session->exchange))
+		err = ERR_REQUEST_TIMEOUT;
 	if (err && session->exchange == NULL && exchange_new(session) == NULL)
 		err = ERR_NONE;
 	if (err)
