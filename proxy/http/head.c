@@ -72,14 +72,14 @@ static int on_field(llhttp_t *parser, const char *at, size_t len)
 	struct parse *parse = parser->data;
 	struct http_head *head = parse->head;
 
+	if (head->field_count >= FIELDS_MAX) {
+		parse->err = ERR_REQUEST_SIZE;
+		return -1;
+	}
 	if (head->field_count == parse->capacity) {
 		size_t capacity = parse->capacity ? parse->capacity * 2 : 16;
 		struct http_field *grown;
 
-		if (head->field_count >= FIELDS_MAX) {
-			parse->err = ERR_REQUEST_SIZE;
-			return -1;
-		}
 		grown = arena_alloc(parse->arena, capacity * sizeof(*grown));
 		if (grown == NULL) {
 			parse->err = ERR_SESSION_MEMORY;
