@@ -237,7 +237,7 @@ class Script(threading.Thread):
                    "<rst": self.expect_reset, "<end": self.expect_end, "<none": self.expect_nothing,
                    "shut": lambda _: self.peer.sock.shutdown(socket.SHUT_WR),
                    "close": lambda _: self.close(), "rst": lambda _: self.peer.reset(),
-                   "bulk": self.send_bulk, "<bulk": self.expect_bulk, "<>bulk": self.exchange_bulk,
+                   "fill": self.send_fill, "bulk": self.send_bulk, "<bulk": self.expect_bulk, "<>bulk": self.exchange_bulk,
                    "connect": self.connect, "refused": self.expect_refused,
                    "accept": lambda _: self.accept(), "refuse": lambda _: self.listening.close(),
                    "sync": self.run_state.sync, "!": self.run_state.command,
@@ -300,6 +300,12 @@ class Script(threading.Thread):
 
     def send_raw(self, text):
         self.peer.sock.sendall(unescape(text))
+
+    def send_fill(self, rest):
+        """`fill N "bytes"`: N bytes, these again and again."""
+        count, _, text = rest.partition(" ")
+        piece = unescape(text)
+        self.peer.sock.sendall((piece * (int(count) // len(piece) + 1))[:int(count)])
 
     def send_bulk(self, rest):
         count, seed = rest.split()
