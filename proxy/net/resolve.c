@@ -17,7 +17,8 @@ struct entry {
 	struct list bucket, lru; /* lru: unlinked for dns.hosts */
 	struct resolver *resolver;
 	struct list waiting; /* of struct resolve_query */
-	uint64_t expires_ms, ttl_ms;
+	uint64_t expires_ms;
+	uint64_t ttl_ms, negative_ttl_ms; /* of addresses; of the answer that there are none */
 	unsigned pending;    /* answers that c-ares still owes */
 	bool is_known;       /* an answer stands until expires_ms */
 	bool is_permanent;
@@ -46,6 +47,7 @@ struct resolver {
 	struct loop *loop;
 	const struct dns_conf *conf;
 	ares_channel channel;
+	char *servers; /* that the channel asks, as c-ares is told them */
 	struct hash_key key;
 	struct list *buckets;
 	size_t bucket_count, entry_count;
@@ -220,17 +222,18 @@ static void finish(struct entry *entry)
 	struct resolver *resolver = entry->resolver;
 	bool found = entry->counts[0] + entry->counts[1] > 0;
 	uint64_t most_ms = found ? resolver->conf->max_ttl_ms : resolver->conf->max_negative_ttl_ms;
+	uint64_t ttl_ms;
 
 	if (found)
 		entry->err = ERR_NONE;
 	else if (entry->err == ERR_NONE)
 		entry->err = ERR_DNS_NOT_FOUND;
-	if (!found && entry->err != ERR_DNS_NOT_FOUND)
-		entry->ttl_ms = FAILURE_TTL_MS;
-	if (entry->ttl_ms > most_ms)
-		entry->ttl_ms = most_ms;
+	/* That a name lacks one family says nothing about how long the addresses of the other hold. */
+	ttl_ms = found                             ? entry->ttl_ms
+	         : entry->err == ERR_DNS_NOT_FOUND ? entry->negative_ttl_ms
+	                                           : FAILURE_TTL_MS;
 	entry->is_known = true;
-	entry->expires_ms = loop_now_ms(resolver->loop) + entry->ttl_ms;
+	entry->expires_ms = loop_now_ms(resolver->loop) + (ttl_ms < most_ms ? ttl_ms : most_ms);
 	loop_timer_clear(resolver->loop, &entry->delay);
 	loop_defer(resolver->loop, &entry->report);
 }
@@ -243,10 +246,10 @@ static void on_delay(struct loop_timer *timer)
 		finish(entry);
 }
 
-static void note_ttl(struct entry *entry, uint64_t seconds)
+static void note_ttl(uint64_t *ttl_ms, uint64_t seconds)
 {
-	if (seconds * 1000 < entry->ttl_ms)
-		entry->ttl_ms = seconds * 1000;
+	if (seconds * 1000 < *ttl_ms)
+		*ttl_ms = seconds * 1000;
 }
 
 static enum err error_of(int status)
@@ -276,7 +279,7 @@ static void take_ipv4(struct entry *entry, const unsigned char *message, int len
 
 		*address = (struct address){.family = AF_INET};
 		memcpy(address->bytes, &found[i].ipaddr, 4);
-		note_ttl(entry, (uint64_t)(found[i].ttl > 0 ? found[i].ttl : 0));
+		note_ttl(&entry->ttl_ms, (uint64_t)(found[i].ttl > 0 ? found[i].ttl : 0));
 	}
 }
 
@@ -292,7 +295,7 @@ static void take_ipv6(struct entry *entry, const unsigned char *message, int len
 
 		*address = (struct address){.family = AF_INET6};
 		memcpy(address->bytes, &found[i].ip6addr, 16);
-		note_ttl(entry, (uint64_t)(found[i].ttl > 0 ? found[i].ttl : 0));
+		note_ttl(&entry->ttl_ms, (uint64_t)(found[i].ttl > 0 ? found[i].ttl : 0));
 	}
 }
 
@@ -315,7 +318,8 @@ static void on_answer(struct entry *entry, size_t family, int status, const unsi
 			take_ipv4(entry, message, len);
 	}
 	if (entry->counts[family] == 0 && message && err != ERR_DNS_FAILED)
-		note_ttl(entry, resolve_soa_parse(span_of(message, (size_t)len)));
+		note_ttl(&entry->negative_ttl_ms,
+		         resolve_soa_parse(span_of(message, (size_t)len)));
 	if (err && (entry->err == ERR_NONE || entry->err == ERR_DNS_NOT_FOUND))
 		entry->err = err;
 	if (err == ERR_DNS_FAILED || err == ERR_DNS_TIMEOUT)
@@ -348,7 +352,7 @@ static void ask(struct entry *entry)
 	entry->is_known = false;
 	entry->err = ERR_NONE;
 	entry->counts[0] = entry->counts[1] = 0;
-	entry->ttl_ms = UINT64_MAX / 2;
+	entry->ttl_ms = entry->negative_ttl_ms = UINT64_MAX / 2;
 	/* Both are counted before the first is asked: c-ares may answer inside the call. */
 	entry->pending = 2;
 	resolver->queries_count += 2;
@@ -446,22 +450,35 @@ static void drop_all(struct resolver *resolver)
 		}
 }
 
+/* Those who wait for a name get the address that is fixed for it now. */
+static void hand_over(struct entry *from, struct entry *to)
+{
+	struct list *link;
+
+	while ((link = list_first(&from->waiting)) != NULL) {
+		list_remove(link);
+		list_add_last(&to->waiting, link);
+		loop_defer(to->resolver->loop, &to->report);
+	}
+	drop(from);
+}
+
 static enum err add_hosts(struct resolver *resolver)
 {
 	for (size_t i = 0; i < resolver->conf->hosts.count; i++) {
 		const struct conf_text_pair *host = &resolver->conf->hosts.at[i];
 		struct address address;
-		struct entry *entry;
+		struct entry *entry, *before;
 		size_t family;
 
 		if (!address_parse(span_from(host->text), &address))
 			return ERR_CONFIG;
-		entry = find(resolver, span_from(host->name));
-		if (entry)
-			drop(entry);
+		before = find(resolver, span_from(host->name));
 		entry = add_entry(resolver, span_from(host->name));
 		if (entry == NULL)
 			return ERR_MEMORY;
+		if (before)
+			hand_over(before, entry);
 		family = address.family == AF_INET;
 		entry->is_permanent = entry->is_known = true;
 		entry->at[family][0] = address;
@@ -470,6 +487,7 @@ static enum err add_hosts(struct resolver *resolver)
 	return ERR_NONE;
 }
 
+/* c-ares takes other servers only while it asks none: what is asked is called off, ask_again() mends it. */
 static enum err set_servers(struct resolver *resolver)
 {
 	struct buf csv;
@@ -483,9 +501,27 @@ static enum err set_servers(struct resolver *resolver)
 	buf_fini(&csv);
 	if (text == NULL)
 		return ERR_MEMORY;
+	if (resolver->servers && strcmp(resolver->servers, text) == 0) {
+		free(text);
+		return ERR_NONE;
+	}
+	free(resolver->servers);
+	resolver->servers = text;
+	ares_cancel(resolver->channel);
 	status = ares_set_servers_ports_csv(resolver->channel, text);
-	free(text);
 	return status == ARES_SUCCESS ? ERR_NONE : ERR_CONFIG;
+}
+
+static void ask_again(struct resolver *resolver)
+{
+	for (size_t i = 0; i < resolver->bucket_count; i++)
+		LIST_EACH(&resolver->buckets[i], link)
+		{
+			struct entry *entry = LIST_ENTRY(link, struct entry, bucket);
+
+			if (!list_is_empty(&entry->waiting) && !entry->is_known && entry->pending == 0)
+				ask(entry);
+		}
 }
 
 enum err resolver_set_conf(struct resolver *resolver, const struct dns_conf *conf)
@@ -495,7 +531,11 @@ enum err resolver_set_conf(struct resolver *resolver, const struct dns_conf *con
 	resolver->conf = conf;
 	drop_all(resolver);
 	err = set_servers(resolver);
-	return err ? err : add_hosts(resolver);
+	if (err == ERR_NONE)
+		err = add_hosts(resolver);
+	if (err == ERR_NONE)
+		ask_again(resolver);
+	return err;
 }
 
 /* Query ids: c-ares 1.18 seeds its generator from /dev/urandom in ares_init_options(), so the
@@ -577,5 +617,6 @@ void resolver_free(struct resolver *resolver)
 		}
 	}
 	free(resolver->buckets);
+	free(resolver->servers);
 	free(resolver);
 }
