@@ -162,6 +162,18 @@ static void on_dialled(void *context, const struct dial_result *result)
 	session_run(session);
 }
 
+/* A source address is a promise about where connections come from: one of the other family would
+ * come from elsewhere. */
+static void keep_family(struct exchange *exchange, uint16_t family)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < exchange->address_count; i++)
+		if (exchange->addresses[i].family == family)
+			exchange->addresses[kept++] = exchange->addresses[i];
+	exchange->address_count = kept;
+}
+
 enum step step_dial(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
@@ -172,6 +184,11 @@ enum step step_dial(struct session *session)
 
 	if (exchange->dial)
 		return STEP_WAIT;
+	if (source)
+		keep_family(exchange, source->family);
+	if (exchange->address_count == 0)
+		return session_fail(session, ERR_ORIGIN_UNREACHABLE,
+		                    "no address of the family of the route's source");
 	if (!exchange->is_connect && !exchange->was_retried && origin_pool_take(session)) {
 		exchange->is_reused = true;
 		session->env->metrics->origin_reused_total++;

@@ -238,7 +238,7 @@ class Script(threading.Thread):
                    "shut": lambda _: self.peer.sock.shutdown(socket.SHUT_WR),
                    "close": lambda _: self.close(), "rst": lambda _: self.peer.reset(),
                    "fill": self.send_fill, "bulk": self.send_bulk, "<bulk": self.expect_bulk, "<>bulk": self.exchange_bulk,
-                   "connect": self.connect, "refused": self.expect_refused,
+                   "peername": self.expect_peer_name, "connect": self.connect, "refused": self.expect_refused,
                    "accept": lambda _: self.accept(), "refuse": lambda _: self.listening.close(),
                    "sync": self.run_state.sync, "!": self.run_state.command,
                    "write": self.run_state.write_section, "signal": self.run_state.signal,
@@ -359,6 +359,10 @@ class Script(threading.Thread):
         sender.start()
         self.expect_bulk(f"{count} {expected}")
         sender.join(PATIENCE_S)
+
+    def expect_peer_name(self, address):
+        if self.peer.sock.getpeername()[0] != address:
+            raise Wrong(f"the connection comes from {self.peer.sock.getpeername()[0]}, not {address}")
 
     def expect_eof(self, _):
         if self.peer.end() != "fin":
