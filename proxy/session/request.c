@@ -2,6 +2,7 @@
 /* READ_PROXY, READ_HEAD, DECIDE: from bytes to a decision. */
 #include "session/session_private.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "http/proxy_protocol.h"
@@ -148,29 +149,35 @@ enum step step_read_head(struct session *session)
 
 static struct span url_of(struct exchange *exchange)
 {
-	const struct http_target *target = &exchange->target;
-	char *url = target->host.port == 80
-	                    ? arena_printf(&exchange->arena, "http://%.*s%.*s",
-	                                   SPAN_ARG(target->host.name), SPAN_ARG(target->path))
-	                    : arena_printf(&exchange->arena, "http://%.*s:%u%.*s",
-	                                   SPAN_ARG(target->host.name), target->host.port,
-	                                   SPAN_ARG(target->path));
+	const struct http_host *host = &exchange->target.host;
+	bool brackets = host->address.family == AF_INET6;
+	char port[8] = "";
 
-	return span_from(url);
+	if (host->port != 80)
+		snprintf(port, sizeof(port), ":%u", host->port);
+	return span_from(arena_printf(&exchange->arena, "http://%s%.*s%s%s%.*s", brackets ? "[" : "",
+	                              SPAN_ARG(host->name), brackets ? "]" : "", port,
+	                              SPAN_ARG(exchange->target.path)));
 }
 
-/* The Host field, where it names another host than the target: both are decided. */
-static struct span other_host(struct exchange *exchange)
+/* The Host field, where it names another host than the target: both are decided. False: no memory. */
+static bool get_other_host(struct exchange *exchange, struct span *out)
 {
 	const struct http_field *field = http_find(&exchange->head, "host");
 	struct http_host host;
 
-	if (field == NULL || http_host_parse(field->value, 80, &exchange->arena, &host))
-		return SPAN("");
-	return span_equal(host.name, exchange->target.host.name) ? SPAN("") : host.name;
+	/* It was checked before: what cannot be parsed now is empty, or there is no room for it. */
+	if (field == NULL || field->value.len == 0)
+		return true;
+	if (http_host_parse(field->value, 80, &exchange->arena, &host))
+		return false;
+	if (!span_equal(host.name, exchange->target.host.name))
+		*out = host.name;
+	return true;
 }
 
-static void fill_facts(struct session *session)
+/* False: no memory. A fact that is left out would let pass what a rule on it denies. */
+static bool fill_facts(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
 	struct policy_facts *facts = &exchange->facts;
@@ -195,12 +202,14 @@ static void fill_facts(struct session *session)
 	} else {
 		facts->known |= FACT_REQUEST;
 		facts->url = url_of(exchange);
-		facts->inner_host = other_host(exchange);
+		if (facts->url.len == 0 || !get_other_host(exchange, &facts->inner_host))
+			return false;
 	}
 	if (facts->host_address.family) {
 		facts->known |= FACT_ADDRESS;
 		facts->address = facts->host_address;
 	}
+	return true;
 }
 
 static void count(_Atomic uint32_t *hits, size_t hit_count, uint32_t index)
@@ -274,7 +283,8 @@ enum step step_decide(struct session *session)
 {
 	if (is_for_us(session))
 		return session_go(session, SESSION_REFUSE);
-	fill_facts(session);
+	if (!fill_facts(session))
+		return session_fail(session, ERR_SESSION_MEMORY, "limits.session_memory");
 	if (!request_decide(session))
 		return STEP_NEXT;
 	return session_go(session, SESSION_RESOLVE);
