@@ -333,6 +333,7 @@ void session_start(struct session_env *env, struct session_listener *listener, i
 
 size_t session_on_generation(struct session_env *env, bool cut)
 {
+	const unsigned decided = TO(RESOLVE) | TO(DIAL) | TO(RELAY) | TO(TUNNEL);
 	size_t count = 0;
 
 	if (!cut)
@@ -342,9 +343,7 @@ size_t session_on_generation(struct session_env *env, bool cut)
 		struct session *session = LIST_ENTRY(link, struct session, link);
 		char id[48];
 
-		if (session->state != SESSION_TUNNEL && session->state != SESSION_RELAY)
-			continue;
-		if (!tunnel_is_denied(session))
+		if (!(decided >> session->state & 1) || !tunnel_is_denied(session))
 			continue;
 		count++;
 		log_event(EV_CUT, "session=%s", session_id_text(session, id));

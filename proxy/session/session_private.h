@@ -105,6 +105,7 @@ struct tunnel {
 	enum err err;              /* ERR_NONE, or why we ended it */
 	uint16_t port;
 	uint16_t status;
+	bool is_upgrade;           /* target is a URL */
 	uint8_t method_len, host_len;
 	uint16_t target_len;
 	char text[];               /* method, host, target */
@@ -184,7 +185,7 @@ enum step tunnel_start(struct session *session, const struct span first[2]);
 /* End the tunnel now, for this reason. */
 void tunnel_stop(struct session *session, enum err err);
 
-/* Re-decide a running tunnel; true if the policy in force denies it. */
+/* Re-decide a running tunnel, or an exchange that was decided; true if the policy in force denies it. */
 bool tunnel_is_denied(struct session *session);
 
 /* RELAY begins: the origin stands. */

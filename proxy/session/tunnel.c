@@ -60,6 +60,7 @@ static struct tunnel *new_tunnel(struct session *session)
 	tunnel->started_ms = exchange->started_ms;
 	tunnel->port = exchange->facts.port;
 	tunnel->status = (uint16_t)exchange->status;
+	tunnel->is_upgrade = !exchange->is_connect;
 	tunnel->method_len = (uint8_t)method.len;
 	tunnel->host_len = (uint8_t)host.len;
 	tunnel->target_len = (uint16_t)target.len;
@@ -114,13 +115,24 @@ void tunnel_stop(struct session *session, enum err err)
 	pump_stop(&session->tunnel->pump);
 }
 
+static struct span target_text(const struct tunnel *tunnel)
+{
+	return span_of(tunnel->text + tunnel->method_len + tunnel->host_len, tunnel->target_len);
+}
+
 static struct policy_facts facts_of(const struct session *session)
 {
 	const struct tunnel *tunnel = session->tunnel;
+	const struct exchange *exchange = session->exchange;
 	struct policy_facts facts;
 
 	if (tunnel == NULL) {
-		facts = session->exchange->facts;
+		facts = exchange->facts;
+		if (exchange->address_count && !(facts.known & FACT_ADDRESS)) {
+			facts.known |= FACT_ADDRESS;
+			facts.address = exchange->origin.family ? exchange->origin
+			                                        : exchange->addresses[0];
+		}
 	} else {
 		facts = (struct policy_facts){
 			.from = session->client_address,
@@ -133,9 +145,16 @@ static struct policy_facts facts_of(const struct session *session)
 			.method = span_of(tunnel->text, tunnel->method_len),
 			.sni = SPAN(""),
 			.inner_host = SPAN(""),
+			.url = SPAN(""),
+			.user = SPAN(""),
 		};
 		if (address_parse(facts.host, &facts.host_address))
 			facts.host_address.port = tunnel->port;
+		if (tunnel->is_upgrade) {
+			facts.known |= FACT_REQUEST;
+			facts.absent &= ~(unsigned)FACT_REQUEST;
+			facts.url = target_text(tunnel);
+		}
 	}
 	facts.wall_ms = loop_wall_ms(session->env->loop);
 	return facts;
@@ -147,5 +166,6 @@ bool tunnel_is_denied(struct session *session)
 	struct policy_decision decision;
 
 	policy_decide(session->env->current->policy, &facts, &decision);
-	return decision.answers[POLICY_ACCESS].answer == ACCESS_DENY;
+	return !(decision.open >> POLICY_ACCESS & 1) &&
+	       decision.answers[POLICY_ACCESS].answer == ACCESS_DENY;
 }
