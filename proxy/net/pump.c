@@ -9,11 +9,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "net/socket.h"
+
 enum {
-	BUDGET_BYTES = 1024 * 1024,   /* per direction and turn, then others have theirs */
-	STREAMS_FROM_BYTES = 96 * 1024, /* so much in one turn is a stream: worth a pipe */
-	STREAMS_UNTIL_BYTES = 32 * 1024, /* so little in one turn is none any more */
+	BUDGET_BYTES = 8192 * 1024,   /* per direction and turn, then others have theirs */
+	STREAMS_FROM_BYTES = 32 * 1024, /* so much in one turn is a stream: worth a pipe */
+	STREAMS_UNTIL_BYTES = 8 * 1024, /* so little in one turn is none any more */
 	PIPE_BYTES = 256 * 1024,
+	SENT_CHECK_MS = 20, /* the kernel does not say when a socket's queue has become empty */
 };
 
 /* Bits of pump.state[side]: */
@@ -188,6 +191,7 @@ static void break_side(struct pump *pump, enum pump_side side)
 	pump->state[side] |= SIDE_BROKEN | SIDE_SHUT;
 	drop_flow(pump, other(side));
 	pump->sides[side]->ready |= LOOP_BROKEN; /* so that it is read to its end */
+	pump->last_moved_ms = loop_now_ms(pump->sides[side]->loop);
 	loop_timer_set(pump->sides[side]->loop, &pump->timer, pump->limits->half_close_ms);
 }
 
@@ -407,21 +411,34 @@ static void finish(struct pump *pump, bool reset)
 	pump->on_end(pump, pump->first);
 }
 
+/* All that `side` had sent was delivered. A reset overtakes, and drops, what is still in the kernel's
+ * queue, so that has to be empty, too; if it is not, it is looked at again soon. */
+static bool is_delivered(struct pump *pump, enum pump_side side)
+{
+	struct stream *to = pump->sides[other(side)];
+
+	if (!(pump->state[side] & SIDE_ENDED) || has_rest(pump, side))
+		return false;
+	if (socket_is_sent(to->io.fd))
+		return true;
+	loop_timer_set(to->loop, &pump->timer, SENT_CHECK_MS);
+	return false;
+}
+
 /* Is it over? Then true, and on_end has run. */
 static bool check_over(struct pump *pump)
 {
 	const uint8_t *state = pump->state;
 
-	for (int side = 0; side < 2; side++) {
-		if ((state[side] & SIDE_BROKEN) && (state[side] & SIDE_ENDED) &&
-		    !has_rest(pump, (enum pump_side)side)) {
-			finish(pump, true);
-			return true;
-		}
-	}
 	if ((state[0] & SIDE_BROKEN) && (state[1] & SIDE_BROKEN)) {
 		finish(pump, true);
 		return true;
+	}
+	for (int side = 0; side < 2; side++) {
+		if ((state[side] & SIDE_BROKEN) && is_delivered(pump, (enum pump_side)side)) {
+			finish(pump, true);
+			return true;
+		}
 	}
 	if ((state[0] & state[1] & SIDE_ENDED) && (state[0] & state[1] & SIDE_SHUT)) {
 		finish(pump, false);
@@ -456,15 +473,18 @@ static void on_due(struct loop_timer *timer)
 	struct pump *pump = CONTAINER_OF(timer, struct pump, timer);
 	struct loop *loop = pump->sides[0]->loop;
 	uint8_t state = pump->state[0] | pump->state[1];
-	uint64_t limit = state & SIDE_ENDED ? pump->limits->half_close_ms : pump->limits->idle_ms;
+	bool ending = state & (SIDE_ENDED | SIDE_BROKEN);
+	uint64_t limit = ending ? pump->limits->half_close_ms : pump->limits->idle_ms;
 	uint64_t idle = loop_now_ms(loop) - pump->last_moved_ms;
 
 	for (int side = 0; side < 2; side++)
 		end_stream(pump, (enum pump_side)side, 0);
-	if (state & SIDE_BROKEN) { /* what it had sent could not be delivered in time */
-		finish(pump, true);
-	} else if (idle < limit) {
+	if (idle < limit) {
 		loop_timer_set(loop, timer, limit - idle);
+		if (state & SIDE_BROKEN)
+			check_over(pump);
+	} else if (state & SIDE_BROKEN) { /* what it had sent could not be delivered in time */
+		finish(pump, true);
 	} else {
 		pump->first.how = state & SIDE_ENDED ? PUMP_HALF_CLOSE_TIMEOUT : PUMP_TIMEOUT;
 		finish(pump, has_rest(pump, PUMP_CLIENT) || has_rest(pump, PUMP_ORIGIN));

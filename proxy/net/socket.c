@@ -2,7 +2,7 @@
 #include "net/socket.h"
 
 #include <errno.h>
-#include <netinet/tcp.h>
+#include <linux/tcp.h> /* knows more of struct tcp_info than glibc does */
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -175,4 +175,14 @@ enum err socket_connect_result(int fd)
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error_number, &len) < 0)
 		return socket_error(errno);
 	return error_number ? socket_error(error_number) : ERR_NONE;
+}
+
+bool socket_is_sent(int fd)
+{
+	struct tcp_info info = {.tcpi_state = 0};
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return true;
+	return info.tcpi_unacked == 0 && info.tcpi_notsent_bytes == 0;
 }
