@@ -12,9 +12,9 @@
 #include "net/socket.h"
 
 enum {
-	BUDGET_BYTES = 8192 * 1024,   /* per direction and turn, then others have theirs */
-	STREAMS_FROM_BYTES = 32 * 1024, /* so much in one turn is a stream: worth a pipe */
-	STREAMS_UNTIL_BYTES = 8 * 1024, /* so little in one turn is none any more */
+	BUDGET_BYTES = 1024 * 1024,   /* per direction and turn, then others have theirs */
+	STREAMS_FROM_BYTES = 96 * 1024, /* so much in one turn is a stream: worth a pipe */
+	STREAMS_UNTIL_BYTES = 32 * 1024, /* so little in one turn is none any more */
 	PIPE_BYTES = 256 * 1024,
 	SENT_CHECK_MS = 20, /* the kernel does not say when a socket's queue has become empty */
 };
@@ -447,8 +447,20 @@ static bool check_over(struct pump *pump)
 	return false;
 }
 
+/* Behind its FIN a side is not read any more: a reset that follows would go by. */
+static void note_late_reset(struct pump *pump, enum pump_side side)
+{
+	const struct stream *stream = pump->sides[side];
+
+	if ((pump->state[side] & (SIDE_ENDED | SIDE_SHUT)) == SIDE_ENDED &&
+	    (stream->ready & LOOP_BROKEN) && socket_was_reset(stream->io.fd))
+		break_side(pump, side);
+}
+
 static void serve_both(struct pump *pump)
 {
+	note_late_reset(pump, PUMP_CLIENT);
+	note_late_reset(pump, PUMP_ORIGIN);
 	serve(pump, PUMP_CLIENT);
 	serve(pump, PUMP_ORIGIN);
 	/* A write of the second may have broken the side that the first reads. */

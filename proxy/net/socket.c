@@ -177,6 +177,11 @@ enum err socket_connect_result(int fd)
 	return error_number ? socket_error(error_number) : ERR_NONE;
 }
 
+bool socket_was_reset(int fd)
+{
+	return socket_connect_result(fd) != ERR_NONE;
+}
+
 bool socket_is_sent(int fd)
 {
 	struct tcp_info info = {.tcpi_state = 0};

@@ -20,6 +20,9 @@ MUST_USE enum err socket_connect(const struct address *to, const struct address 
 /* ERR_NONE when connected, else the reason. */
 MUST_USE enum err socket_connect_result(int fd);
 
+/* Is there an error that nobody was told yet? */
+bool socket_was_reset(int fd);
+
 /* Has the other end got everything that was written? True, too, where that cannot be told. */
 bool socket_is_sent(int fd);
 
