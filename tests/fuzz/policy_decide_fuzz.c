@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Decisions against a naive matcher that was written from DESIGN 5 alone: no index, no image, one
+ * question and one name after the other. The input makes a small policy and facts.
+ *
+ * Where a question waits for a fact, only that much is compared: nothing is left open that the naive
+ * matcher settles for every name, and nothing is settled that it leaves open. */
+#include <inttypes.h>
+
+#include "../unit/policy_rig.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum { RULES_MAX = 6, ENTRIES_MAX = 5, LISTS = 2, QUESTIONS = 4 };
+
+/* ---- what the input says ---- */
+
+struct source {
+	const uint8_t *at;
+	size_t len;
+};
+
+static unsigned pick(struct source *source, unsigned below)
+{
+	uint8_t byte = source->len ? *source->at : 0;
+
+	source->at += source->len > 0;
+	source->len -= source->len > 0;
+	return byte % below;
+}
+
+struct entry {
+	unsigned kind;        /* 0 exact, 1 below, 2 suffix, 3 glob, 4 network */
+	const char *text;
+	unsigned port;        /* ports=; 0: none */
+	bool expired;
+};
+
+struct list {
+	struct entry entries[ENTRIES_MAX];
+	size_t count;
+};
+
+struct rule {
+	unsigned to;          /* 0: not asked; else list to - 1 */
+	bool resolved;
+	unsigned port;        /* 0: not asked */
+	bool from, user, sni, method; /* from: 10.0.0.0/8; user: jane; sni: list 0; method: GET */
+	int answers[QUESTIONS]; /* -1: none */
+};
+
+struct model {
+	struct list lists[LISTS];
+	struct rule rules[RULES_MAX];
+	size_t rule_count;
+	int defaults[QUESTIONS];
+	unsigned default_port; /* 0: 80 and 443 */
+	struct policy_facts facts;
+};
+
+static const enum policy_question questions[QUESTIONS] = {POLICY_ACCESS, POLICY_AUTH, POLICY_TLS, POLICY_CLASS};
+static const unsigned ports[] = {80, 443, 5004, 22};
+static const char *const names[] = {"a.example", "b.a.example", "c.b.a.example", "example", "xa.example",
+                                    "b.example", "10.1.2.3", "10.200.0.1", "2001:db8::1"};
+
+static struct entry pick_entry(struct source *source)
+{
+	static const struct entry choices[] = {
+		{.kind = 0, .text = "a.example"},      {.kind = 0, .text = "b.a.example"},
+		{.kind = 1, .text = "*.a.example"},    {.kind = 1, .text = "*.example"},
+		{.kind = 2, .text = ".a.example"},     {.kind = 2, .text = ".example"},
+		{.kind = 3, .text = "*a.example"},     {.kind = 3, .text = "b*.a.example"},
+		{.kind = 4, .text = "10.0.0.0/8"},     {.kind = 4, .text = "10.1.0.0/16"},
+		{.kind = 4, .text = "10.1.2.3"},       {.kind = 4, .text = "2001:db8::/32"},
+	};
+	struct entry entry = choices[pick(source, COUNT_OF(choices))];
+
+	entry.port = pick(source, 3) == 0 ? ports[pick(source, COUNT_OF(ports))] : 0;
+	entry.expired = pick(source, 5) == 0;
+	return entry;
+}
+
+static struct rule pick_rule(struct source *source)
+{
+	struct rule rule = {.to = pick(source, LISTS + 1)};
+	unsigned bits = pick(source, 256);
+	bool any = false;
+
+	rule.resolved = rule.to && (bits & 1);
+	rule.port = bits & 2 ? ports[pick(source, COUNT_OF(ports))] : 0;
+	rule.from = (bits & 12) == 12;
+	rule.method = (bits & 48) == 48;
+	rule.user = (bits & 192) == 192;
+	rule.sni = pick(source, 4) == 3;
+	for (int q = 0; q < QUESTIONS; q++) {
+		rule.answers[q] = (int)pick(source, 3) - 1;
+		/* auth cannot ask for these: a configuration error. */
+		if (questions[q] == POLICY_AUTH && (rule.user || rule.sni || rule.resolved))
+			rule.answers[q] = -1;
+		any = any || rule.answers[q] >= 0;
+	}
+	if (!any)
+		rule.answers[0] = 0;
+	return rule;
+}
+
+static void pick_facts(struct source *source, struct policy_facts *facts)
+{
+	unsigned bits;
+
+	*facts = policy_rig_facts(names[pick(source, COUNT_OF(names))], (uint16_t)ports[pick(source, COUNT_OF(ports))]);
+	bits = pick(source, 256);
+	if (bits & 1)
+		facts->from = (struct address){.bytes = {10, 1}, .family = AF_INET};
+	facts->method = bits & 2 ? SPAN("GET") : SPAN("CONNECT");
+	if (bits & 4)
+		facts->known |= FACT_USER;
+	else if (bits & 8)
+		facts->absent |= FACT_USER;
+	facts->user = bits & 16 ? SPAN("jane") : SPAN("joe");
+	if (bits & 32)
+		facts->known |= FACT_HELLO;
+	else if (bits & 64)
+		facts->absent |= FACT_HELLO;
+	if (bits & 128)
+		facts->sni = span_from(names[pick(source, 6)]);
+	bits = pick(source, 8);
+	if (bits & 1)
+		facts->inner_host = span_from(names[pick(source, COUNT_OF(names))]);
+	if (facts->host_address.family == 0 && (bits & 2)) {
+		facts->known |= FACT_ADDRESS;
+		ASSERT(address_parse(bits & 4 ? SPAN("10.1.9.9") : SPAN("192.0.2.1"), &facts->address));
+	}
+}
+
+static void make_model(struct source source, struct model *model)
+{
+	memset(model, 0, sizeof(*model));
+	pick_facts(&source, &model->facts);
+	for (int i = 0; i < LISTS; i++) {
+		model->lists[i].count = 1 + pick(&source, ENTRIES_MAX);
+		for (size_t j = 0; j < model->lists[i].count; j++)
+			model->lists[i].entries[j] = pick_entry(&source);
+	}
+	model->default_port = pick(&source, 3) == 0 ? 5004 : 0;
+	for (int q = 0; q < QUESTIONS; q++)
+		model->defaults[q] = (int)pick(&source, 2);
+	model->rule_count = pick(&source, RULES_MAX + 1);
+	for (size_t i = 0; i < model->rule_count; i++)
+		model->rules[i] = pick_rule(&source);
+}
+
+/* ---- as files ---- */
+
+static void add_answers(struct buf *out, const int *answers)
+{
+	for (int q = 0; q < QUESTIONS; q++)
+		if (answers[q] >= 0)
+			buf_printf(out, "%s: %s, ", policy_question_name(questions[q]),
+			           policy_answer_name(questions[q], (unsigned)answers[q]));
+}
+
+static void add_rule(struct buf *out, const struct rule *rule, size_t index)
+{
+	buf_printf(out, "- {name: r%zu, when: {", index);
+	if (rule->to)
+		buf_printf(out, "to: l%u, ", rule->to);
+	if (rule->resolved)
+		buf_add_string(out, "resolved: true, ");
+	if (rule->port)
+		buf_printf(out, "port: %u, ", rule->port);
+	if (rule->from)
+		buf_add_string(out, "from: 10.0.0.0/8, ");
+	if (rule->user)
+		buf_add_string(out, "user: jane, ");
+	if (rule->sni)
+		buf_add_string(out, "sni: l1, ");
+	if (rule->method)
+		buf_add_string(out, "method: GET, ");
+	buf_add_string(out, "}, then: {");
+	add_answers(out, rule->answers);
+	buf_add_string(out, "}}\n");
+}
+
+static void write_list(const struct policy_rig *rig, const char *name, const struct list *list)
+{
+	struct buf text;
+
+	buf_init(&text, 10000);
+	for (size_t i = 0; i < list->count; i++) {
+		const struct entry *entry = &list->entries[i];
+
+		buf_add_string(&text, entry->text);
+		if (entry->port)
+			buf_printf(&text, " ports=%u", entry->port);
+		buf_printf(&text, " expires=%s\n", entry->expired ? "2001-01-01" : "2099-01-01");
+	}
+	policy_rig_write(rig, name, buf_span(&text));
+	buf_fini(&text);
+}
+
+static void compile(const struct model *model, struct policy_rig *rig)
+{
+	struct buf text;
+
+	policy_rig_init(rig);
+	write_list(rig, "a.list", &model->lists[0]);
+	write_list(rig, "b.list", &model->lists[1]);
+	buf_init(&text, 100000);
+	buf_add_string(&text, "lists: {l1: a.list, l2: b.list}\nrules:\n");
+	for (size_t i = 0; i < model->rule_count; i++)
+		add_rule(&text, &model->rules[i], i);
+	buf_add_string(&text, "defaults: {");
+	add_answers(&text, model->defaults);
+	if (model->default_port)
+		buf_printf(&text, "ports: %u", model->default_port);
+	buf_add_string(&text, "}\n");
+	policy_rig_write(rig, "policy.yaml", buf_span(&text));
+	policy_rig_compile(rig);
+	for (const struct problem *p = rig->problems.first; p && rig->err; p = p->next)
+		fprintf(stderr, "%s:%u:%u: %s\n", p->file, p->line, p->column, p->text);
+	ASSERT(rig->err == ERR_NONE);
+	buf_fini(&text);
+}
+
+/* ---- the naive matcher ---- */
+
+/* false, true, or not known yet. A fact that can never be known is a value of its own. */
+enum truth { NO, YES, UNKNOWN, NEVER };
+
+static bool entry_matches(const struct entry *entry, struct span name, const struct address *address)
+{
+	struct span text = span_from(entry->text), tail;
+	struct network network;
+
+	if (entry->kind == 4)
+		return address->family && network_parse(text, false, &network) && network_has(&network, address);
+	if (address->family)
+		return false;
+	switch (entry->kind) {
+	case 0:
+		return span_equal(name, text);
+	case 1:
+		return span_ends_with(name, span_skip(text, 1)) && name.len > text.len - 1;
+	case 2:
+		return span_equal(name, span_skip(text, 1)) || span_ends_with(name, text);
+	default: /* one star inside the first label */
+		tail = span_skip(text, span_find(text, '*') + 1);
+		return span_starts_with(name, span_first(text, span_find(text, '*'))) &&
+		       span_ends_with(name, tail) && name.len >= text.len - 1 &&
+		       span_find(name, '.') + tail.len - span_find(tail, '.') >= name.len;
+	}
+}
+
+/* Does the list match? *by_ports: through an entry whose ports= has the port. */
+static bool list_matches(const struct model *model, const struct list *list, struct span name,
+                         const struct address *address, bool *by_ports)
+{
+	bool match = false;
+
+	for (size_t i = 0; i < list->count; i++) {
+		const struct entry *entry = &list->entries[i];
+
+		if (entry->expired || (entry->port && entry->port != model->facts.port) ||
+		    !entry_matches(entry, name, address))
+			continue;
+		match = true;
+		*by_ports = *by_ports || entry->port;
+	}
+	return match;
+}
+
+static bool has_networks(const struct list *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (list->entries[i].kind == 4)
+			return true;
+	return false;
+}
+
+static enum truth missing(const struct policy_facts *facts, unsigned fact)
+{
+	return facts->absent & fact ? NEVER : UNKNOWN;
+}
+
+static enum truth to_holds(const struct model *model, const struct rule *rule, struct span name,
+                           const struct address *address, bool *by_ports)
+{
+	const struct list *list;
+
+	if (rule->to == 0)
+		return YES;
+	list = &model->lists[rule->to - 1];
+	if (list_matches(model, list, name, address, by_ports))
+		return YES;
+	if (!rule->resolved || address->family || !has_networks(list))
+		return NO;
+	if (!(model->facts.known & FACT_ADDRESS))
+		return missing(&model->facts, FACT_ADDRESS);
+	return list_matches(model, list, SPAN(""), &model->facts.address, by_ports) ? YES : NO;
+}
+
+static enum truth user_holds(const struct model *model, const struct rule *rule)
+{
+	if (!rule->user)
+		return YES;
+	if (!(model->facts.known & FACT_USER))
+		return missing(&model->facts, FACT_USER);
+	return span_equal(model->facts.user, SPAN("jane")) ? YES : NO;
+}
+
+static enum truth sni_holds(const struct model *model, const struct rule *rule)
+{
+	static const struct address none;
+	bool ignored = false;
+
+	if (!rule->sni)
+		return YES;
+	if (!(model->facts.known & FACT_HELLO))
+		return missing(&model->facts, FACT_HELLO);
+	if (model->facts.sni.len == 0)
+		return NEVER;
+	return list_matches(model, &model->lists[0], model->facts.sni, &none, &ignored) ? YES : NO;
+}
+
+static bool loosens(enum policy_question question, int answer)
+{
+	return question != POLICY_CLASS && answer == 1; /* allow, exempt, bypass */
+}
+
+static bool tightens(enum policy_question question, int answer)
+{
+	return question != POLICY_CLASS && answer == 0;
+}
+
+static bool is_default_port(const struct model *model)
+{
+	unsigned port = model->facts.port;
+
+	return model->default_port ? port == model->default_port : port == 80 || port == 443;
+}
+
+/* Does the rule answer this question for this name: no, yes, or not known yet? */
+static enum truth rule_answers(const struct model *model, const struct rule *rule, int q, struct span name,
+                               const struct address *address)
+{
+	bool by_ports = false;
+	enum truth parts[] = {to_holds(model, rule, name, address, &by_ports), user_holds(model, rule),
+	                      sni_holds(model, rule)};
+	enum truth all = YES;
+
+	if (rule->answers[q] < 0)
+		return NO;
+	if (rule->from && model->facts.from.bytes[0] != 10)
+		return NO;
+	if (rule->method && !span_equal(model->facts.method, SPAN("GET")))
+		return NO;
+	if (!by_ports && rule->port && rule->port != model->facts.port)
+		return NO;
+	if (!by_ports && !rule->port && loosens(questions[q], rule->answers[q]) && !is_default_port(model))
+		return NO;
+	for (size_t i = 0; i < COUNT_OF(parts); i++) {
+		if (parts[i] == NEVER)
+			parts[i] = tightens(questions[q], rule->answers[q]) ? YES : NO;
+		if (parts[i] == NO)
+			return NO;
+		if (parts[i] == UNKNOWN)
+			all = UNKNOWN;
+	}
+	return all;
+}
+
+/* The answer for one name; -1: open. */
+static int answer_name(const struct model *model, int q, struct span name, const struct address *address)
+{
+	for (size_t i = 0; i < model->rule_count; i++) {
+		enum truth truth = rule_answers(model, &model->rules[i], q, name, address);
+
+		if (truth != NO)
+			return truth == YES ? model->rules[i].answers[q] : -1;
+	}
+	if (questions[q] == POLICY_ACCESS && model->defaults[q] == ACCESS_ALLOW && !is_default_port(model))
+		return ACCESS_DENY;
+	return model->defaults[q];
+}
+
+struct naive {
+	int answer;   /* the strictest of the names that are settled; -1: none is */
+	bool is_open; /* some name waits */
+};
+
+static void add_name(const struct model *model, int q, struct span name, struct naive *naive)
+{
+	struct address address = {0};
+	int answer;
+
+	if (name.len == 0)
+		return;
+	if (!address_parse(name, &address))
+		address.family = 0;
+	answer = answer_name(model, q, name, &address);
+	if (answer < 0)
+		naive->is_open = true;
+	else if (naive->answer < 0 || answer < naive->answer)
+		naive->answer = answer;
+}
+
+static struct naive decide(const struct model *model, int q)
+{
+	struct naive naive = {-1, false};
+
+	add_name(model, q, model->facts.host, &naive);
+	if (questions[q] == POLICY_CLASS)
+		return naive; /* follows the authority */
+	if (model->facts.known & FACT_HELLO)
+		add_name(model, q, model->facts.sni, &naive);
+	add_name(model, q, model->facts.inner_host, &naive);
+	return naive;
+}
+
+/* What a person needs who looks into a difference. */
+static void print_difference(const struct model *model, int q, const struct naive *naive,
+                             const struct policy_decision *decision)
+{
+	const struct policy_facts *facts = &model->facts;
+	const struct policy_answer *answer = &decision->answers[questions[q]];
+
+	fprintf(stderr, "%.*s port %u sni %.*s inner %.*s method %.*s user %.*s from %u known %u absent %u\n"
+	                "%s: decided %u by rule %u for name %u, open %x; naive %d, open %d\n",
+	        SPAN_ARG(facts->host), facts->port, SPAN_ARG(facts->sni), SPAN_ARG(facts->inner_host),
+	        SPAN_ARG(facts->method), SPAN_ARG(facts->user), facts->from.bytes[0], facts->known,
+	        facts->absent, policy_question_name(questions[q]), answer->answer, answer->rule,
+	        answer->name_index, decision->open, naive->answer, naive->is_open);
+}
+
+static bool is_same(const struct naive *naive, bool is_open, unsigned answer)
+{
+	if (is_open)
+		return naive->is_open;
+	if (naive->is_open) /* settled all the same: nothing is stricter */
+		return naive->answer == 0 && answer == 0;
+	return (int)answer == naive->answer;
+}
+
+static void compare(const struct model *model, const struct policy_decision *decision)
+{
+	for (int q = 0; q < QUESTIONS; q++) {
+		struct naive naive = decide(model, q);
+		bool is_open = decision->open >> questions[q] & 1;
+
+		if (is_same(&naive, is_open, decision->answers[questions[q]].answer))
+			continue;
+		print_difference(model, q, &naive, decision);
+		ASSERT(!"the same decision");
+	}
+	ASSERT((decision->need != 0) == (decision->open != 0));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct policy_decision decision;
+	struct policy_rig rig;
+	struct model model;
+
+	make_model((struct source){data, size}, &model);
+	compile(&model, &rig);
+	policy_decide(rig.policy, &model.facts, &decision);
+	compare(&model, &decision);
+	policy_rig_fini(&rig);
+	return 0;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Any bytes as a policy and, behind a line of "====", its list a.list. What compiles must open and decide. */
+#include "../unit/policy_rig.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void decide(const struct policy *policy, const char *host, uint16_t port, unsigned known)
+{
+	struct policy_facts facts = policy_rig_facts(host, port);
+	struct policy_decision decision;
+	struct buf out;
+
+	facts.known |= known;
+	facts.absent = FACT_USER & ~known;
+	facts.user = SPAN("jane");
+	facts.sni = SPAN("b.example");
+	facts.inner_host = SPAN("c.example");
+	facts.url = SPAN("http://a.example/x");
+	policy_decide(policy, &facts, &decision);
+	for (int q = 0; q < POLICY_QUESTION_COUNT; q++)
+		ASSERT(policy_answer_name((enum policy_question)q, decision.answers[q].answer) != NULL);
+	ASSERT((decision.need & facts.known) == 0 && (decision.need & facts.absent) == 0);
+	buf_init(&out, 1 << 20);
+	policy_explain(policy, &facts, known & FACT_HELLO, &out);
+	buf_fini(&out);
+}
+
+/* Other files of this host are none of our business. */
+static bool names_other_files(struct span text)
+{
+	return span_find_span(text, SPAN("lists")) < text.len &&
+	       (span_find(text, '/') < text.len || span_find_span(text, SPAN("..")) < text.len ||
+	        span_find(text, '\\') < text.len);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct span text = span_of(data, size), list = SPAN("");
+	size_t end = span_find_span(text, SPAN("\n====\n"));
+	struct policy_rig rig;
+
+	if (end < text.len) {
+		list = span_skip(text, end + 6);
+		text = span_first(text, end + 1);
+	}
+	if (names_other_files(text))
+		return 0;
+	policy_rig_init(&rig);
+	policy_rig_write(&rig, "policy.yaml", text);
+	policy_rig_write(&rig, "a.list", list);
+	policy_rig_compile(&rig);
+	if (rig.err == ERR_NONE) {
+		decide(rig.policy, "a.example", 443, 0);
+		decide(rig.policy, "a.b.example", 80, FACT_HELLO | FACT_REQUEST);
+		decide(rig.policy, "10.1.2.3", 5004, FACT_USER | FACT_HELLO | FACT_REQUEST);
+		decide(rig.policy, "2001:db8::1", 443, FACT_USER);
+	} else {
+		ASSERT(rig.problems.error_count > 0 || rig.err == ERR_MEMORY);
+	}
+	policy_rig_fini(&rig);
+	return 0;
+}

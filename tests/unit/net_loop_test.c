@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The event loop: edges, timers, work that is put off. Times are lower bounds only: a slow machine
+ * makes these tests slow, not wrong. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "net/loop.h"
+
+static struct loop *loop;
+
+static int open_loop(void **state)
+{
+	(void)state;
+	return loop_new(&loop) == ERR_NONE ? 0 : -1;
+}
+
+static int close_loop(void **state)
+{
+	(void)state;
+	loop_free(loop);
+	return 0;
+}
+
+/* ---- timers ---- */
+
+struct alarm {
+	struct loop_timer timer;
+	struct loop_timer *clears; /* cleared when this one is due */
+	unsigned count, again_count;
+	uint64_t at_ms;
+};
+
+static void on_alarm(struct loop_timer *timer)
+{
+	struct alarm *alarm = CONTAINER_OF(timer, struct alarm, timer);
+
+	alarm->count++;
+	alarm->at_ms = loop_now_ms(loop);
+	if (alarm->clears)
+		loop_timer_clear(loop, alarm->clears);
+	if (alarm->again_count) {
+		alarm->again_count--;
+		loop_timer_set(loop, timer, 10);
+	}
+}
+
+static void wait_for(const struct alarm *alarm, unsigned count)
+{
+	for (int i = 0; alarm->count < count && i < 10000; i++)
+		loop_turn(loop, 100);
+	assert_int_equal(alarm->count, count);
+}
+
+static void timers_are_due_once_and_never_early(void **state)
+{
+	struct alarm alarm = {.timer.on_due = on_alarm};
+	uint64_t start;
+
+	(void)state;
+	loop_turn(loop, 0);
+	start = loop_now_ms(loop);
+	loop_timer_set(loop, &alarm.timer, 35);
+	wait_for(&alarm, 1);
+	assert_true(alarm.at_ms >= start + 35);
+	assert_null(alarm.timer.link.next);
+	for (int i = 0; i < 5; i++)
+		loop_turn(loop, 10);
+	assert_int_equal(alarm.count, 1);
+}
+
+static void a_moved_timer_keeps_its_last_place(void **state)
+{
+	struct alarm later = {.timer.on_due = on_alarm}, sooner = {.timer.on_due = on_alarm};
+	uint64_t start;
+
+	(void)state;
+	loop_turn(loop, 0);
+	start = loop_now_ms(loop);
+	loop_timer_set(loop, &later.timer, 10);
+	loop_timer_set(loop, &later.timer, 80);
+	loop_timer_set(loop, &sooner.timer, 30000);
+	loop_timer_set(loop, &sooner.timer, 20);
+	wait_for(&sooner, 1);
+	wait_for(&later, 1);
+	assert_true(sooner.at_ms >= start + 20);
+	assert_true(sooner.at_ms < start + 30000);
+	assert_true(later.at_ms >= start + 80);
+}
+
+static void a_cleared_timer_is_not_due(void **state)
+{
+	struct alarm cleared = {.timer.on_due = on_alarm}, zero = {.timer.on_due = on_alarm};
+	struct alarm last = {.timer.on_due = on_alarm}, far = {.timer.on_due = on_alarm};
+
+	(void)state;
+	loop_timer_set(loop, &cleared.timer, 10);
+	loop_timer_set(loop, &zero.timer, 10);
+	loop_timer_set(loop, &far.timer, 3600000);
+	loop_timer_set(loop, &last.timer, 50);
+	loop_timer_clear(loop, &cleared.timer);
+	loop_timer_clear(loop, &cleared.timer);
+	loop_timer_set(loop, &zero.timer, 0);
+	wait_for(&last, 1);
+	assert_int_equal(cleared.count + zero.count + far.count, 0);
+	loop_timer_clear(loop, &far.timer);
+}
+
+/* Two that are due together, and the first takes the other away. */
+static void a_callback_may_clear_its_neighbour(void **state)
+{
+	struct alarm first = {.timer.on_due = on_alarm}, second = {.timer.on_due = on_alarm};
+
+	(void)state;
+	first.clears = &second.timer;
+	second.clears = &first.timer;
+	loop_timer_set(loop, &first.timer, 20);
+	loop_timer_set(loop, &second.timer, 20);
+	for (int i = 0; i < 1000 && first.count + second.count == 0; i++)
+		loop_turn(loop, 100);
+	loop_turn(loop, 30);
+	assert_int_equal(first.count + second.count, 1);
+}
+
+static void a_callback_may_set_its_own_timer(void **state)
+{
+	struct alarm alarm = {.timer.on_due = on_alarm, .again_count = 3};
+
+	(void)state;
+	loop_timer_set(loop, &alarm.timer, 10);
+	wait_for(&alarm, 4);
+	assert_null(alarm.timer.link.next);
+}
+
+/* ---- descriptors ---- */
+
+struct watch {
+	struct loop_io io;
+	struct watch *unwatches, *closes;
+	unsigned count, again_count, events;
+};
+
+static void on_watch(struct loop_io *io, unsigned events)
+{
+	struct watch *watch = CONTAINER_OF(io, struct watch, io);
+
+	watch->count++;
+	watch->events |= events;
+	if (watch->unwatches)
+		loop_unwatch(loop, &watch->unwatches->io);
+	if (watch->closes)
+		loop_close(loop, &watch->closes->io);
+	if (watch->again_count) {
+		watch->again_count--;
+		loop_again(loop, io, LOOP_READABLE);
+	}
+}
+
+/* A watched end of a pair; the other end is *peer. The first edge (writable) is used up. */
+static void open_watch(struct watch *watch, int *peer)
+{
+	int ends[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+	*watch = (struct watch){.io = {.fd = ends[0], .on_ready = on_watch}};
+	*peer = ends[1];
+	assert_int_equal(loop_watch(loop, &watch->io), ERR_NONE);
+	loop_turn(loop, 0);
+	assert_int_equal(watch->events, LOOP_WRITABLE);
+	watch->count = watch->events = 0;
+}
+
+static void edges_come_once(void **state)
+{
+	struct watch watch;
+	char byte;
+	int peer;
+
+	(void)state;
+	open_watch(&watch, &peer);
+	assert_int_equal(write(peer, "a", 1), 1);
+	loop_turn(loop, 0);
+	loop_turn(loop, 0);
+	assert_int_equal(watch.count, 1);
+	assert_true(watch.events & LOOP_READABLE);
+	assert_int_equal(write(peer, "b", 1), 1);
+	loop_turn(loop, 0);
+	assert_int_equal(watch.count, 2);
+	assert_int_equal(read(watch.io.fd, &byte, 1), 1);
+	watch.events = 0;
+	shutdown(peer, SHUT_WR);
+	loop_turn(loop, 0);
+	assert_true(watch.events & LOOP_PEER_CLOSED);
+	assert_false(watch.events & LOOP_BROKEN);
+	close(peer);
+	loop_turn(loop, 0);
+	assert_true(watch.events & LOOP_BROKEN);
+	loop_close(loop, &watch.io);
+	assert_int_equal(watch.io.fd, -1);
+	loop_close(loop, &watch.io);
+}
+
+/* Both have events in one turn; whoever is served first takes the other away. */
+static void fetched_events_of_an_unwatched_io_are_void(void **state)
+{
+	struct watch first, second;
+	int peers[2];
+
+	(void)state;
+	open_watch(&first, &peers[0]);
+	open_watch(&second, &peers[1]);
+	first.unwatches = &second;
+	second.unwatches = &first;
+	assert_int_equal(write(peers[0], "a", 1), 1);
+	assert_int_equal(write(peers[1], "a", 1), 1);
+	loop_turn(loop, 0);
+	loop_turn(loop, 0);
+	assert_int_equal(first.count + second.count, 1);
+	close(first.io.fd);
+	close(second.io.fd);
+	close(peers[0]);
+	close(peers[1]);
+}
+
+static void listeners_repeat_until_accepted(void **state)
+{
+	struct watch watch;
+	int ends[2];
+
+	(void)state;
+	/* Level-triggered: a socket with unread bytes stands for a listener with a full queue. */
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+	watch = (struct watch){.io = {.fd = ends[0], .on_ready = on_watch}};
+	assert_int_equal(loop_watch_listener(loop, &watch.io), ERR_NONE);
+	loop_turn(loop, 0);
+	assert_int_equal(watch.count, 0);
+	assert_int_equal(write(ends[1], "a", 1), 1);
+	loop_turn(loop, 0);
+	loop_turn(loop, 0);
+	assert_int_equal(watch.count, 2);
+	loop_close(loop, &watch.io);
+	close(ends[1]);
+}
+
+static void a_bad_descriptor_is_an_error(void **state)
+{
+	struct loop_io io = {.fd = 1000000, .on_ready = on_watch};
+
+	(void)state;
+	assert_int_equal(loop_watch(loop, &io), ERR_SYSTEM);
+}
+
+/* ---- again ---- */
+
+static void again_comes_in_the_next_turn_with_all_events(void **state)
+{
+	struct watch watch;
+	int peer;
+
+	(void)state;
+	open_watch(&watch, &peer);
+	loop_again(loop, &watch.io, LOOP_READABLE);
+	loop_again(loop, &watch.io, LOOP_PEER_CLOSED);
+	assert_int_equal(watch.count, 0);
+	loop_turn(loop, 10000); /* does not wait */
+	assert_int_equal(watch.count, 1);
+	assert_int_equal(watch.events, LOOP_READABLE | LOOP_PEER_CLOSED);
+	watch.again_count = 3;
+	loop_again(loop, &watch.io, 0);
+	for (unsigned i = 2; i < 6; i++) {
+		loop_turn(loop, 0);
+		assert_int_equal(watch.count, i);
+	}
+	loop_turn(loop, 0);
+	assert_int_equal(watch.count, 5);
+	loop_close(loop, &watch.io);
+	close(peer);
+}
+
+static void again_of_a_closed_io_is_void(void **state)
+{
+	struct watch first, second, third;
+	int peers[3];
+
+	(void)state;
+	open_watch(&first, &peers[0]);
+	open_watch(&second, &peers[1]);
+	open_watch(&third, &peers[2]);
+	loop_again(loop, &first.io, 0);
+	loop_again(loop, &second.io, 0);
+	loop_again(loop, &third.io, 0);
+	first.closes = &second; /* while both are being served */
+	loop_close(loop, &third.io);
+	loop_turn(loop, 0);
+	assert_int_equal(first.count, 1);
+	assert_int_equal(second.count + third.count, 0);
+	loop_close(loop, &first.io);
+	for (int i = 0; i < 3; i++)
+		close(peers[i]);
+}
+
+static void many_agains(void **state)
+{
+	enum { MANY = 300 };
+	struct watch *watches = calloc(MANY, sizeof(*watches));
+
+	(void)state;
+	for (int i = 0; i < MANY; i++) {
+		watches[i].io = (struct loop_io){.fd = -1, .on_ready = on_watch};
+		loop_again(loop, &watches[i].io, LOOP_WRITABLE);
+	}
+	loop_turn(loop, 0);
+	for (int i = 0; i < MANY; i++)
+		assert_int_equal(watches[i].count, 1);
+	free(watches);
+}
+
+/* ---- tasks, stopping ---- */
+
+struct work {
+	struct loop_task task;
+	struct work *defers;
+	unsigned count;
+	bool stops;
+};
+
+static void run_work(struct loop_task *task)
+{
+	struct work *work = CONTAINER_OF(task, struct work, task);
+
+	work->count++;
+	if (work->defers)
+		loop_defer(loop, &work->defers->task);
+	if (work->stops)
+		loop_stop(loop);
+}
+
+static void deferred_work_runs_once_at_the_end_of_the_turn(void **state)
+{
+	struct work second = {.task.run = run_work}, first = {.task.run = run_work, .defers = &second};
+
+	(void)state;
+	loop_defer(loop, &first.task);
+	loop_defer(loop, &first.task);
+	assert_int_equal(first.count, 0);
+	loop_turn(loop, 10000); /* does not wait */
+	assert_int_equal(first.count, 1);
+	assert_int_equal(second.count, 1);
+	loop_turn(loop, 0);
+	assert_int_equal(first.count, 1);
+	loop_defer(loop, &first.task);
+	loop_turn(loop, 0);
+	assert_int_equal(first.count, 2);
+}
+
+static void a_stopped_loop_returns(void **state)
+{
+	struct work work = {.task.run = run_work, .stops = true};
+	uint64_t turns = loop_turns_count(loop);
+
+	(void)state;
+	loop_defer(loop, &work.task);
+	loop_run(loop);
+	assert_int_equal(work.count, 1);
+	assert_int_equal(loop_turns_count(loop), turns + 1);
+	loop_defer(loop, &work.task);
+	loop_run(loop);
+	assert_int_equal(work.count, 2);
+}
+
+static void the_scratch_buffer_is_large(void **state)
+{
+	size_t len;
+	uint8_t *scratch = loop_scratch(loop, &len);
+
+	(void)state;
+	assert_true(len >= 65536);
+	memset(scratch, 0xaa, len);
+	assert_true(loop_wall_ms(loop) > UINT64_C(1600000000000));
+}
+
+int main(void)
+{
+#define ONE(name) cmocka_unit_test_setup_teardown(name, open_loop, close_loop)
+	const struct CMUnitTest tests[] = {
+		ONE(timers_are_due_once_and_never_early),
+		ONE(a_moved_timer_keeps_its_last_place),
+		ONE(a_cleared_timer_is_not_due),
+		ONE(a_callback_may_clear_its_neighbour),
+		ONE(a_callback_may_set_its_own_timer),
+		ONE(edges_come_once),
+		ONE(fetched_events_of_an_unwatched_io_are_void),
+		ONE(listeners_repeat_until_accepted),
+		ONE(a_bad_descriptor_is_an_error),
+		ONE(again_comes_in_the_next_turn_with_all_events),
+		ONE(again_of_a_closed_io_is_void),
+		ONE(many_agains),
+		ONE(deferred_work_runs_once_at_the_end_of_the_turn),
+		ONE(a_stopped_loop_returns),
+		ONE(the_scratch_buffer_is_large),
+	};
+#undef ONE
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

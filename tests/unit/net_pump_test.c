@@ -1,0 +1,533 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tunnels over real TCP pairs of loopback: bytes, ends, and a receiver that is slow. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "net/pump.h"
+
+/* A tunnel that spins ends the whole program after HANG_S: tests in which one did come last. */
+enum { WAIT_MS = 20000, HANG_S = 40, BUFFER_BYTES = 65536 };
+
+/* A tunnel between two streams; the test holds the far end of each. */
+static struct rig {
+	struct loop *loop;
+	struct pump_pipes *pipes;
+	struct pump_limits limits;
+	struct stream streams[2];
+	struct pump pump;
+	int ends[2];
+	unsigned end_count;
+	struct pump_end end;
+} rig;
+
+static void tcp_pair(int out[static 2])
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+	assert_int_equal(bind(listener, (const struct sockaddr *)&address, len), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &len), 0);
+	out[0] = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(connect(out[0], (const struct sockaddr *)&address, len), 0);
+	out[1] = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+	assert_true(out[1] >= 0);
+	close(listener);
+}
+
+static void on_end(struct pump *pump, struct pump_end end)
+{
+	(void)pump;
+	rig.end_count++;
+	rig.end = end;
+}
+
+static void on_early(struct stream *stream, unsigned events)
+{
+	(void)stream;
+	(void)events;
+}
+
+static void set_nonblocking(int fd)
+{
+	struct timeval soon = {0, 1000};
+
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof(soon)), 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &soon, sizeof(soon)), 0);
+}
+
+static int open_rig(void **state)
+{
+	(void)state;
+	alarm(HANG_S);
+	rig = (struct rig){.limits = {3600000, 3600000, BUFFER_BYTES}};
+	assert_int_equal(loop_new(&rig.loop), ERR_NONE);
+	assert_int_equal(pump_pipes_new(4, &rig.pipes), ERR_NONE);
+	for (int side = 0; side < 2; side++) {
+		int pair[2];
+
+		tcp_pair(pair);
+		rig.ends[side] = pair[0];
+		set_nonblocking(pair[0]);
+		assert_int_equal(stream_open_plain(&rig.streams[side], rig.loop, pair[1], on_early), ERR_NONE);
+	}
+	return 0;
+}
+
+static int close_rig(void **state)
+{
+	(void)state;
+	if (rig.end_count == 0 && rig.pump.sides[0])
+		pump_stop(&rig.pump);
+	for (int side = 0; side < 2; side++) {
+		stream_close(&rig.streams[side], false);
+		if (rig.ends[side] >= 0)
+			close(rig.ends[side]);
+	}
+	pump_pipes_free(rig.pipes);
+	loop_free(rig.loop);
+	return 0;
+}
+
+static void start(const char *first_up, const char *first_down)
+{
+	const struct span first[2] = {span_from(first_up), span_from(first_down)};
+
+	rig.pump = (struct pump){.limits = &rig.limits, .pipes = rig.pipes, .on_end = on_end};
+	assert_int_equal(pump_start(&rig.pump, rig.loop, &rig.streams[PUMP_CLIENT],
+	                            &rig.streams[PUMP_ORIGIN], first), ERR_NONE);
+	assert_int_equal(rig.end_count, 0);
+}
+
+static void send_text(enum pump_side side, const char *text)
+{
+	assert_int_equal(send(rig.ends[side], text, strlen(text), 0), (ssize_t)strlen(text));
+}
+
+/* Serve the tunnel until so many bytes, or the end (0 from recv), came out on this side. */
+static ssize_t serve_and_receive(enum pump_side side, void *at, size_t want)
+{
+	uint64_t until_ms = clock_monotonic_ms() + WAIT_MS;
+	size_t have = 0;
+
+	while (have < want && clock_monotonic_ms() < until_ms) {
+		ssize_t got;
+
+		loop_turn(rig.loop, 1);
+		got = recv(rig.ends[side], (uint8_t *)at + have, want - have, 0);
+		if (got == 0)
+			break;
+		if (got < 0 && errno != EAGAIN)
+			return -errno;
+		have += got > 0 ? (size_t)got : 0;
+	}
+	return (ssize_t)have;
+}
+
+static void expect_text(enum pump_side side, const char *text)
+{
+	char got[100] = "";
+	ssize_t len = serve_and_receive(side, got, strlen(text));
+
+	if (len != (ssize_t)strlen(text) || memcmp(got, text, strlen(text)) != 0)
+		fail_msg("%zd bytes \"%s\", want \"%s\"", len, got, text);
+}
+
+static void expect_fin(enum pump_side side)
+{
+	char byte;
+
+	assert_int_equal(serve_and_receive(side, &byte, 1), 0);
+}
+
+static void expect_reset(enum pump_side side)
+{
+	char byte;
+
+	assert_int_equal(serve_and_receive(side, &byte, 1), -ECONNRESET);
+}
+
+static void expect_end(enum pump_side side, enum pump_how how)
+{
+	uint64_t until_ms = clock_monotonic_ms() + WAIT_MS;
+
+	while (rig.end_count == 0 && clock_monotonic_ms() < until_ms)
+		loop_turn(rig.loop, 10);
+	assert_int_equal(rig.end_count, 1);
+	assert_int_equal(rig.end.how, how);
+	assert_int_equal(rig.end.ended_by, side);
+	assert_false(stream_is_open(&rig.streams[0]));
+	assert_false(stream_is_open(&rig.streams[1]));
+	loop_turn(rig.loop, 0);
+	assert_int_equal(rig.end_count, 1);
+}
+
+static void reset_end(enum pump_side side)
+{
+	struct linger linger = {.l_onoff = 1, .l_linger = 0};
+
+	assert_int_equal(setsockopt(rig.ends[side], SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+	close(rig.ends[side]);
+	rig.ends[side] = -1;
+}
+
+/* ---- bytes and ends ---- */
+
+static void bytes_go_both_ways(void **state)
+{
+	(void)state;
+	start("", "");
+	send_text(PUMP_CLIENT, "hello");
+	expect_text(PUMP_ORIGIN, "hello");
+	send_text(PUMP_ORIGIN, "good day");
+	expect_text(PUMP_CLIENT, "good day");
+	send_text(PUMP_CLIENT, "again");
+	expect_text(PUMP_ORIGIN, "again");
+	assert_int_equal(rig.pump.bytes[PUMP_CLIENT], 10);
+	assert_int_equal(rig.pump.bytes[PUMP_ORIGIN], 8);
+}
+
+static void first_bytes_go_first(void **state)
+{
+	(void)state;
+	send_text(PUMP_CLIENT, " and more");
+	send_text(PUMP_ORIGIN, " body");
+	start("first", "head");
+	expect_text(PUMP_ORIGIN, "first and more");
+	expect_text(PUMP_CLIENT, "head body");
+}
+
+static void what_waits_before_the_start_is_served(void **state)
+{
+	(void)state;
+	send_text(PUMP_CLIENT, "early");
+	shutdown(rig.ends[PUMP_CLIENT], SHUT_WR);
+	for (int i = 0; i < 5; i++)
+		loop_turn(rig.loop, 1);
+	start("", "");
+	expect_text(PUMP_ORIGIN, "early");
+	expect_fin(PUMP_ORIGIN);
+}
+
+static void an_answer_after_fin_arrives(void **state)
+{
+	(void)state;
+	start("", "");
+	send_text(PUMP_CLIENT, "question");
+	shutdown(rig.ends[PUMP_CLIENT], SHUT_WR);
+	expect_text(PUMP_ORIGIN, "question");
+	expect_fin(PUMP_ORIGIN);
+	assert_int_equal(rig.end_count, 0);
+	send_text(PUMP_ORIGIN, "answer");
+	shutdown(rig.ends[PUMP_ORIGIN], SHUT_WR);
+	expect_text(PUMP_CLIENT, "answer");
+	expect_fin(PUMP_CLIENT);
+	expect_end(PUMP_CLIENT, PUMP_FIN);
+}
+
+static void the_origin_may_close_first(void **state)
+{
+	(void)state;
+	start("", "");
+	send_text(PUMP_ORIGIN, "bye");
+	shutdown(rig.ends[PUMP_ORIGIN], SHUT_WR);
+	expect_text(PUMP_CLIENT, "bye");
+	expect_fin(PUMP_CLIENT);
+	shutdown(rig.ends[PUMP_CLIENT], SHUT_WR);
+	expect_fin(PUMP_ORIGIN);
+	expect_end(PUMP_ORIGIN, PUMP_FIN);
+}
+
+static void a_reset_goes_on_as_a_reset(void **state)
+{
+	(void)state;
+	start("", "");
+	send_text(PUMP_CLIENT, "x");
+	expect_text(PUMP_ORIGIN, "x");
+	reset_end(PUMP_CLIENT);
+	expect_reset(PUMP_ORIGIN);
+	expect_end(PUMP_CLIENT, PUMP_RST);
+}
+
+static void a_reset_of_the_origin_goes_on_too(void **state)
+{
+	(void)state;
+	start("", "");
+	send_text(PUMP_ORIGIN, "x");
+	expect_text(PUMP_CLIENT, "x");
+	reset_end(PUMP_ORIGIN);
+	expect_reset(PUMP_CLIENT);
+	expect_end(PUMP_ORIGIN, PUMP_RST);
+}
+
+static void a_reset_after_a_fin_is_named(void **state)
+{
+	(void)state;
+	start("", "");
+	shutdown(rig.ends[PUMP_CLIENT], SHUT_WR);
+	expect_fin(PUMP_ORIGIN);
+	reset_end(PUMP_ORIGIN);
+	expect_end(PUMP_ORIGIN, PUMP_RST);
+}
+
+/* ---- time ---- */
+
+static void an_idle_tunnel_ends(void **state)
+{
+	(void)state;
+	rig.limits.idle_ms = 30;
+	start("", "");
+	expect_end(PUMP_CLIENT, PUMP_TIMEOUT);
+	expect_fin(PUMP_CLIENT);
+	expect_fin(PUMP_ORIGIN);
+}
+
+static void a_half_closed_tunnel_ends_sooner(void **state)
+{
+	(void)state;
+	rig.limits.half_close_ms = 30;
+	start("", "");
+	shutdown(rig.ends[PUMP_ORIGIN], SHUT_WR);
+	expect_end(PUMP_ORIGIN, PUMP_HALF_CLOSE_TIMEOUT);
+}
+
+static void stopping_ends_it_at_once(void **state)
+{
+	(void)state;
+	start("", "");
+	pump_stop(&rig.pump);
+	assert_int_equal(rig.end_count, 1);
+	assert_int_equal(rig.end.how, PUMP_STOPPED);
+	expect_fin(PUMP_CLIENT);
+}
+
+/* ---- streams ---- */
+
+static uint8_t byte_at(uint64_t at)
+{
+	return (uint8_t)(at * 31 + (at >> 8) * 7 + (at >> 16));
+}
+
+/* One direction of a stream that the test sends and checks. */
+struct flow {
+	enum pump_side from;
+	uint64_t total, sent, received;
+	bool ended;
+};
+
+static uint64_t send_some(struct flow *flow)
+{
+	uint8_t bytes[65536];
+	uint64_t left = flow->total - flow->sent, before = flow->sent;
+	size_t len = left < sizeof(bytes) ? (size_t)left : sizeof(bytes);
+	ssize_t count;
+
+	for (size_t i = 0; i < len; i++)
+		bytes[i] = byte_at(flow->sent + i);
+	if (len == 0)
+		return 0;
+	count = send(rig.ends[flow->from], bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (count > 0)
+		flow->sent += (uint64_t)count;
+	if (flow->sent == flow->total)
+		shutdown(rig.ends[flow->from], SHUT_WR);
+	return flow->sent - before;
+}
+
+static void receive_some(struct flow *flow)
+{
+	uint8_t bytes[65536];
+	ssize_t count = recv(rig.ends[!flow->from], bytes, sizeof(bytes), MSG_DONTWAIT);
+
+	if (count == 0)
+		flow->ended = true;
+	for (ssize_t i = 0; i < count; i++)
+		if (bytes[i] != byte_at(flow->received + (uint64_t)i))
+			fail_msg("wrong byte at %llu", (unsigned long long)(flow->received + (uint64_t)i));
+	if (count > 0)
+		flow->received += (uint64_t)count;
+}
+
+static void run_flows(struct flow flows[static 2])
+{
+	uint64_t until_ms = clock_monotonic_ms() + WAIT_MS;
+
+	while (!(flows[0].ended && flows[1].ended) && clock_monotonic_ms() < until_ms) {
+		for (int i = 0; i < 2; i++) {
+			send_some(&flows[i]);
+			receive_some(&flows[i]);
+		}
+		loop_turn(rig.loop, 0);
+	}
+	for (int i = 0; i < 2; i++)
+		assert_true(flows[i].ended && flows[i].received == flows[i].total);
+	expect_end(rig.end.ended_by, PUMP_FIN);
+	assert_int_equal(rig.pump.bytes[PUMP_CLIENT], flows[0].total);
+	assert_int_equal(rig.pump.bytes[PUMP_ORIGIN], flows[1].total);
+}
+
+static void large_streams_keep_every_byte(void **state)
+{
+	struct flow flows[2] = {{.from = PUMP_CLIENT, .total = 24000001}, {.from = PUMP_ORIGIN, .total = 17000003}};
+
+	(void)state;
+	start("", "");
+	run_flows(flows);
+}
+
+static void large_streams_without_pipes(void **state)
+{
+	struct flow flows[2] = {{.from = PUMP_CLIENT, .total = 8000001}, {.from = PUMP_ORIGIN, .total = 8000003}};
+
+	(void)state;
+	pump_pipes_free(rig.pipes);
+	rig.pipes = NULL;
+	start("", "");
+	run_flows(flows);
+}
+
+static void small_buffers_keep_every_byte(void **state)
+{
+	struct flow flows[2] = {{.from = PUMP_CLIENT, .total = 300001}, {.from = PUMP_ORIGIN, .total = 200003}};
+
+	(void)state;
+	rig.limits.buffer_bytes = 97;
+	pump_pipes_free(rig.pipes);
+	rig.pipes = NULL;
+	start("", "");
+	run_flows(flows);
+}
+
+/* Send until nothing goes any more for a while; the bytes that went. */
+static uint64_t send_until_full(struct flow *flow)
+{
+	for (int quiet = 0; quiet < 50 && flow->sent < flow->total;) {
+		quiet = send_some(flow) ? 0 : quiet + 1;
+		loop_turn(rig.loop, quiet ? 1 : 0);
+	}
+	return flow->sent;
+}
+
+/* Nobody reads at the origin: the client is made to wait, and nothing is lost or stored without bound. */
+static void a_slow_receiver_slows_the_sender(void **state)
+{
+	struct flow flows[2] = {{.from = PUMP_CLIENT, .total = 100000000}, {.from = PUMP_ORIGIN, .total = 0}};
+	uint64_t taken, until_ms = clock_monotonic_ms() + WAIT_MS;
+
+	(void)state;
+	pump_pipes_free(rig.pipes);
+	rig.pipes = NULL;
+	start("", "");
+	taken = send_until_full(&flows[0]);
+	assert_true(taken < flows[0].total);
+	/* The other direction is not held up. */
+	send_text(PUMP_ORIGIN, "busy");
+	expect_text(PUMP_CLIENT, "busy");
+	flows[0].total = taken;
+	shutdown(rig.ends[PUMP_CLIENT], SHUT_WR);
+	while (!flows[0].ended && clock_monotonic_ms() < until_ms) {
+		receive_some(&flows[0]);
+		loop_turn(rig.loop, 0);
+	}
+	assert_int_equal(flows[0].received, taken);
+}
+
+/* What was received of a side before its reset is delivered first; then the other side is reset. */
+static void bytes_before_a_reset_are_delivered(void **state)
+{
+	struct flow flow = {.from = PUMP_CLIENT, .total = 1 << 30};
+	uint64_t until_ms = clock_monotonic_ms() + WAIT_MS, delivered;
+
+	(void)state;
+	start("", "");
+	while (flow.sent < 200000 && clock_monotonic_ms() < until_ms) {
+		send_some(&flow);
+		loop_turn(rig.loop, 0);
+	}
+	delivered = rig.pump.bytes[PUMP_CLIENT];
+	reset_end(PUMP_CLIENT);
+	until_ms = clock_monotonic_ms() + 5000;
+	while (flow.received < delivered && clock_monotonic_ms() < until_ms) {
+		loop_turn(rig.loop, 1);
+		receive_some(&flow);
+	}
+	assert_int_equal(flow.received, delivered);
+	expect_end(PUMP_CLIENT, PUMP_RST);
+}
+
+/* Half-closed, and then reset: the reset goes on although the FIN has gone before. */
+static void a_reset_behind_its_own_fin_goes_on(void **state)
+{
+	(void)state;
+	rig.limits.half_close_ms = 5000;
+	start("", "");
+	shutdown(rig.ends[PUMP_CLIENT], SHUT_WR);
+	expect_fin(PUMP_ORIGIN);
+	reset_end(PUMP_CLIENT);
+	expect_end(PUMP_CLIENT, PUMP_RST);
+}
+
+/* The end of the source is seen by the very turn that moved enough to take a pipe. */
+static void a_fin_right_behind_a_stream_ends_it(void **state)
+{
+	struct flow flow = {.from = PUMP_CLIENT, .total = 400000};
+	uint64_t until_ms = clock_monotonic_ms() + WAIT_MS;
+	int large = 1 << 20;
+
+	(void)state;
+	for (int side = 0; side < 2; side++) {
+		setsockopt(rig.ends[side], SOL_SOCKET, SO_SNDBUF, &large, sizeof(large));
+		setsockopt(rig.ends[side], SOL_SOCKET, SO_RCVBUF, &large, sizeof(large));
+		setsockopt(rig.streams[side].io.fd, SOL_SOCKET, SO_SNDBUF, &large, sizeof(large));
+		setsockopt(rig.streams[side].io.fd, SOL_SOCKET, SO_RCVBUF, &large, sizeof(large));
+	}
+	while (flow.sent < flow.total && clock_monotonic_ms() < until_ms)
+		send_some(&flow);
+	start("", "");
+	while (!flow.ended && clock_monotonic_ms() < until_ms) {
+		loop_turn(rig.loop, 1);
+		receive_some(&flow);
+	}
+	assert_int_equal(flow.received, flow.total);
+}
+
+int main(void)
+{
+#define ONE(name) cmocka_unit_test_setup_teardown(name, open_rig, close_rig)
+	const struct CMUnitTest tests[] = {
+		ONE(bytes_go_both_ways),
+		ONE(first_bytes_go_first),
+		ONE(what_waits_before_the_start_is_served),
+		ONE(an_answer_after_fin_arrives),
+		ONE(the_origin_may_close_first),
+		ONE(a_reset_goes_on_as_a_reset),
+		ONE(a_reset_of_the_origin_goes_on_too),
+		ONE(a_reset_after_a_fin_is_named),
+		ONE(an_idle_tunnel_ends),
+		ONE(a_half_closed_tunnel_ends_sooner),
+		ONE(stopping_ends_it_at_once),
+		ONE(large_streams_without_pipes),
+		ONE(small_buffers_keep_every_byte),
+		ONE(a_slow_receiver_slows_the_sender),
+		ONE(bytes_before_a_reset_are_delivered),
+		ONE(a_reset_behind_its_own_fin_goes_on),
+		ONE(large_streams_keep_every_byte),
+		ONE(a_fin_right_behind_a_stream_ends_it),
+	};
+#undef ONE
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
