@@ -16,7 +16,7 @@ struct dial {
 	dial_done *done;
 	void *context;
 	struct loop_timer next_timer;
-	struct loop_task report;     /* when there is nothing to wait for */
+	struct loop_task report;     /* of a failure, at the end of the turn */
 	struct dial_result result;
 	uint64_t attempt_delay_ms;
 	struct address source;       /* family 0: none */
@@ -68,17 +68,17 @@ static void on_connected(struct loop_io *io, unsigned events)
 
 	if (!(events & (LOOP_WRITABLE | LOOP_BROKEN)))
 		return;
-	err = socket_connect_result(io->fd);
+	err = events & LOOP_BROKEN ? socket_connect_result(io->fd) : ERR_NONE;
 	if (err) {
 		loop_close(dial->loop, io);
 		dial->open--;
 		on_failed(dial, err);
 		return;
 	}
-	loop_unwatch(dial->loop, io);
-	dial->result = (struct dial_result){ERR_NONE, io->fd, dial->to[attempt - dial->attempts]};
-	io->fd = -1;
-	finish(dial);
+	dial->result = (struct dial_result){ERR_NONE, io, dial->to[attempt - dial->attempts]};
+	dial->done(dial->context, &dial->result);
+	close_attempts(dial);
+	free(dial);
 }
 
 static void on_next_due(struct loop_timer *timer)
@@ -134,7 +134,6 @@ enum err dial_start(struct loop *loop, const struct address *to, size_t count,
 	dial->attempt_delay_ms = attempt_delay_ms;
 	dial->next_timer.on_due = on_next_due;
 	dial->report.run = report;
-	dial->result.fd = -1;
 	dial->count = count;
 	memcpy(dial->to, to, count * sizeof(*to));
 	if (source)
@@ -149,10 +148,5 @@ void dial_cancel(struct dial *dial)
 	if (dial == NULL)
 		return;
 	dial->cancelled = true;
-	if (dial->result.fd >= 0) {
-		struct loop_io io = {.fd = dial->result.fd};
-
-		loop_close(dial->loop, &io);
-	}
 	finish(dial);
 }

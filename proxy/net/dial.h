@@ -11,7 +11,7 @@ enum { DIAL_ADDRESSES_MAX = 16 };
 
 struct dial_result {
 	enum err err;            /* ERR_NONE, or why the last attempt failed */
-	int fd;                  /* connected, not watched; the receiver's */
+	struct loop_io *io;      /* connected and watched: loop_take() it, or it is closed when done has run */
 	struct address address;  /* that was dialled */
 };
 

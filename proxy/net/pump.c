@@ -12,9 +12,9 @@
 #include "net/socket.h"
 
 enum {
-	BUDGET_BYTES = 1024 * 1024,   /* per direction and turn, then others have theirs */
-	STREAMS_FROM_BYTES = 96 * 1024, /* so much in one turn is a stream: worth a pipe */
-	STREAMS_UNTIL_BYTES = 32 * 1024, /* so little in one turn is none any more */
+	BUDGET_BYTES = 4096 * 1024, /* per direction and turn, then others have theirs; 1 MiB costs half as much again */
+	STREAMS_FROM_BYTES = 32 * 1024, /* so much in one turn is a stream: worth a pipe */
+	STREAMS_UNTIL_BYTES = 8 * 1024, /* so little in one turn is none any more */
 	PIPE_BYTES = 256 * 1024,
 	SENT_CHECK_MS = 20, /* the kernel does not say when a socket's queue has become empty */
 };

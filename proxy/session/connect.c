@@ -143,14 +143,8 @@ static void on_dialled(void *context, const struct dial_result *result)
 		                              (exchange->timing.dns_ms == ABSENT_MS
 		                                       ? 0
 		                                       : exchange->timing.dns_ms);
-		err = stream_open_plain(&session->origin, session->env->loop, result->fd,
-		                        on_origin_ready);
-		if (err) {
-			struct loop_io io = {.fd = result->fd};
-
-			loop_close(session->env->loop, &io);
-			err = ERR_LIMIT_FILES;
-		}
+		if (origin_open(session, result->io))
+			err = ERR_SESSION_MEMORY;
 	}
 	if (err) {
 		if (err == ERR_ORIGIN_RESET)
@@ -204,5 +198,5 @@ enum step step_dial(struct session *session)
 void on_origin_ready(struct stream *stream, unsigned events)
 {
 	(void)events;
-	session_run(CONTAINER_OF(stream, struct session, origin));
+	session_run(stream->owner);
 }

@@ -1,22 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Connections to origins that wait for the next request. One that says anything while it waits, or
- * closes, is dropped. */
+/* Connections to origins: made for a session, kept for the next request. One that says anything while
+ * it waits, or closes, is dropped. A kept connection stays in the loop's set: only its owner changes. */
 #include "session/session_private.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-struct idle_origin {
-	struct list link;
-	struct stream stream;
+/* What is known of one that was kept at least once. */
+struct kept {
+	struct list link; /* in the list of those that wait, or unlinked */
 	struct loop_timer timer;
 	struct loop_task free_task;
+	struct origin *origin;
 	struct session_env *env;
-	struct address address;  /* that was dialled */
+	struct address address; /* that was dialled */
 	struct address source;
 	uint16_t port;
 	uint16_t host_len;
 	char host[];
+};
+
+/* Small, because every tunnel has one. */
+struct origin {
+	struct stream stream; /* its owner: the session, or this while it waits */
+	struct kept *kept;    /* NULL: never kept */
 };
 
 struct session_idle_origins {
@@ -36,24 +43,72 @@ enum err session_env_init(struct session_env *env)
 	return ERR_NONE;
 }
 
+/* ---- of one session ---- */
+
+static struct origin *origin_of(struct stream *stream)
+{
+	return CONTAINER_OF(stream, struct origin, stream);
+}
+
+enum err origin_open(struct session *session, struct loop_io *io)
+{
+	struct origin *origin;
+
+	origin_free(session);
+	origin = calloc(1, sizeof(*origin));
+	if (origin == NULL)
+		return ERR_MEMORY;
+	if (stream_take_plain(&origin->stream, session->env->loop, io, on_origin_ready)) {
+		free(origin);
+		return ERR_SYSTEM;
+	}
+	origin->stream.owner = session;
+	session->origin = &origin->stream;
+	return ERR_NONE;
+}
+
+void origin_close(struct session *session, bool reset)
+{
+	if (session->origin)
+		stream_close(session->origin, reset);
+}
+
+void origin_free(struct session *session)
+{
+	struct origin *origin;
+
+	if (session->origin == NULL)
+		return;
+	origin = origin_of(session->origin);
+	stream_close(&origin->stream, false);
+	free(origin->kept);
+	free(origin);
+	session->origin = NULL;
+}
+
+/* ---- those that wait ---- */
+
 static void run_free(struct loop_task *task)
 {
-	free(CONTAINER_OF(task, struct idle_origin, free_task));
+	struct kept *kept = CONTAINER_OF(task, struct kept, free_task);
+
+	free(kept->origin);
+	free(kept);
 }
 
-static void unlink_idle(struct idle_origin *idle)
+static void unlink_kept(struct kept *kept)
 {
-	list_remove(&idle->link);
-	idle->env->idle_origins->count--;
-	idle->env->metrics->origin_idle--;
-	loop_timer_clear(idle->env->loop, &idle->timer);
-	loop_defer(idle->env->loop, &idle->free_task);
+	list_remove(&kept->link);
+	kept->env->idle_origins->count--;
+	kept->env->metrics->origin_idle--;
+	loop_timer_clear(kept->env->loop, &kept->timer);
 }
 
-static void drop(struct idle_origin *idle)
+static void drop(struct kept *kept)
 {
-	stream_close(&idle->stream, false);
-	unlink_idle(idle);
+	stream_close(&kept->origin->stream, false);
+	unlink_kept(kept);
+	loop_defer(kept->env->loop, &kept->free_task);
 }
 
 void session_env_fini(struct session_env *env)
@@ -61,12 +116,11 @@ void session_env_fini(struct session_env *env)
 	struct list *link;
 
 	while ((link = list_first(&env->idle_origins->list)) != NULL) {
-		struct idle_origin *idle = LIST_ENTRY(link, struct idle_origin, link);
+		struct kept *kept = LIST_ENTRY(link, struct kept, link);
 
-		stream_close(&idle->stream, false);
-		list_remove(link);
-		loop_timer_clear(env->loop, &idle->timer);
-		free(idle);
+		stream_close(&kept->origin->stream, false);
+		unlink_kept(kept);
+		run_free(&kept->free_task);
 	}
 	free(env->idle_origins);
 }
@@ -74,12 +128,12 @@ void session_env_fini(struct session_env *env)
 static void on_idle_ready(struct stream *stream, unsigned events)
 {
 	if (events & ~(unsigned)LOOP_WRITABLE)
-		drop(CONTAINER_OF(stream, struct idle_origin, stream));
+		drop(stream->owner);
 }
 
 static void on_idle_due(struct loop_timer *timer)
 {
-	drop(CONTAINER_OF(timer, struct idle_origin, timer));
+	drop(CONTAINER_OF(timer, struct kept, timer));
 }
 
 static struct address source_of(const struct session *session)
@@ -92,31 +146,16 @@ static struct address source_of(const struct session *session)
 }
 
 /* Only a connection to one of the addresses that were checked for this very request. */
-static bool is_usable(const struct idle_origin *idle, const struct exchange *exchange,
+static bool is_usable(const struct kept *kept, const struct exchange *exchange,
                       const struct address *source)
 {
-	if (idle->port != exchange->target.host.port ||
-	    !span_equal(span_of(idle->host, idle->host_len), exchange->target.host.name) ||
-	    !address_equal(&idle->source, source))
+	if (kept->port != exchange->target.host.port ||
+	    !span_equal(span_of(kept->host, kept->host_len), exchange->target.host.name) ||
+	    !address_equal(&kept->source, source))
 		return false;
 	for (size_t i = 0; i < exchange->address_count; i++)
-		if (address_equal(&idle->address, &exchange->addresses[i]))
+		if (address_equal(&kept->address, &exchange->addresses[i]))
 			return true;
-	return false;
-}
-
-/* Move a stream to another owner: what it watches moves with it. */
-static bool move_stream(struct stream *from, struct stream *to, struct session_env *env,
-                        void (*on_ready)(struct stream *stream, unsigned events))
-{
-	int fd = from->io.fd;
-
-	loop_unwatch(env->loop, &from->io);
-	from->io.fd = -1;
-	if (stream_open_plain(to, env->loop, fd, on_ready) == ERR_NONE)
-		return true;
-	from->io.fd = fd;
-	stream_close(from, false);
 	return false;
 }
 
@@ -128,52 +167,67 @@ bool origin_pool_take(struct session *session)
 	/* From the end: the one that was used last is the most likely to live. */
 	for (struct list *link = idle_origins->list.previous; link != &idle_origins->list;
 	     link = link->previous) {
-		struct idle_origin *idle = LIST_ENTRY(link, struct idle_origin, link);
+		struct kept *kept = LIST_ENTRY(link, struct kept, link);
 
-		if (!is_usable(idle, session->exchange, &source))
+		if (!is_usable(kept, session->exchange, &source))
 			continue;
-		session->exchange->origin = idle->address;
-		if (!move_stream(&idle->stream, &session->origin, session->env, on_origin_ready)) {
-			unlink_idle(idle);
-			return false;
-		}
-		unlink_idle(idle);
+		unlink_kept(kept);
+		origin_free(session);
+		session->origin = &kept->origin->stream;
+		session->origin->owner = session;
+		session->origin->on_ready = on_origin_ready;
+		session->exchange->origin = kept->address;
 		return true;
 	}
 	return false;
+}
+
+static struct kept *new_kept(struct session *session, struct origin *origin)
+{
+	struct span host = session->exchange->target.host.name;
+	struct kept *kept = calloc(1, sizeof(*kept) + host.len);
+
+	if (kept == NULL)
+		return NULL;
+	list_init(&kept->link);
+	kept->origin = origin;
+	kept->env = session->env;
+	kept->timer.on_due = on_idle_due;
+	kept->free_task.run = run_free;
+	kept->address = session->exchange->origin;
+	kept->source = source_of(session);
+	kept->port = session->exchange->target.host.port;
+	kept->host_len = (uint16_t)host.len;
+	memcpy(kept->host, host.at, host.len);
+	origin->kept = kept;
+	return kept;
 }
 
 void origin_pool_give(struct session *session)
 {
 	struct session_env *env = session->env;
 	const struct session_conf *conf = session_conf_of(session);
-	struct span host = session->exchange->target.host.name;
-	struct idle_origin *idle;
+	struct origin *origin = origin_of(session->origin);
+	struct kept *kept;
 
 	if (conf->limits.origin_idle_count == 0 || env->draining ||
-	    (session->origin.ready & ~(unsigned)LOOP_WRITABLE)) {
-		stream_close(&session->origin, false);
+	    (session->origin->ready & ~(unsigned)LOOP_WRITABLE)) {
+		origin_close(session, false);
 		return;
 	}
 	if (env->idle_origins->count >= conf->limits.origin_idle_count)
-		drop(LIST_ENTRY(env->idle_origins->list.next, struct idle_origin, link));
-	idle = calloc(1, sizeof(*idle) + host.len);
-	if (idle == NULL ||
-	    !move_stream(&session->origin, &idle->stream, env, on_idle_ready)) {
-		stream_close(&session->origin, false);
-		free(idle);
+		drop(LIST_ENTRY(env->idle_origins->list.next, struct kept, link));
+	/* What was taken from here leads to where it led. */
+	kept = origin->kept ? origin->kept : new_kept(session, origin);
+	if (kept == NULL) {
+		origin_close(session, false);
 		return;
 	}
-	idle->env = env;
-	idle->timer.on_due = on_idle_due;
-	idle->free_task.run = run_free;
-	idle->address = session->exchange->origin;
-	idle->source = source_of(session);
-	idle->port = session->exchange->target.host.port;
-	idle->host_len = (uint16_t)host.len;
-	memcpy(idle->host, host.at, host.len);
-	list_add_last(&env->idle_origins->list, &idle->link);
+	session->origin = NULL;
+	origin->stream.owner = kept;
+	origin->stream.on_ready = on_idle_ready;
+	list_add_last(&env->idle_origins->list, &kept->link);
 	env->idle_origins->count++;
 	env->metrics->origin_idle++;
-	loop_timer_set(env->loop, &idle->timer, conf->timeouts.origin_keep_alive_ms);
+	loop_timer_set(env->loop, &kept->timer, conf->timeouts.origin_keep_alive_ms);
 }

@@ -148,7 +148,7 @@ enum step step_refuse(struct session *session)
 	size_t taken;
 	bool keep;
 
-	stream_close(&session->origin, false);
+	origin_close(session, false);
 	resolve_cancel(exchange->query);
 	dial_cancel(exchange->dial);
 	exchange->query = NULL;

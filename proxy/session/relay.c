@@ -194,13 +194,13 @@ static void flush_up(struct session *session)
 	while (buf_len(&exchange->to_origin) && !exchange->up_broken) {
 		size_t taken;
 		enum stream_state state =
-			stream_write(&session->origin, buf_span(&exchange->to_origin), &taken);
+			stream_write(session->origin, buf_span(&exchange->to_origin), &taken);
 
 		if (state == STREAM_AGAIN)
 			return;
 		if (state != STREAM_OK) {
 			/* Its answer may lie there all the same: "too large", and closed. */
-			session->origin.ready |= LOOP_BROKEN;
+			session->origin->ready |= LOOP_BROKEN;
 			break_up(session);
 			return;
 		}
@@ -398,7 +398,7 @@ static enum step on_origin_end(struct session *session, enum stream_state state)
 		if (can_retry(session)) {
 			exchange->was_retried = true;
 			exchange->is_reused = exchange->up_broken = false;
-			stream_close(&session->origin, false);
+			origin_close(session, false);
 			return session_go(session, SESSION_DIAL);
 		}
 		return session_fail(session, state == STREAM_END ? ERR_ORIGIN_CLOSED : ERR_ORIGIN_RESET,
@@ -445,7 +445,7 @@ static enum step read_down(struct session *session)
 		len = read_size(session, len);
 		if (!exchange->has_response && len > exchange->from_origin.max_bytes - waiting.len)
 			len = exchange->from_origin.max_bytes - waiting.len;
-		state = stream_read(&session->origin, scratch, len, &got);
+		state = stream_read(session->origin, scratch, len, &got);
 		if (state == STREAM_AGAIN)
 			return STEP_WAIT;
 		if (state != STREAM_OK)
@@ -473,7 +473,7 @@ static enum step finish(struct session *session)
 	    buf_len(&exchange->from_origin) == 0)
 		origin_pool_give(session);
 	else
-		stream_close(&session->origin, false);
+		origin_close(session, false);
 	session->env->metrics->exchanges_total++;
 	session->env->metrics->bytes_up_total += exchange->bytes_up;
 	session->env->metrics->bytes_down_total += exchange->bytes_down;

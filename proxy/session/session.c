@@ -221,6 +221,7 @@ static void free_session(struct loop_task *task)
 	struct session *session = CONTAINER_OF(task, struct session, end_task);
 
 	free(session->tunnel);
+	origin_free(session);
 	buf_fini(&session->in);
 	session_generation_unref(session->generation);
 	free(session);
@@ -264,7 +265,7 @@ static enum step step_end(struct session *session)
 	loop_timer_clear(env->loop, &session->timer);
 	/* A response that was cut off must not look complete. */
 	stream_close(&session->client, reset);
-	stream_close(&session->origin, reset);
+	origin_close(session, reset);
 	exchange_free(session);
 	session_leave(session);
 	env->metrics->sessions--;
@@ -312,7 +313,6 @@ void session_start(struct session_env *env, struct session_listener *listener, i
 	listener->references++;
 	session->id = ++env->next_id;
 	session->client_address = *peer;
-	session->origin.io.fd = -1;
 	session->timer.on_due = on_due;
 	session->end_task.run = free_session;
 	buf_init(&session->in, session_conf_of(session)->limits.head_bytes + 4);

@@ -118,7 +118,8 @@ struct session {
 	struct session_listener *listener;
 	uint64_t id;
 	struct address client_address;
-	struct stream client, origin;
+	struct stream client;
+	struct stream *origin; /* NULL, or origin_pool.c's; may be closed */
 	struct loop_timer timer;
 	struct loop_task end_task;
 	struct buf in;    /* read from the client and not used yet */
@@ -196,10 +197,19 @@ void on_origin_ready(struct stream *stream, unsigned events);
 
 /* ---- origin_pool.c ---- */
 
+/* A connected and watched socket becomes session->origin. errors: ERR_MEMORY, ERR_SYSTEM. */
+MUST_USE enum err origin_open(struct session *session, struct loop_io *io);
+
+/* Close session->origin if it is open. */
+void origin_close(struct session *session, bool reset);
+
+/* Let go of what origin_open() and origin_pool_take() made; it is closed. */
+void origin_free(struct session *session);
+
 /* Take a kept connection to this origin into session->origin. */
 bool origin_pool_take(struct session *session);
 
-/* Keep session->origin for others; it is closed there. */
+/* Keep session->origin for others, or close it. */
 void origin_pool_give(struct session *session);
 
 /* ---- access.c ---- */

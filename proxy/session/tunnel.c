@@ -87,7 +87,7 @@ enum step tunnel_start(struct session *session, const struct span first[2])
 	tunnel->running.on_due = on_running_due;
 	session->tunnel = tunnel;
 	session_go(session, SESSION_TUNNEL);
-	err = pump_start(&tunnel->pump, session->env->loop, &session->client, &session->origin, first);
+	err = pump_start(&tunnel->pump, session->env->loop, &session->client, session->origin, first);
 	if (err) {
 		free(tunnel);
 		session->tunnel = NULL;
