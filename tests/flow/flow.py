@@ -267,11 +267,12 @@ class Script(threading.Thread):
             raise Wrong("nobody connected") from error
 
     def connect(self, rest):
-        """`connect [LISTENER] [from ADDRESS]`"""
+        """`connect [LISTENER] [from ADDRESS]`; a listener that was not there at the start: unix:PATH"""
         if self.peer:
             self.peer.sock.close()
         name, _, source = rest.partition("from ")
-        address = self.run_state.listeners[name.strip() or "main"]
+        name = name.strip() or "main"
+        address = name if name.startswith("unix:") else self.run_state.listeners[name]
         if address.startswith("unix:"):
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             sock.connect(address[5:])
@@ -563,6 +564,15 @@ class Run:
             if wrong:
                 raise Wrong(wrong)
 
+    def check_nothing_left(self):
+        """All clients have gone, so all sessions must."""
+        limit = time.monotonic() + PATIENCE_S
+        while self.process.poll() is None and (wrong := self.wrong_metric(
+                [("sessions", "0"), ("tunnels", "0"), ("exchanges", "0")])):
+            if time.monotonic() > limit:
+                raise Wrong(f"something is left: {wrong}")
+            time.sleep(0.05)
+
     def wrong_metric(self, wanted):
         done = subprocess.run([self.binary, "status", "--json", "-c", str(self.folder / "sallyport.yaml")],
                               capture_output=True, timeout=PATIENCE_S, check=True)
@@ -621,6 +631,7 @@ class Run:
             self.run_scripts(scripts)
             self.check_log()
             self.check_metrics()
+            self.check_nothing_left()
             self.stop()
             self.check_events()
             closed.close()
