@@ -242,6 +242,7 @@ static void fill_slots(struct build *build, uint64_t key, struct image_slot *slo
 	const struct image_entry *entries = (const void *)build->entries.at;
 	struct span last = {NULL, 0};
 	uint8_t rooms[2][NETWORK_KEY_BYTES];
+	int room = 0;
 
 	for (uint32_t i = 0; i < build->entries.count; i++) {
 		struct span name;
@@ -250,10 +251,11 @@ static void fill_slots(struct build *build, uint64_t key, struct image_slot *slo
 
 		if (!is_indexed(&entries[i]))
 			break;
-		name = key_of(build, &entries[i], rooms[i % 2]);
+		name = key_of(build, &entries[i], rooms[room]);
 		if (last.at && span_equal(name, last))
 			continue;
 		last = name;
+		room = !room; /* `last` may lie in this one */
 		hash = image_hash(key, name);
 		for (at = hash & (count - 1); slots[at].entry; at = (at + 1) & (count - 1))
 			;
