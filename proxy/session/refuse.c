@@ -131,7 +131,7 @@ static void write_reply(struct session *session)
 		quote_decision(session, &reply, &exchange->arena);
 	exchange->status = reply.status;
 	exchange->head.keep_alive = reply.keep_alive;
-	buf_reset(&exchange->to_client);
+	/* Interim responses that the client has not got yet, or half, go before it. */
 	if (exchange->err == ERR_NONE && span_equal(exchange->head.method, SPAN("TRACE"))) {
 		exchange->status = 200;
 		write_trace(exchange, &exchange->to_client);

@@ -254,8 +254,10 @@ static enum step switch_protocols(struct session *session)
 	exchange->down_framing = HTTP_NO_BODY;
 	write_response(session, true);
 	buf_add(&exchange->to_client, buf_span(&exchange->from_origin));
-	if (!buf_is_whole(&exchange->to_client))
+	if (!buf_is_whole(&exchange->to_client)) {
+		buf_reset(&exchange->to_client);
 		return session_fail(session, ERR_RESPONSE_SIZE, "");
+	}
 	first[PUMP_CLIENT] = buf_span(&session->in);
 	first[PUMP_ORIGIN] = buf_span(&exchange->to_client);
 	return tunnel_start(session, first);
