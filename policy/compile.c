@@ -365,8 +365,8 @@ static bool parse_day(struct span text, uint32_t *out)
 static bool parse_days(struct span text, uint32_t *out)
 {
 	struct span piece;
+	uint32_t days = 0;
 
-	*out = 0;
 	while (span_split(&text, ',', &piece)) {
 		size_t dash = span_find(piece, '-');
 		uint32_t first, last;
@@ -377,11 +377,12 @@ static bool parse_days(struct span text, uint32_t *out)
 		if (dash < piece.len && !parse_day(span_skip(piece, dash + 1), &last))
 			return false;
 		for (uint32_t day = first;; day = (day + 1) % 7) {
-			*out |= 1u << day;
+			days |= 1u << day;
 			if (day == last)
 				break;
 		}
 	}
+	*out = days;
 	return true;
 }
 
@@ -421,7 +422,6 @@ static bool parse_time(struct span text, struct image_time *out)
 
 		if (word.len == 0 || parse_days(word, &out->days) || parse_zone(word, &out->zone_min))
 			continue;
-		out->days = out->days ? out->days : 0x7f;
 		if (!parse_clock(span_first(word, dash), &out->from_min) ||
 		    !parse_clock(span_skip(word, dash + 1), &out->until_min))
 			return false;
