@@ -654,12 +654,19 @@ static struct span build_span(const struct compile *compile, struct image_range 
 	return span_of(compile->build.strings.at + range.at, range.count);
 }
 
+static void note_lists(const struct build *build, struct image_range lists, bool *noted)
+{
+	const uint16_t *refs = (const void *)build->list_refs.at;
+
+	for (uint32_t i = 0; i < lists.count; i++)
+		noted[refs[lists.at + i]] = true;
+}
+
 /* Lists that loosen must not hold a regular expression that a longer name could slip through. */
 static void check_regexes(struct compile *compile)
 {
 	const struct build *build = &compile->build;
 	const struct image_rule *rules = (const void *)build->rules.at;
-	const uint16_t *refs = (const void *)build->list_refs.at;
 	const struct image_entry *entries = (const void *)build->entries.at;
 	const uint32_t *regexes = (const void *)build->regexes.at;
 	const struct image_range *files = (const void *)build->files.at;
@@ -669,9 +676,12 @@ static void check_regexes(struct compile *compile)
 		compile->build.failed = true;
 		return;
 	}
-	for (size_t i = 0; i < build->rules.count; i++)
-		for (uint32_t j = 0; rule_loosens(&rules[i]) && j < rules[i].to.count; j++)
-			loosens[refs[rules[i].to.at + j]] = true;
+	for (size_t i = 0; i < build->rules.count; i++) {
+		if (!rule_loosens(&rules[i]))
+			continue;
+		note_lists(build, rules[i].to, loosens);
+		note_lists(build, rules[i].sni, loosens);
+	}
 	for (size_t i = 0; i < build->regexes.count; i++) {
 		const struct image_entry *entry;
 		struct span text, file;
