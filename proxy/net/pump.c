@@ -16,6 +16,7 @@ enum {
 	STREAMS_FROM_BYTES = 32 * 1024, /* so much in one turn is a stream: worth a pipe */
 	STREAMS_UNTIL_BYTES = 8 * 1024, /* so little in one turn is none any more */
 	PIPE_BYTES = 256 * 1024,
+	KEEP_ALIVE_FROM_MS = 30000, /* a tunnel so old is a long one */
 	SENT_CHECK_MS = 20, /* the kernel does not say when a socket's queue has become empty */
 };
 
@@ -23,6 +24,7 @@ enum {
 enum {
 	SIDE_ENDED = 1,  /* nothing more comes from it (FIN, or reset) */
 	SIDE_SHUT = 2,   /* FIN was sent to it, or nothing can be sent any more */
+	SIDE_KEPT = 8,   /* its socket has keep-alive */
 	SIDE_BROKEN = 4, /* it was reset, or writing to it failed */
 };
 
@@ -340,6 +342,8 @@ static void pass_end(struct pump *pump, enum pump_side from)
 		return;
 	drop_flow(pump, from);
 	pump->state[to] |= SIDE_SHUT;
+	if ((pump->state[to] & SIDE_ENDED) && (pump->state[from] & SIDE_SHUT))
+		return; /* the last of all: closing says it, too */
 	if (pump->sides[to]->ops->shutdown(pump->sides[to]) != STREAM_OK)
 		break_side(pump, to);
 }
@@ -491,6 +495,9 @@ static void on_due(struct loop_timer *timer)
 
 	for (int side = 0; side < 2; side++)
 		end_stream(pump, (enum pump_side)side, 0);
+	if (!(pump->state[PUMP_ORIGIN] & SIDE_KEPT))
+		socket_keep_alive(pump->sides[PUMP_ORIGIN]->io.fd);
+	pump->state[PUMP_ORIGIN] |= SIDE_KEPT;
 	if (idle < limit) {
 		loop_timer_set(loop, timer, limit - idle);
 		if (state & SIDE_BROKEN)
@@ -518,7 +525,9 @@ enum err pump_start(struct pump *pump, struct loop *loop, struct stream *client,
 			return ERR_MEMORY;
 		}
 	}
-	loop_timer_set(loop, &pump->timer, pump->limits->idle_ms);
+	loop_timer_set(loop, &pump->timer,
+	               pump->limits->idle_ms < KEEP_ALIVE_FROM_MS ? pump->limits->idle_ms
+	                                                          : KEEP_ALIVE_FROM_MS);
 	/* What is there already is served in the next turn, so that on_end never runs before return. */
 	if (first[PUMP_CLIENT].len || first[PUMP_ORIGIN].len || stream_is_readable(client) ||
 	    stream_is_readable(origin))

@@ -26,8 +26,9 @@ static int set_options(int fd, const struct option *options, size_t count)
 	return 0;
 }
 
-static const struct option tcp_options[] = {
-	{IPPROTO_TCP, TCP_NODELAY, 1},
+static const struct option no_delay = {IPPROTO_TCP, TCP_NODELAY, 1};
+
+static const struct option keep_alive_options[] = {
 	{SOL_SOCKET, SO_KEEPALIVE, 1},
 	{IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S},
 	{IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_EVERY_S},
@@ -52,8 +53,8 @@ static enum err listen_ip(const struct listen_conf *conf, int *out)
 	const struct option reuse = {SOL_SOCKET, SO_REUSEADDR, 1};
 	const struct option v6only = {IPPROTO_IPV6, IPV6_V6ONLY, 1};
 
-	if (fd < 0 || set_options(fd, &reuse, 1) < 0 ||
-	    set_options(fd, tcp_options, COUNT_OF(tcp_options)) < 0)
+	if (fd < 0 || set_options(fd, &reuse, 1) < 0 || set_options(fd, &no_delay, 1) < 0 ||
+	    set_options(fd, keep_alive_options, COUNT_OF(keep_alive_options)) < 0)
 		return fail(fd);
 	if (conf->address.family == AF_INET6 && set_options(fd, &v6only, 1) < 0)
 		return fail(fd);
@@ -155,7 +156,7 @@ enum err socket_connect(const struct address *to, const struct address *source, 
 	int fd = socket(to->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	enum err err;
 
-	if (fd >= 0 && set_options(fd, tcp_options, COUNT_OF(tcp_options)) == 0 &&
+	if (fd >= 0 && set_options(fd, &no_delay, 1) == 0 &&
 	    (source == NULL || source->family != to->family || bind_source(fd, source) == 0) &&
 	    (connect(fd, (const struct sockaddr *)&storage, len) == 0 || errno == EINPROGRESS)) {
 		*out = fd;
@@ -175,6 +176,13 @@ enum err socket_connect_result(int fd)
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error_number, &len) < 0)
 		return socket_error(errno);
 	return error_number ? socket_error(error_number) : ERR_NONE;
+}
+
+void socket_keep_alive(int fd)
+{
+	/* What cannot be had (a UNIX socket) is not needed: the idle timeout stays. */
+	if (set_options(fd, keep_alive_options, COUNT_OF(keep_alive_options)) < 0)
+		errno = 0;
 }
 
 bool socket_was_reset(int fd)

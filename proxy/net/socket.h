@@ -20,6 +20,10 @@ MUST_USE enum err socket_connect(const struct address *to, const struct address 
 /* ERR_NONE when connected, else the reason. */
 MUST_USE enum err socket_connect_result(int fd);
 
+/* Have the kernel look every minute whether the other end is there. Accepted sockets do so from the start; for
+ * others it is four system calls, which only those that live long are worth. */
+void socket_keep_alive(int fd);
+
 /* Is there an error that nobody was told yet? */
 bool socket_was_reset(int fd);
 

@@ -11,7 +11,7 @@
 #include "net/loop.h"
 
 enum {
-	BATCH = 4,          /* clients per event: others get their share of a burst */
+	BATCH = 4,          /* clients per event in a burst: others get their share of it */
 	LAST_BATCH = 65536, /* before closing: whoever waits in the queue */
 	PAUSE_MS = 20,      /* how long clients are left to others */
 	TIDY_MS = 1000,
@@ -23,6 +23,7 @@ struct listener {
 	struct list link; /* in listening, or in retired until no session uses it */
 	struct loop_io io;
 	struct acceptor *acceptor;
+	unsigned batch; /* clients to look for per event: more while there are more */
 	struct session_listener session;
 	struct arena arena; /* of what `session` points to */
 };
@@ -169,13 +170,18 @@ static void on_clients(struct loop_io *io, unsigned events)
 	struct acceptor *acceptor = listener->acceptor;
 
 	(void)events;
-	for (unsigned i = 0; i < BATCH; i++) {
+	for (unsigned i = 0; i < listener->batch; i++) {
 		if (take_one(listener))
 			continue;
+		listener->batch = i ? i : 1;
 		if (places_is_above_mean(acceptor->places))
 			pause_all(acceptor);
 		return;
 	}
+	if (listener->batch == 1 && places_is_above_mean(acceptor->places))
+		pause_all(acceptor);
+	else if (listener->batch < BATCH)
+		listener->batch++;
 }
 
 enum err acceptor_new(struct session_env *env, struct places *places, int spare_of,
@@ -208,6 +214,7 @@ static struct listener *new_listener(struct acceptor *acceptor, const struct lis
 	arena_init(&listener->arena, LISTENER_ARENA_BYTES);
 	list_init(&listener->link);
 	listener->acceptor = acceptor;
+	listener->batch = 1;
 	listener->io = (struct loop_io){.fd = fd, .on_ready = on_clients};
 	listener->session.name = arena_string(&listener->arena, span_from(conf->name));
 	listener->session.address = *address;

@@ -4,7 +4,7 @@
 
 #include "base/clock.h"
 
-enum { LINE_MAX_BYTES = 16384, TARGET_MAX_BYTES = 4096 };
+enum { TARGET_MAX_BYTES = 4096 };
 
 /* Everything that a line can say, wherever it comes from. Empty spans, ABSENT_MS and 0 are "not known". */
 struct record {
@@ -31,11 +31,18 @@ static struct span target_shown(const struct session *session, struct span targe
 
 /* ---- JSON ---- */
 
+static void add_key(struct buf *out, const char *key)
+{
+	buf_add(out, SPAN(",\""));
+	buf_add_string(out, key);
+	buf_add(out, SPAN("\":"));
+}
+
 static void add_text(struct buf *out, const char *key, struct span value)
 {
 	if (value.len == 0)
 		return;
-	buf_printf(out, ",\"%s\":", key);
+	add_key(out, key);
 	buf_add_json(out, value);
 }
 
@@ -43,16 +50,15 @@ static void add_address(struct buf *out, const char *key, const struct address *
 {
 	if (address->family == 0)
 		return;
-	buf_printf(out, ",\"%s\":\"", key);
+	add_key(out, key);
+	buf_add_byte(out, '"');
 	address_format_with_port(address, out);
 	buf_add_byte(out, '"');
 }
 
 static void add_number(struct buf *out, const char *key, uint64_t value)
 {
-	buf_add_string(out, ",\"");
-	buf_add_string(out, key);
-	buf_add_string(out, "\":");
+	add_key(out, key);
 	buf_add_uint(out, value);
 }
 
@@ -62,14 +68,17 @@ static void add_answer(const struct policy *policy, enum policy_question questio
 	struct span file, entry;
 	unsigned line;
 
-	buf_printf(out, "%s\"%s\":{\"answer\":\"%s\"", first ? "" : ",",
-	           policy_question_name(question), policy_answer_name(question, answer->answer));
+	buf_add_string(out, first ? "\"" : ",\"");
+	buf_add_string(out, policy_question_name(question));
+	buf_add(out, SPAN("\":{\"answer\":\""));
+	buf_add_string(out, policy_answer_name(question, answer->answer));
+	buf_add_byte(out, '"');
 	add_text(out, "rule", policy_rule_name(policy, answer->rule));
 	if (policy_place(policy, answer, &file, &line, &entry)) {
 		struct span list = policy_list_name(policy, answer->list);
 
 		add_text(out, "list", list.len ? list : file);
-		buf_printf(out, ",\"line\":%u", line);
+		add_number(out, "line", line);
 	}
 	buf_add_byte(out, '}');
 }
@@ -111,8 +120,10 @@ static void add_timing(const struct timing *timing, struct buf *out)
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		if (rows[i].ms == ABSENT_MS)
 			continue;
-		buf_add_string(out, first ? ",\"timing\":{" : ",");
-		buf_printf(out, "\"%s\":%u", rows[i].key, rows[i].ms);
+		buf_add_string(out, first ? ",\"timing\":{\"" : ",\"");
+		buf_add_string(out, rows[i].key);
+		buf_add(out, SPAN("\":"));
+		buf_add_uint(out, rows[i].ms);
 		first = false;
 	}
 	if (!first)
@@ -267,22 +278,21 @@ static void write_line(const struct record *record)
 	struct session_env *env = session->env;
 	const struct access_conf *conf = &session_conf_of(session)->access;
 	unsigned log = record->answers ? record->answers[POLICY_LOG].answer : LOG_FULL;
-	struct buf line;
+	struct buf *line = &env->line;
 
 	if (conf->target == LOG_TO_NONE || log == LOG_NONE)
 		return;
-	buf_init(&line, LINE_MAX_BYTES);
+	buf_reset(line);
 	if (conf->format == ACCESS_SQUID)
-		write_squid(record, &line);
+		write_squid(record, line);
 	else if (conf->format == ACCESS_TEMPLATE)
-		write_template(record, &line);
+		write_template(record, line);
 	else
-		write_json(record, log == LOG_BRIEF, &line);
-	if (buf_is_whole(&line)) {
-		env->metrics->access_lines_total++;
-		env->write_access(env->context, buf_span(&line));
-	}
-	buf_fini(&line);
+		write_json(record, log == LOG_BRIEF, line);
+	if (!buf_is_whole(line))
+		return;
+	env->metrics->access_lines_total++;
+	env->write_access(env->context, buf_span(line));
 }
 
 static bool is_client_error(enum err err)

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LINE_MAX_BYTES = 16384 };
+
 /* What is known of one that was kept at least once. */
 struct kept {
 	struct list link; /* in the list of those that wait, or unlinked */
@@ -39,6 +41,7 @@ enum err session_env_init(struct session_env *env)
 		return ERR_MEMORY;
 	list_init(&idle->list);
 	list_init(&env->sessions);
+	buf_init(&env->line, LINE_MAX_BYTES);
 	env->idle_origins = idle;
 	return ERR_NONE;
 }
@@ -123,6 +126,7 @@ void session_env_fini(struct session_env *env)
 		run_free(&kept->free_task);
 	}
 	free(env->idle_origins);
+	buf_fini(&env->line);
 }
 
 static void on_idle_ready(struct stream *stream, unsigned events)

@@ -66,10 +66,29 @@ void session_generation_unref(struct session_generation *generation)
 		generation->free(generation);
 }
 
+/* In every line of the access log: printf would be most of its cost. */
+static char *put_number(char *at, uint64_t number)
+{
+	char digits[20];
+	size_t count = 0;
+
+	do {
+		digits[count++] = (char)('0' + number % 10);
+		number /= 10;
+	} while (number);
+	while (count)
+		*at++ = digits[--count];
+	return at;
+}
+
 const char *session_id_text(const struct session *session, char text[static 48])
 {
-	snprintf(text, 48, "%u-%llu.%u", session->env->worker, (unsigned long long)session->id,
-	         session->exchange_count);
+	char *at = put_number(text, session->env->worker);
+
+	*at++ = '-';
+	at = put_number(at, session->id);
+	*at++ = '.';
+	*put_number(at, session->exchange_count) = '\0';
 	return text;
 }
 

@@ -64,7 +64,9 @@ struct session_env {
 	 * ERR_LIMIT_SESSIONS, ERR_LIMIT_CLIENT. */
 	enum err (*enter)(void *context, const struct address *client);
 	void (*leave)(void *context, const struct address *client);
-	struct session_idle_origins *idle_origins; /* owned by session/; made by session_env_init() */
+	/* owned by session/; made by session_env_init(): */
+	struct session_idle_origins *idle_origins;
+	struct buf line;                        /* the line of the access log that is being written */
 };
 
 /* Fill what session/ itself needs (after the worker filled the rest). */
