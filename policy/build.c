@@ -54,6 +54,14 @@ uint32_t build_add(struct build *build, struct build_section *section, const voi
 	return first;
 }
 
+void build_note_content(struct build *build, struct span text)
+{
+	static const struct hash_key fixed = {{0x73616c6c79706f72, 0x74}};
+	const uint64_t parts[] = {build->content_hash, hash_bytes(&fixed, text)};
+
+	build->content_hash = hash_bytes(&fixed, span_of(parts, sizeof(parts)));
+}
+
 struct image_range build_text(struct build *build, struct span text)
 {
 	return (struct image_range){build_add(build, &build->strings, text.at, text.len, 1),
@@ -280,24 +288,6 @@ static void note_prefixes(const struct build *build, struct image_header *header
 	}
 }
 
-/* What the policy says, wherever and whenever it was compiled: texts, entries, rules. */
-static uint64_t content_hash(const struct build *build)
-{
-	static const struct hash_key fixed = {{0x73616c6c79706f72, 0x74}};
-	uint64_t parts[6] = {0};
-	const struct build_section *sections[] = {&build->strings, &build->rules};
-	const size_t sizes[] = {1, sizeof(struct image_rule)};
-
-	for (size_t i = 0; i < COUNT_OF(sections); i++)
-		parts[i] = hash_bytes(&fixed, span_of(sections[i]->at ? sections[i]->at : (const uint8_t *)"",
-		                                      sections[i]->count * sizes[i]));
-	parts[2] = hash_bytes(&fixed, span_of(build->defaults, sizeof(build->defaults)));
-	parts[3] = build->entries.count;
-	parts[4] = hash_bytes(&fixed, span_of(build->ports.at ? build->ports.at : (const uint8_t *)"",
-	                                      build->ports.count * sizeof(struct image_ports)));
-	return hash_bytes(&fixed, span_of(parts, sizeof(parts)));
-}
-
 static enum err encode_codes(const struct build *build, uint8_t **out, size_t *out_bytes)
 {
 	*out = NULL;
@@ -375,7 +365,7 @@ enum err build_image(struct build *build, void **image, size_t *image_bytes)
 		.default_ports = build->default_ports,
 		.defaults_line = build->defaults_line,
 		.policy_file = build->policy_file,
-		.generation_hash = content_hash(build),
+		.generation_hash = build->content_hash,
 	};
 	size_t slot_count = slot_count_for(build->entries.count), code_bytes;
 	struct image_slot *slots;

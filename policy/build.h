@@ -17,6 +17,7 @@ struct build {
 	struct image_range default_ports;
 	uint8_t defaults[POLICY_QUESTION_COUNT];
 	uint32_t defaults_line, policy_file;
+	uint64_t content_hash; /* of the files read so far */
 	void **codes; /* pcre2_code *, by index of `regexes` */
 	size_t code_count, code_capacity;
 };
@@ -27,6 +28,10 @@ void build_fini(struct build *build);
 /* Append `count` elements of `size` bytes; the index of the first. */
 uint32_t build_add(struct build *build, struct build_section *section, const void *elements,
                    size_t count, size_t size);
+
+/* Note a whole file that the policy is made of. The generation is the hash of what people wrote: nothing that
+ * it says can be left out, and no layout or padding of ours gets in. */
+void build_note_content(struct build *build, struct span text);
 
 /* Append text; its range. */
 struct image_range build_text(struct build *build, struct span text);

@@ -147,6 +147,7 @@ static void read_list_file(struct compile *compile, uint16_t list, const struct 
 	}
 	arena_init(&arena, LIST_MAX_BYTES + 4096);
 	if (yaml_read_file(path, LIST_MAX_BYTES, &arena, problems, &text) == ERR_NONE) {
+		build_note_content(&compile->build, text);
 		if (span_starts_with(text, SPAN("\xef\xbb\xbf")))
 			text = span_skip(text, 3);
 		file = add_file(compile, node->text);
@@ -825,6 +826,7 @@ enum err policy_compile(const char *path, struct problems *problems, void **imag
 	if (err == ERR_NONE) {
 		struct span shown = span_from(path);
 
+		build_note_content(&compile.build, text);
 		/* As people name it: the file, not the way to it. */
 		add_file(&compile, span_skip(shown, span_find_last(shown, '/') == shown.len
 		                                            ? 0 : span_find_last(shown, '/') + 1));

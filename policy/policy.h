@@ -114,7 +114,7 @@ MUST_USE enum err policy_open(const void *image, size_t image_bytes, struct poli
 void policy_close(struct policy *policy);
 
 struct policy_stats {
-	uint64_t generation_hash; /* of the content: the same policy has the same number on every machine */
+	uint64_t generation_hash; /* of the files: the same policy has the same number on every machine */
 	size_t rules, lists, entries, image_bytes;
 	bool wants_inspect;       /* some rule or default answers tls: inspect */
 	bool wants_auth;          /* some rule or default answers auth: required */
