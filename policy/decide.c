@@ -476,7 +476,7 @@ static void apply_rule(const struct policy *policy, uint32_t index, const struct
 			continue;
 		*left &= ~(1u << q);
 		if (standing.need) {
-			out->need |= standing.need;
+			out->needs[q] = (uint8_t)standing.need;
 			out->open |= 1u << q;
 			continue;
 		}
@@ -525,20 +525,32 @@ static unsigned rank(enum policy_question question, unsigned answer)
 	return question == POLICY_CLIENT_CERTIFICATE && answer < 3 ? certificate_ranks[answer] : answer;
 }
 
-static void merge(struct policy_decision *out, const struct policy_decision *other,
-                  const struct name *name)
+static bool is_open(const struct policy_decision *decision, enum policy_question question)
 {
-	out->need |= other->need;
-	for (int q = 0; q < POLICY_QUESTION_COUNT; q++) {
-		enum policy_question question = (enum policy_question)q;
+	return decision->open >> question & 1;
+}
 
-		if (!takes_part(question, name))
-			continue;
-		out->open |= other->open & 1u << q;
-		if (!(out->open >> q & 1) &&
-		    rank(question, other->answers[q].answer) < rank(question, out->answers[q].answer))
-			out->answers[q] = other->answers[q];
+/* Nothing can be stricter, whatever another name still needs. */
+static bool is_strictest(const struct policy_decision *decision, enum policy_question question)
+{
+	return !is_open(decision, question) && rank(question, decision->answers[question].answer) == 0;
+}
+
+static void merge(struct policy_decision *out, const struct policy_decision *other,
+                  enum policy_question question)
+{
+	if (is_strictest(out, question))
+		return;
+	if (!is_strictest(other, question) && (is_open(out, question) || is_open(other, question))) {
+		out->open |= 1u << question;
+		out->needs[question] |= other->needs[question];
+		return;
 	}
+	if (is_open(out, question) || rank(question, other->answers[question].answer) <
+	                                      rank(question, out->answers[question].answer))
+		out->answers[question] = other->answers[question];
+	out->open &= ~(1u << question);
+	out->needs[question] = 0;
 }
 
 void policy_decide(const struct policy *policy, const struct policy_facts *facts,
@@ -558,8 +570,12 @@ void policy_decide(const struct policy *policy, const struct policy_facts *facts
 		if (address_parse(names[i].text, &names[i].address))
 			names[i].address.port = facts->port;
 		decide_name(policy, facts, &names[i], &other);
-		merge(out, &other, &names[i]);
+		for (int q = 0; q < POLICY_QUESTION_COUNT; q++)
+			if (takes_part((enum policy_question)q, &names[i]))
+				merge(out, &other, (enum policy_question)q);
 	}
+	for (int q = 0; q < POLICY_QUESTION_COUNT; q++)
+		out->need |= out->needs[q];
 }
 
 /* ---- for people ---- */

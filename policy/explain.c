@@ -63,7 +63,7 @@ static void explain_text(const struct policy *policy, const struct policy_facts 
 		buf_printf(out, "  %-19s", policy_question_name(question));
 		if (decision->open >> q & 1) {
 			buf_add_string(out, "open     depends on: ");
-			add_fact_names(decision->need, out);
+			add_fact_names(decision->needs[q], out);
 			buf_add_byte(out, '\n');
 			continue;
 		}

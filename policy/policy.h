@@ -83,6 +83,7 @@ struct policy_decision {
 	unsigned need;        /* bits of enum policy_fact: ask for these and decide again; 0: decided */
 	struct policy_answer answers[POLICY_QUESTION_COUNT]; /* valid for questions not in `open` */
 	unsigned open;        /* bits 1 << question that wait for a needed fact */
+	uint8_t needs[POLICY_QUESTION_COUNT]; /* which: bits of enum policy_fact; 0 if it is not open */
 	struct address route_source; /* ROUTE_SOURCE */
 };
 

@@ -610,6 +610,39 @@ static void a_denial_is_settled_whatever_other_names_need(void **state)
 	facts.sni = SPAN("good.example");
 	decision = decide(&facts);
 	check_answer("access", &decision, POLICY_ACCESS, ACCESS_DENY, "bad");
+	assert_int_equal(decision.need, 0);
+	/* Nor if it is the other name that is denied. */
+	facts.host = SPAN("good.example");
+	facts.sni = SPAN("bad.example");
+	decision = decide(&facts);
+	check_answer("access", &decision, POLICY_ACCESS, ACCESS_DENY, "bad");
+	assert_int_equal(decision.answers[POLICY_ACCESS].name_index, 1);
+	assert_int_equal(decision.need, 0);
+}
+
+/* What one name allows, another may still deny. */
+static void an_answer_that_can_get_stricter_waits(void **state)
+{
+	struct policy_facts facts = policy_rig_facts("good.example", 443);
+	struct policy_decision decision;
+
+	(void)state;
+	open_rig("rules:\n"
+	         "- {name: good, when: {to: good.example}, then: {access: allow}}\n"
+	         "- {name: user, when: {to: other.example, user: joe}, then: {access: deny}}\n"
+	         "- {name: log, when: {url: 'http://x/'}, then: {log: none}}\n"
+	         "defaults: {access: allow}\n", NULL, NULL);
+	facts.known = FACT_HELLO;
+	facts.sni = SPAN("other.example");
+	for (int i = 0; i < 2; i++) {
+		decision = decide(&facts);
+		assert_int_equal(decision.open, 1u << POLICY_ACCESS | 1u << POLICY_LOG);
+		assert_int_equal(decision.needs[POLICY_ACCESS], FACT_USER);
+		assert_int_equal(decision.needs[POLICY_LOG], FACT_REQUEST);
+		assert_int_equal(decision.need, FACT_USER | FACT_REQUEST);
+		facts.host = SPAN("other.example");
+		facts.sni = SPAN("good.example");
+	}
 }
 
 static void client_certificates_have_an_order_of_their_own(void **state)
@@ -673,6 +706,7 @@ int main(void)
 		ONE(needs_and_absences_of_one_rule),
 		ONE(the_strictest_name_wins),
 		ONE(a_denial_is_settled_whatever_other_names_need),
+		ONE(an_answer_that_can_get_stricter_waits),
 		ONE(client_certificates_have_an_order_of_their_own),
 		ONE(routes_carry_their_source),
 	};
