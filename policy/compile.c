@@ -295,7 +295,7 @@ static struct image_range read_networks(struct compile *compile, const struct ya
 
 		if (!is_text(compile, n))
 			continue;
-		if (!network_parse(n->text, false, &network)) {
+		if (!pattern_network_parse(n->text, &network)) {
 			WRONG(compile, n, "\"%.*s\" is no network; write 10.20.0.0/16 or fd00::/8 (bits "
 			                  "behind the prefix zero)", SPAN_ARG(n->text));
 			continue;

@@ -102,12 +102,26 @@ static bool parse_regex(struct span text, struct pattern *out, const char **why,
 	return true;
 }
 
+bool pattern_network_parse(struct span text, struct network *out)
+{
+	struct address plain;
+
+	if (!network_parse(text, false, out))
+		return false;
+	/* Addresses are compared unmapped (RFC 4291 section 2.5.5.2): as it is, it would match none. Its
+	 * prefix is 96 at least, as the bits behind it are zero. */
+	plain = address_unmapped(&out->base);
+	if (plain.family != out->base.family)
+		*out = (struct network){.base = plain, .prefix_len = (uint8_t)(out->prefix_len - 96)};
+	return true;
+}
+
 static bool parse_network(struct span text, struct pattern *out, const char **why, size_t *at)
 {
 	struct buf canonical;
 	struct span shown;
 
-	if (!network_parse(text, false, &out->network))
+	if (!pattern_network_parse(text, &out->network))
 		return fail(why, at, "this looks like an address or a network, and is none (bits behind the "
 		                     "prefix must be zero)", 0);
 	out->kind = PATTERN_NETWORK;

@@ -31,6 +31,9 @@ MUST_USE bool pattern_parse(struct span text, struct pattern *out, const char **
 MUST_USE bool pattern_line_parse(struct span line, struct pattern_line *out, const char **why,
                                  size_t *at);
 
+/* Parse "10.0.0.0/8", "[fd00::]/8"; a mapped one (::ffff:10.0.0.0/104) is the IPv4 network. */
+MUST_USE bool pattern_network_parse(struct span text, struct network *out);
+
 /* Parse "443,5004,8000-8100". */
 MUST_USE bool pattern_ports_parse(struct span text, struct image_ports *out, size_t max,
                                   size_t *count);
