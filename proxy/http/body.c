@@ -3,7 +3,7 @@
 
 #include "http/head.h"
 
-enum { TRAILERS_MAX_BYTES = 16384, SIZE_DIGITS_MAX = 15, TRAILER_LINE_MAX = 4096 };
+enum { SIZE_DIGITS_MAX = 15, TRAILER_LINE_MAX = 4096 };
 
 /* States of the chunk reader (RFC 9112 section 7.1), in the order of a chunk's bytes. */
 enum {
@@ -23,7 +23,7 @@ void http_body_init(struct http_body *body, enum http_framing framing, uint64_t 
 	*body = (struct http_body){.framing = framing,
 	                           .left_bytes = framing == HTTP_LENGTH ? body_bytes : 0};
 	body->done = framing == HTTP_NO_BODY || (framing == HTTP_LENGTH && body_bytes == 0);
-	buf_init(&body->trailers, TRAILERS_MAX_BYTES);
+	buf_init(&body->trailers, HTTP_TRAILERS_MAX_BYTES);
 }
 
 void http_body_fini(struct http_body *body)

@@ -6,6 +6,8 @@
 #include "base/buf.h"
 #include "http/head.h"
 
+enum { HTTP_TRAILERS_MAX_BYTES = 16384 };
+
 /* Reads content in one framing. Embedded; no allocation but trailers. */
 struct http_body {
 	enum http_framing framing;
@@ -14,7 +16,7 @@ struct http_body {
 	uint8_t line_bytes;      /* of the chunk-size line so far */
 	uint16_t trailer_bytes;  /* of the trailer line so far */
 	bool done;
-	struct buf trailers;     /* "Name: value\r\n" lines that may be forwarded; at most 16 KiB */
+	struct buf trailers;     /* "Name: value\r\n" lines that may be forwarded */
 };
 
 void http_body_init(struct http_body *body, enum http_framing framing, uint64_t body_bytes);

@@ -151,9 +151,13 @@ static bool read_up(struct session *session)
 		bool buffered = bytes.len > 0;
 
 		if (!buffered) {
-			enum stream_state state =
-				stream_read(&session->client, scratch, read_size(session, len), &got);
+			enum stream_state state;
 
+			/* All of it may be requests behind the content, and has to fit there. */
+			len = read_size(session, len);
+			if (len > session->in.max_bytes)
+				len = session->in.max_bytes;
+			state = stream_read(&session->client, scratch, len, &got);
 			if (state == STREAM_AGAIN)
 				return true;
 			if (state != STREAM_OK) {

@@ -182,6 +182,7 @@ struct exchange *exchange_new(struct session *session)
 {
 	struct exchange *exchange = calloc(1, sizeof(*exchange));
 	const struct limits_conf *limits;
+	size_t buffer_bytes;
 
 	if (exchange == NULL)
 		return NULL;
@@ -189,10 +190,14 @@ struct exchange *exchange_new(struct session *session)
 	session_generation_unref(session->generation);
 	session->generation = session_generation_ref(session->env->current);
 	limits = &session_conf_of(session)->limits;
+	if (session->in.max_bytes < limits->head_bytes + 4)
+		session->in.max_bytes = limits->head_bytes + 4;
 	arena_init(&exchange->arena, limits->session_bytes + limits->head_bytes);
 	arena_init(&exchange->response_arena, limits->session_bytes + limits->head_bytes);
-	buf_init(&exchange->to_origin, limits->buffer_bytes * 2 + limits->head_bytes * 2);
-	buf_init(&exchange->to_client, limits->buffer_bytes * 2 + limits->head_bytes * 2);
+	/* A head, what one read may add to a buffer that has room, and trailers. */
+	buffer_bytes = limits->head_bytes * 2 + limits->buffer_bytes * 2 + HTTP_TRAILERS_MAX_BYTES;
+	buf_init(&exchange->to_origin, buffer_bytes);
+	buf_init(&exchange->to_client, buffer_bytes);
 	buf_init(&exchange->from_origin, limits->head_bytes + 4);
 	exchange->started_ms = loop_now_ms(session->env->loop);
 	exchange->timing = (struct timing){ABSENT_MS, ABSENT_MS, ABSENT_MS};
