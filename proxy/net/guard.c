@@ -100,13 +100,22 @@ static const char *why_embedded_denied(unsigned deny, const struct address *to)
 	return NULL;
 }
 
+static bool is_unspecified(const struct address *address)
+{
+	static const uint8_t zeros[sizeof(address->bytes)];
+
+	return memcmp(address->bytes, zeros, sizeof(zeros)) == 0;
+}
+
 bool guard_allows(const struct destinations_conf *conf, const struct address *own, size_t own_count,
                   const struct address *to, const char **why)
 {
 	struct address plain = address_unmapped(to);
 
 	for (size_t i = 0; i < own_count; i++) {
-		if (own[i].port == to->port && address_equal(&own[i], &plain)) {
+		/* Who dials the unspecified address reaches this host. */
+		if (own[i].port == to->port &&
+		    (is_unspecified(&plain) || address_equal(&own[i], &plain))) {
 			*why = "the proxy itself";
 			return false;
 		}

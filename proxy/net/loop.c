@@ -282,8 +282,21 @@ static int until_timer(const struct loop *loop, int wait_ms)
 
 void loop_defer(struct loop *loop, struct loop_task *task)
 {
-	if (task->link.next == NULL)
+	if (!loop_is_deferred(task))
 		list_add_last(&loop->tasks, &task->link);
+}
+
+bool loop_is_deferred(const struct loop_task *task)
+{
+	return task->link.next != NULL;
+}
+
+void loop_undefer(struct loop_task *task)
+{
+	if (!loop_is_deferred(task))
+		return;
+	list_remove(&task->link);
+	task->link.next = NULL;
 }
 
 static void serve_tasks(struct loop *loop)

@@ -74,6 +74,9 @@ void loop_timer_clear(struct loop *loop, struct loop_timer *timer);
 
 /* Run the task once at the end of this turn; more calls before then do nothing more. */
 void loop_defer(struct loop *loop, struct loop_task *task);
+/* Is it to be run at the end of this turn? And: it is not, after all. */
+bool loop_is_deferred(const struct loop_task *task);
+void loop_undefer(struct loop_task *task);
 
 /* The worker's scratch buffer (64 KiB or more), for reading before it is known how much there is.
  * Its content is gone when the callback returns. */

@@ -61,9 +61,10 @@ struct resolver {
 
 static void arm(struct resolver *resolver)
 {
-	struct timeval longest = {10, 0}, left;
+	struct timeval left;
 
-	if (ares_timeout(resolver->channel, &longest, &left) == &left)
+	/* NULL: nothing is asked for. */
+	if (ares_timeout(resolver->channel, NULL, &left))
 		loop_timer_set(resolver->loop, &resolver->timer,
 		               (uint64_t)left.tv_sec * 1000 + (uint64_t)left.tv_usec / 1000 + 1);
 	else
@@ -143,7 +144,7 @@ static void drop(struct entry *entry)
 			resolver->entry_count--;
 		entry->is_dropped = true;
 	}
-	if (entry->pending || entry->report.link.next)
+	if (entry->pending || loop_is_deferred(&entry->report))
 		return;
 	loop_timer_clear(resolver->loop, &entry->delay);
 	free(entry);
@@ -178,7 +179,8 @@ static bool make_room(struct resolver *resolver)
 	{
 		struct entry *entry = LIST_ENTRY(link, struct entry, lru);
 
-		if (entry->pending || !list_is_empty(&entry->waiting) || entry->report.link.next)
+		if (entry->pending || !list_is_empty(&entry->waiting) ||
+		    loop_is_deferred(&entry->report))
 			continue;
 		drop(entry);
 		return true;
@@ -414,6 +416,8 @@ enum err resolve_name(struct resolver *resolver, struct span host, resolve_done 
 	query->context = context;
 	list_add_last(&entry->waiting, &query->link);
 	*out = query;
+	if (loop_is_deferred(&entry->report))
+		return ERR_NONE; /* an answer is on its way to others: it is this one's, too */
 	if (entry->is_known &&
 	    (entry->is_permanent || entry->expires_ms > loop_now_ms(resolver->loop)))
 		loop_defer(resolver->loop, &entry->report);
@@ -612,7 +616,7 @@ void resolver_free(struct resolver *resolver)
 			while ((waiting = list_first(&entry->waiting)) != NULL)
 				resolve_cancel(LIST_ENTRY(waiting, struct resolve_query, link));
 			entry->pending = 0;
-			entry->report.link.next = NULL;
+			loop_undefer(&entry->report);
 			drop(entry);
 		}
 	}

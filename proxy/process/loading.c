@@ -304,7 +304,7 @@ void loading_on_message(struct parent *parent)
 {
 	struct loading *loading = parent->loading;
 
-	if (loading == NULL || loading->is_switched || loading->finish.link.next)
+	if (loading == NULL || loading->is_switched || loop_is_deferred(&loading->finish))
 		return;
 	if (parent->message.type == IPC_PROBLEM)
 		on_problem(loading, parent->message.payload);
@@ -316,7 +316,7 @@ void loading_on_compiler_death(struct parent *parent)
 {
 	struct loading *loading = parent->loading;
 
-	if (loading && !loading->is_switched && !loading->finish.link.next)
+	if (loading && !loading->is_switched && !loop_is_deferred(&loading->finish))
 		fail(loading, "the role that compiles the policy has died; see the event log");
 }
 
