@@ -9,6 +9,8 @@
 #include "base/hash.h"
 #include "base/secret.h"
 
+enum { REGEX_OPTIONS = PCRE2_CASELESS | PCRE2_NEVER_BACKSLASH_C };
+
 void build_init(struct build *build)
 {
 	*build = (struct build){.failed = false};
@@ -73,8 +75,7 @@ uint32_t build_regex(struct build *build, struct span text, uint32_t entry, cons
 {
 	static char message[200];
 	int error;
-	pcre2_code *code = pcre2_compile(text.at, text.len, PCRE2_CASELESS | PCRE2_NEVER_BACKSLASH_C,
-	                                 &error, at, NULL);
+	pcre2_code *code = pcre2_compile(text.at, text.len, REGEX_OPTIONS, &error, at, NULL);
 
 	if (code == NULL) {
 		pcre2_get_error_message(error, (PCRE2_UCHAR *)message, sizeof(message));
@@ -96,6 +97,27 @@ uint32_t build_regex(struct build *build, struct span text, uint32_t entry, cons
 	}
 	build->codes[build->code_count++] = code;
 	return build_add(build, &build->regexes, &entry, 1, sizeof(entry));
+}
+
+/* PCRE2 itself says whether the first ^ and the last $ hold for all between them: a DEFINE group has one
+ * branch, and its parenthesis is not found in an open quotation or comment, or behind a backslash. */
+bool build_regex_is_anchored(struct span text)
+{
+	struct buf inside;
+	pcre2_code *code;
+	PCRE2_SIZE at;
+	int error;
+
+	if (text.len < 2 || text.at[0] != '^' || text.at[text.len - 1] != '$')
+		return false;
+	buf_init(&inside, text.len + 16);
+	buf_add(&inside, SPAN("(?(DEFINE)"));
+	buf_add(&inside, span_of(text.at + 1, text.len - 2));
+	buf_add_byte(&inside, ')');
+	code = pcre2_compile(buf_span(&inside).at, buf_len(&inside), REGEX_OPTIONS, &error, &at, NULL);
+	pcre2_code_free(code);
+	buf_fini(&inside);
+	return code != NULL;
 }
 
 bool build_entry(struct build *build, const struct pattern_line *line, uint16_t list,

@@ -41,6 +41,9 @@ struct image_range build_text(struct build *build, struct span text);
 uint32_t build_regex(struct build *build, struct span text, uint32_t entry, const char **why,
                      size_t *at);
 
+/* Is a valid regular expression anchored at both ends, in every alternative? */
+bool build_regex_is_anchored(struct span text);
+
 /* Append an entry. *why if its regular expression is not valid. */
 MUST_USE bool build_entry(struct build *build, const struct pattern_line *line, uint16_t list,
                           uint16_t file, uint32_t number, const char **why, size_t *at);

@@ -620,27 +620,6 @@ static void check_questions(struct compile *compile, const struct yaml_node *nod
 		WRONG(compile, node, "resolved: true needs to:");
 }
 
-/* Anchored at both ends, and without an alternative outside of parentheses. */
-static bool is_anchored(struct span regex)
-{
-	int depth = 0;
-
-	if (regex.len < 2 || regex.at[0] != '^' || regex.at[regex.len - 1] != '$' ||
-	    regex.at[regex.len - 2] == '\\')
-		return false;
-	for (size_t i = 0; i < regex.len; i++) {
-		if (regex.at[i] == '\\')
-			i++;
-		else if (regex.at[i] == '(' || regex.at[i] == '[')
-			depth++;
-		else if (regex.at[i] == ')' || regex.at[i] == ']')
-			depth--;
-		else if (regex.at[i] == '|' && depth == 0)
-			return false;
-	}
-	return true;
-}
-
 static bool rule_loosens(const struct image_rule *rule)
 {
 	for (int q = 0; q < POLICY_QUESTION_COUNT; q++)
@@ -692,12 +671,13 @@ static void check_regexes(struct compile *compile)
 		entry = &entries[regexes[i]];
 		text = build_span(compile, (struct image_range){entry->text_at, entry->text_len});
 		file = build_span(compile, files[entry->file]);
-		if (loosens[entry->list] && !is_anchored(text)) {
+		if (loosens[entry->list] && !build_regex_is_anchored(text)) {
 			char *path = entry->file ? arena_string(&compile->arena, file) : NULL;
 
 			problem_add(compile->problems, PROBLEM_ERROR, path ? path : compile->path,
 			            entry->line, 1,
-			            "/%.*s/ is used to loosen, so it must be anchored at both ends: /^...$/",
+			            "/%.*s/ is used to loosen, so it must be anchored at both ends: /^...$/ "
+			            "(alternatives in parentheses: /^(a|b)$/)",
 			            SPAN_ARG(text));
 		}
 	}
