@@ -7,7 +7,7 @@
 #include "base/hash.h"
 #include "policy/image.h"
 
-enum { MATCH_LIMIT = 10000, HEAP_LIMIT_KIB = 1024 };
+enum { MATCH_LIMIT = 10000, HEAP_LIMIT_KIB = 1024, DAY_MIN = 24 * 60 };
 
 struct policy_regex {
 	pcre2_code **codes;
@@ -75,6 +75,28 @@ static bool check_entries(const struct image *image)
 	return true;
 }
 
+static bool check_times(const struct image *image)
+{
+	for (size_t i = 0; i < image->times_count; i++) {
+		const struct image_time *time = &image->times[i];
+
+		if (time->days >= 1 << 7 || time->from_min > DAY_MIN || time->until_min > DAY_MIN ||
+		    time->zone_min < -DAY_MIN || time->zone_min > DAY_MIN)
+			return false;
+	}
+	return true;
+}
+
+/* `may_lack`: a rule need not answer every question. */
+static bool check_answers(const uint8_t answers[static POLICY_QUESTION_COUNT], bool may_lack)
+{
+	for (int q = 0; q < POLICY_QUESTION_COUNT; q++)
+		if (policy_answer_name((enum policy_question)q, answers[q]) == NULL &&
+		    !(may_lack && answers[q] == NO_ANSWER))
+			return false;
+	return true;
+}
+
 static bool check_rules(const struct image *image)
 {
 	for (size_t i = 0; i < image->rules_count; i++) {
@@ -90,7 +112,7 @@ static bool check_rules(const struct image *image)
 		    !in_section(rule->method, image->texts_count) ||
 		    !in_section(rule->listener, image->texts_count) ||
 		    !in_section(rule->url, image->urls_count) ||
-		    !in_section(rule->time, image->times_count))
+		    !in_section(rule->time, image->times_count) || !check_answers(rule->answers, true))
 			return false;
 	}
 	for (size_t i = 0; i < image->list_refs_count; i++)
@@ -130,6 +152,7 @@ static bool read_sections(struct policy *policy, const uint8_t *image, size_t im
 	return in_section(header->default_ports, policy->image.ports_count) &&
 	       header->policy_file < policy->image.files_count && check_texts(&policy->image) &&
 	       check_entries(&policy->image) && check_rules(&policy->image) &&
+	       check_times(&policy->image) && check_answers(header->defaults, false) &&
 	       check_slots_have_end(&policy->image);
 }
 
