@@ -322,12 +322,19 @@ static enum step fill_pipe(struct pump *pump, enum pump_side from)
 		flow->pipe_bytes = (size_t)count;
 		return flush_pipe(pump, from, flow);
 	}
+	if (count < 0 && errno != EAGAIN && errno != EINVAL) {
+		/* Told once: recv() would now say that this was an orderly end. */
+		source->error_number = errno;
+		drop_flow(pump, from);
+		on_source_end(pump, from, STREAM_RESET);
+		return STEP_MOVED;
+	}
 	if (count < 0 && errno == EAGAIN) { /* the pipe is empty: it is the socket that has nothing */
 		source->ready &= ~(unsigned)LOOP_READABLE;
 		if (!(source->ready & (LOOP_PEER_CLOSED | LOOP_BROKEN)))
 			return STEP_WAIT;
 	}
-	/* The end, an error, or something that cannot be spliced: recv() says which. */
+	/* The end, or something that cannot be spliced: recv() says which. */
 	drop_flow(pump, from);
 	return copy(pump, from);
 }
