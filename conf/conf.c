@@ -491,8 +491,6 @@ static void complain_unknown(struct conf_loading *loading, const struct conf_opt
 static void load_group(struct conf_loading *loading, const struct conf_option *options,
                        const struct yaml_node *node, void *out)
 {
-	size_t errors = loading->problems->error_count;
-
 	if (node->kind != YAML_MAPPING && node->kind != YAML_NULL) {
 		WRONG(loading, node, "expected a mapping (lines of \"key: value\")");
 		return;
@@ -502,6 +500,7 @@ static void load_group(struct conf_loading *loading, const struct conf_option *o
 			complain_unknown(loading, options, n);
 	for (const struct conf_option *option = options; option->name; option++) {
 		const struct yaml_node *value = yaml_find(node, option->name);
+		size_t errors = loading->problems->error_count;
 		void *at = (uint8_t *)out + option->offset;
 
 		if (value)
