@@ -169,14 +169,19 @@ static void add_range(const struct conf_option *option, struct buf *out)
 
 /* ---- one value ---- */
 
-static const char *copy_text(struct conf_loading *loading, const struct yaml_node *node,
-                             struct span text)
+/* A copy in the arena; NULL, where there was no room for it, becomes an error and "". */
+static const char *check_copy(struct conf_loading *loading, const struct yaml_node *node,
+                              const char *copy)
 {
-	const char *copy = arena_string(loading->arena, text);
-
 	if (copy == NULL)
 		WRONG(loading, node, "the configuration is too large");
 	return copy ? copy : "";
+}
+
+static const char *copy_text(struct conf_loading *loading, const struct yaml_node *node,
+                             struct span text)
+{
+	return check_copy(loading, node, arena_string(loading->arena, text));
 }
 
 const char *conf_path(struct conf_loading *loading, struct span text)
@@ -257,17 +262,14 @@ static void load_text(struct conf_loading *loading, const struct conf_option *op
 {
 	uint64_t max = option->max ? option->max : TEXT_MAX;
 
+	*out = "";
 	if (node->text.len < option->min || node->text.len > max)
 		WRONG(loading, node, "%s: the text must have %zu to %zu bytes", option->name,
 		      (size_t)option->min, (size_t)max);
 	else if (option->type == CONF_PATH)
-		*out = conf_path(loading, node->text);
+		*out = check_copy(loading, node, conf_path(loading, node->text));
 	else
 		*out = copy_text(loading, node, node->text);
-	if (*out == NULL) {
-		WRONG(loading, node, "the configuration is too large");
-		*out = "";
-	}
 }
 
 /* ---- several values: a scalar is a list of one ---- */
