@@ -313,6 +313,15 @@ static void read_connection(struct http_head *head)
 	                !http_has_token(head, "upgrade", SPAN("h2c"));
 }
 
+static enum err request_err(llhttp_errno_t result)
+{
+	/* llhttp finds some of what read_framing() would. */
+	if (result == HPE_INVALID_CONTENT_LENGTH || result == HPE_UNEXPECTED_CONTENT_LENGTH ||
+	    result == HPE_INVALID_TRANSFER_ENCODING)
+		return ERR_REQUEST_FRAMING;
+	return result == HPE_INVALID_METHOD ? ERR_REQUEST_METHOD : ERR_REQUEST_SYNTAX;
+}
+
 static enum err run(struct parse *parse, llhttp_type_t type, struct span bytes, const char **detail)
 {
 	llhttp_errno_t result;
@@ -328,7 +337,7 @@ static enum err run(struct parse *parse, llhttp_type_t type, struct span bytes, 
 		*detail = llhttp_get_error_reason(&parse->parser);
 		if (*detail == NULL)
 			*detail = llhttp_errno_name(result);
-		return result == HPE_INVALID_METHOD ? ERR_REQUEST_METHOD : ERR_REQUEST_SYNTAX;
+		return request_err(result);
 	}
 	parse->head->minor = parse->parser.http_minor;
 	return ERR_NONE;
@@ -430,9 +439,10 @@ enum err http_head_parse_response(struct span bytes, struct span method, struct 
 		return ERR_RESPONSE_SYNTAX;
 	err = run(&parse, HTTP_RESPONSE, bytes, detail);
 	if (err)
-		return err == ERR_SESSION_MEMORY ? err
-		       : err == ERR_REQUEST_SIZE ? ERR_RESPONSE_SIZE
-		                                 : ERR_RESPONSE_SYNTAX;
+		return err == ERR_SESSION_MEMORY    ? err
+		       : err == ERR_REQUEST_SIZE    ? ERR_RESPONSE_SIZE
+		       : err == ERR_REQUEST_FRAMING ? ERR_RESPONSE_FRAMING
+		                                    : ERR_RESPONSE_SYNTAX;
 	out->status = parse.parser.status_code;
 	out->head_bytes = head_bytes;
 	*detail = read_framing(out);
