@@ -453,7 +453,7 @@ enum err control_open(struct parent *parent, const char *path, struct problems *
 		            errno == EADDRINUSE ? "; another sallyport uses it" : "");
 		free(control->path);
 		free(control);
-		return ERR_CONFIG;
+		return ERR_SYSTEM;
 	}
 	parent->control = control;
 	return ERR_NONE;

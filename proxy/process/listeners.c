@@ -70,7 +70,7 @@ static enum err open_one(struct listeners *listeners, size_t at, const struct li
 	            conf->name, SPAN_ARG(buf_span(&text)), strerror(errno),
 	            errno == EADDRINUSE ? "; another program has this address" : "");
 	buf_fini(&text);
-	return ERR_CONFIG;
+	return ERR_SYSTEM;
 }
 
 enum err listeners_open(const struct conf_groups *conf, const struct listeners *old,
@@ -89,7 +89,7 @@ enum err listeners_open(const struct conf_groups *conf, const struct listeners *
 	for (size_t i = 0; i < conf->count; i++) {
 		out->fds[i] = -1;
 		if (open_one(out, i, old, file, problems))
-			err = ERR_CONFIG;
+			err = ERR_SYSTEM;
 	}
 	if (err)
 		listeners_close(out, old);

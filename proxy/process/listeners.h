@@ -15,7 +15,7 @@ struct listeners {
 
 /* Bind all of `conf`; sockets whose address is among `old` (may be NULL) are taken from there as
  * duplicates. Problems name `file`.
- * borrows: conf. errors: ERR_CONFIG (an address cannot be had), ERR_MEMORY. */
+ * borrows: conf. errors: ERR_SYSTEM (an address cannot be had), ERR_MEMORY. */
 MUST_USE enum err listeners_open(const struct conf_groups *conf, const struct listeners *old,
                                  const char *file, struct problems *problems,
                                  struct listeners *out);

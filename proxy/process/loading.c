@@ -2,6 +2,7 @@
 /* From files to a generation in force: read and check everything first; any error and nothing changes. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -109,9 +110,14 @@ enum err loaded_open_logs(struct loaded *loaded, const char *path, struct proble
 
 static void log_problems(const struct problems *problems)
 {
-	for (const struct problem *problem = problems->first; problem; problem = problem->next)
+	for (const struct problem *problem = problems->first; problem; problem = problem->next) {
+		char place[32] = "";
+
+		if (problem->line)
+			snprintf(place, sizeof(place), ":%u:%u", problem->line, problem->column);
 		log_event(problem->level == PROBLEM_ERROR ? EV_CONFIG_PROBLEM : EV_CONFIG_WARNING,
-		          "%s:%u:%u: %s", problem->file, problem->line, problem->column, problem->text);
+		          "%s%s: %s", problem->file, place, problem->text);
+	}
 }
 
 static void report(struct loading *loading)

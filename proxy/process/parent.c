@@ -365,7 +365,9 @@ static void on_first_load(void *context, const struct loading_result *result)
 	print_problems(result->problems);
 	print_problems(&problems);
 	if (err) {
-		fprintf(stderr, "sallyport: not started: %s\n", err_text(err));
+		fprintf(stderr, "sallyport: not started: %s\n",
+		        err == ERR_CONFIG ? err_text(err) : "see the lines above");
+		/* A broken configuration stays broken; an address may be free later. */
 		parent->exit_status = err == ERR_CONFIG ? 2 : 1;
 		loop_stop(parent->loop);
 	} else {

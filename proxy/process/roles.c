@@ -4,6 +4,7 @@
 #include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "base/span.h"
 #include "process/compile_child.h"
@@ -60,5 +61,8 @@ int roles_main(int count, char **args)
 		fprintf(stderr, "sallyport: --role is for the program itself\n");
 		return 2;
 	}
+	/* Started as /proc/self/exe, it would be called "exe". */
+	if (prctl(PR_SET_NAME, "sallyport", 0, 0, 0) < 0)
+		return 1;
 	return rows[role].main(ROLE_CHANNEL_FD, (unsigned)number);
 }
