@@ -137,6 +137,15 @@ static bool is_token(struct span text)
 	return text.len > 0;
 }
 
+/* A byte that is neither visible, nor a space or tab, nor obs-text. */
+static bool has_control(struct span text)
+{
+	for (size_t i = 0; i < text.len; i++)
+		if ((text.at[i] < 0x20 && text.at[i] != '\t') || text.at[i] == 0x7f)
+			return true;
+	return false;
+}
+
 /* One field line without its end: name, colon, value of visible characters, spaces and tabs. */
 static const char *check_field_line(struct span line)
 {
@@ -148,9 +157,8 @@ static const char *check_field_line(struct span line)
 		return "a field line has no colon";
 	if (!is_token(span_first(line, colon)))
 		return "a field name is not a token";
-	for (size_t i = colon; i < line.len; i++)
-		if ((line.at[i] < 0x20 && line.at[i] != '\t') || line.at[i] == 0x7f)
-			return "a control character is in a field value";
+	if (has_control(span_skip(line, colon)))
+		return "a control character is in a field value";
 	return NULL;
 }
 
@@ -409,6 +417,8 @@ static const char *check_status_line(struct span line)
 			return "the status is not three digits";
 	if (line.at[9] > '5')
 		return "the status is not 100 to 599";
+	if (has_control(line))
+		return "a control character is in the status line";
 	return NULL;
 }
 
