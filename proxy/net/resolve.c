@@ -5,12 +5,13 @@
 #include <arpa/nameser.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/hash.h"
 #include "base/log.h"
 #include "net/resolve_soa.h"
 
-enum { SOCKETS_MAX = 64, NAME_MAX_BYTES = 253, FAILURE_TTL_MS = 1000, TICK_MS = 100 };
+enum { SOCKETS_MAX = 64, NAME_MAX_BYTES = 253, FAILURE_TTL_MS = 1000, TICK_MS = 100, ROUNDS_MAX = 64 };
 
 /* What is known of one name; also the place where those wait who ask while it is asked for. */
 struct entry {
@@ -80,12 +81,28 @@ static void on_timer(struct loop_timer *timer)
 	arm(resolver);
 }
 
+static bool has_more(int fd)
+{
+	uint8_t byte;
+
+	return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0;
+}
+
+/* c-ares counts on being told again of what it left: of an answer by TCP it reads the length, and the
+ * rest at the next call. The loop tells once. */
 static void on_socket(struct loop_io *io, unsigned events)
 {
 	struct resolver *resolver = CONTAINER_OF(io, struct socket_watch, io)->resolver;
+	bool readable = events & ~(unsigned)LOOP_WRITABLE, more;
+	int fd = io->fd, rounds = 0;
 
-	ares_process_fd(resolver->channel, events & ~(unsigned)LOOP_WRITABLE ? io->fd : ARES_SOCKET_BAD,
-	                events & LOOP_WRITABLE ? io->fd : ARES_SOCKET_BAD);
+	do {
+		ares_process_fd(resolver->channel, readable ? fd : ARES_SOCKET_BAD,
+		                events & LOOP_WRITABLE ? fd : ARES_SOCKET_BAD);
+		more = readable && io->fd == fd && has_more(fd);
+	} while (more && ++rounds < ROUNDS_MAX);
+	if (more)
+		loop_again(resolver->loop, io, LOOP_READABLE);
 	arm(resolver);
 }
 
@@ -101,6 +118,8 @@ static void on_socket_state(void *context, ares_socket_t fd, int readable, int w
 			if (!readable && !writable) {
 				loop_unwatch(resolver->loop, &watch->io);
 				watch->io.fd = -1;
+			} else if (writable) { /* it may have been so all the time */
+				loop_again(resolver->loop, &watch->io, LOOP_WRITABLE);
 			}
 			return;
 		}

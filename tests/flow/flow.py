@@ -139,27 +139,44 @@ class Peer:
 
 
 class NameServer(threading.Thread):
-    """A tiny DNS server on UDP: answers from `records` {name: {"A": [...], "AAAA": [...], "ttl": n}}."""
+    """A tiny DNS server: answers from `records` {name: {"A": [...], "AAAA": [...], "ttl": n}}."""
 
     def __init__(self, records):
         super().__init__(daemon=True)
         self.records = records
         self.asked = []
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sock.bind(("127.0.0.1", 0))
-        self.port = self.sock.getsockname()[1]
+        self.sock = None
+        while self.sock is None:  # one port that is free for both
+            self.listening = socket.create_server(("127.0.0.1", 0))
+            self.port = self.listening.getsockname()[1]
+            self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            try:
+                self.sock.bind(("127.0.0.1", self.port))
+            except OSError:
+                self.sock = None
 
     def run(self):
+        threading.Thread(target=self.run_tcp, daemon=True).start()
         while True:
             try:
                 question, peer = self.sock.recvfrom(4096)
             except OSError:
                 return
-            reply = self.answer(question)
+            reply = self.answer(question, False)
             if reply:
                 self.sock.sendto(reply, peer)
 
-    def answer(self, question):
+    def run_tcp(self):
+        with contextlib.suppress(OSError, struct.error):
+            while True:
+                sock = self.listening.accept()[0]
+                with sock, contextlib.suppress(OSError, struct.error):
+                    while True:
+                        count = struct.unpack("!H", sock.recv(2, socket.MSG_WAITALL))[0]
+                        reply = self.answer(sock.recv(count, socket.MSG_WAITALL), True)
+                        sock.sendall(struct.pack("!H", len(reply)) + reply)
+
+    def answer(self, question, tcp):
         at, labels = 12, []
         while question[at]:
             labels.append(question[at + 1:at + 1 + question[at]].decode("latin-1"))
@@ -178,6 +195,8 @@ class NameServer(threading.Thread):
         if record is None or record == "servfail":
             code = 2 if record == "servfail" else 3
             return question[:2] + struct.pack("!HHHHH", 0x8180 | code, 1, 0, 0, 0) + echo
+        if not tcp and record.get("tcp"):
+            return question[:2] + struct.pack("!HHHHH", 0x8380, 1, 0, 0, 0) + echo
         count, body = self.rows(record, kind, wanted, b"\xc0\x0c")
         return question[:2] + struct.pack("!HHHHH", 0x8180, 1, count, 0, 0) + echo + body
 
@@ -645,6 +664,7 @@ class Run:
                 self.process.wait()
             if self.dns:
                 self.dns.sock.close()
+                self.dns.listening.close()
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
