@@ -3,7 +3,7 @@
 
 #include "http/head.h"
 
-enum { SIZE_DIGITS_MAX = 15, TRAILER_LINE_MAX = 4096 };
+enum { SIZE_DIGITS_MAX = 16, TRAILER_LINE_MAX = 4096 };
 
 /* States of the chunk reader (RFC 9112 section 7.1), in the order of a chunk's bytes. */
 enum {
