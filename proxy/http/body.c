@@ -79,14 +79,8 @@ static bool end_trailer(struct http_body *body)
 	struct span line = last_trailer(body);
 	size_t colon = span_find(line, ':');
 
-	if (colon == line.len || colon == 0)
+	if (colon == line.len || !http_is_token(span_first(line, colon)) || http_has_control(line))
 		return false;
-	for (size_t i = 0; i < line.len; i++) {
-		uint8_t byte = line.at[i];
-
-		if (i < colon ? (byte <= 0x20 || byte >= 0x7f) : ((byte < 0x20 && byte != '\t') || byte == 0x7f))
-			return false;
-	}
 	if (is_allowed_trailer(span_first(line, colon)))
 		buf_add(&body->trailers, SPAN("\r\n"));
 	else

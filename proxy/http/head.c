@@ -129,7 +129,7 @@ static bool is_token_byte(uint8_t byte)
 	       (byte && strchr("!#$%&'*+-.^_`|~", byte) != NULL);
 }
 
-static bool is_token(struct span text)
+bool http_is_token(struct span text)
 {
 	for (size_t i = 0; i < text.len; i++)
 		if (!is_token_byte(text.at[i]))
@@ -137,8 +137,7 @@ static bool is_token(struct span text)
 	return text.len > 0;
 }
 
-/* A byte that is neither visible, nor a space or tab, nor obs-text. */
-static bool has_control(struct span text)
+bool http_has_control(struct span text)
 {
 	for (size_t i = 0; i < text.len; i++)
 		if ((text.at[i] < 0x20 && text.at[i] != '\t') || text.at[i] == 0x7f)
@@ -155,9 +154,9 @@ static const char *check_field_line(struct span line)
 		return "a field is folded over two lines (obs-fold)";
 	if (colon == line.len)
 		return "a field line has no colon";
-	if (!is_token(span_first(line, colon)))
+	if (!http_is_token(span_first(line, colon)))
 		return "a field name is not a token";
-	if (has_control(span_skip(line, colon)))
+	if (http_has_control(span_skip(line, colon)))
 		return "a control character is in a field value";
 	return NULL;
 }
@@ -200,7 +199,7 @@ static enum err check_request_line(struct span line, const char **detail)
 	for (size_t i = 0; i < target.len; i++)
 		if (target.at[i] <= 0x20 || target.at[i] == 0x7f)
 			return ERR_REQUEST_SYNTAX;
-	if (target.len == 0 || !is_token(method) || span_find(version, ' ') < version.len)
+	if (target.len == 0 || !http_is_token(method) || span_find(version, ' ') < version.len)
 		return ERR_REQUEST_SYNTAX;
 	if (version.len != 8 || !span_starts_with(version, SPAN("HTTP/")) || version.at[6] != '.' ||
 	    version.at[5] < '0' || version.at[5] > '9' || version.at[7] < '0' || version.at[7] > '9')
@@ -417,7 +416,7 @@ static const char *check_status_line(struct span line)
 			return "the status is not three digits";
 	if (line.at[9] > '5')
 		return "the status is not 100 to 599";
-	if (has_control(line))
+	if (http_has_control(line))
 		return "a control character is in the status line";
 	return NULL;
 }

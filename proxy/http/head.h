@@ -52,6 +52,12 @@ MUST_USE enum err http_head_parse_request(struct span bytes, struct arena *arena
 MUST_USE enum err http_head_parse_response(struct span bytes, struct span method, struct arena *arena,
                                            struct http_head *out, const char **detail);
 
+/* Is it a token (RFC 9110 section 5.6.2), as methods and field names are? */
+bool http_is_token(struct span text);
+
+/* Is there a control character in it that is no tab? Field values and reasons have none. */
+bool http_has_control(struct span text);
+
 /* The first field of this name; NULL if there is none. */
 const struct http_field *http_find(const struct http_head *head, const char *name);
 
