@@ -142,6 +142,16 @@ void http_write_response(const struct http_head *head, const struct http_forward
 	buf_add(out, SPAN("\r\n"));
 }
 
+/* Cut a word off the front; words are apart by spaces and tabs (RFC 9110 section 5.6.3). */
+static struct span take_word(struct span *text)
+{
+	struct span word = span_trim(*text);
+	size_t space = span_find(word, ' '), tab = span_find(word, '\t');
+
+	*text = span_skip(word, space < tab ? space : tab);
+	return span_first(word, space < tab ? space : tab);
+}
+
 /* Via: 1.1 name (comment), 1.0 other (RFC 9110 section 7.6.3) */
 bool http_via_has(const struct http_head *head, const char *via)
 {
@@ -151,11 +161,8 @@ bool http_via_has(const struct http_head *head, const char *via)
 		if (!span_equal_nocase(head->fields[i].name, SPAN("via")))
 			continue;
 		while (span_split(&rest, ',', &element)) {
-			struct span name, text = span_trim(element);
-
-			text = span_trim(span_skip(text, span_find(text, ' ')));
-			name = span_first(text, span_find(text, ' '));
-			if (span_equal_nocase(name, span_from(via)))
+			take_word(&element); /* the protocol */
+			if (span_equal_nocase(take_word(&element), span_from(via)))
 				return true;
 		}
 	}
