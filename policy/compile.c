@@ -571,6 +571,16 @@ static void read_answer(struct compile *compile, const struct yaml_node *node,
 	buf_fini(&all);
 }
 
+static void read_default_ports(struct compile *compile, const struct yaml_node *node)
+{
+	size_t errors = compile->problems->error_count;
+
+	compile->build.default_ports = read_ports(compile, node);
+	if (compile->build.default_ports.count == 0 && compile->problems->error_count == errors)
+		WRONG(compile, node, "ports: is empty; write the ports at which allow, bypass and exempt may "
+		                     "hold, such as [80, 443], or leave it out: it is these two then");
+}
+
 /* Read answers; `ports` only belongs to defaults. */
 static void read_then(struct compile *compile, const struct yaml_node *then, uint8_t *answers,
                       struct address *source, bool is_defaults)
@@ -590,7 +600,7 @@ static void read_then(struct compile *compile, const struct yaml_node *then, uin
 		else if (q < POLICY_QUESTION_COUNT)
 			read_answer(compile, node, (enum policy_question)q, &answers[q]);
 		else if (is_defaults && span_equal(node->key, SPAN("ports")))
-			compile->build.default_ports = read_ports(compile, node);
+			read_default_ports(compile, node);
 		else
 			complain_unknown(compile, node, names,
 			                 COUNT_OF(names) - (is_defaults ? 0 : 1));

@@ -127,6 +127,7 @@ static void errors_name_their_place(void **state)
 		{"alternative loosens", RULE("to: '/^a|b$/'", "tls: bypass"), 2, 1, "anchored"},
 		{"defaults is a text", "defaults: allow\n", 1, 11, "defaults"},
 		{"source as default", "defaults: {route: {source: 192.0.2.1}}\n", 1, 11, "source"},
+		{"no default ports", "defaults: {access: allow, ports: []}\n", 1, 34, "write the ports"},
 		{"ports in a rule", RULE("port: 443", "ports: 443"), 2, 39, "ports"},
 		{"list file is missing", "lists: {x: missing.list}\n" RULE("to: x", "access: deny"), 0, 0, "cannot be read"},
 	};
