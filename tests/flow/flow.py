@@ -38,8 +38,8 @@ BASE_CONFIG = {
 BASE_POLICY = "defaults: {access: allow, tls: bypass, auth: exempt, ports: [1-65535]}\n"
 
 
-STEPS_WITHOUT_PEER = ("connect", "refused", "accept", "sync", "!", "write", "signal", "sleep", "refuse", "move", "logged",
-                      "stopped")
+STEPS_WITHOUT_PEER = ("connect", "refused", "accept", "sync", "!", "write", "signal", "sleep", "refuse", "full", "move",
+                      "logged", "stopped")
 
 
 class Wrong(Exception):
@@ -258,7 +258,7 @@ class Script(threading.Thread):
                    "close": lambda _: self.close(), "rst": lambda _: self.peer.reset(),
                    "fill": self.send_fill, "bulk": self.send_bulk, "<bulk": self.expect_bulk, "<>bulk": self.exchange_bulk,
                    "peername": self.expect_peer_name, "connect": self.connect, "refused": self.expect_refused,
-                   "accept": lambda _: self.accept(), "refuse": lambda _: self.listening.close(),
+                   "accept": lambda _: self.accept(), "refuse": lambda _: self.listening.close(), "full": lambda _: self.fill_queue(),
                    "sync": self.run_state.sync, "!": self.run_state.command,
                    "write": self.run_state.write_section, "signal": self.run_state.signal,
                    "move": self.run_state.move, "logged": self.run_state.logged,
@@ -284,6 +284,14 @@ class Script(threading.Thread):
             self.peer = Peer(self.listening.accept()[0])
         except socket.timeout as error:
             raise Wrong("nobody connected") from error
+
+    def fill_queue(self):
+        """From now on the kernel drops who wants to connect: a black hole."""
+        self.listening.listen(0)
+        self.waiting = [socket.socket(self.listening.family) for _ in range(3)]
+        for sock in self.waiting:
+            sock.setblocking(False)
+            sock.connect_ex(self.listening.getsockname())
 
     def connect(self, rest):
         """`connect [LISTENER] [from ADDRESS]`; a listener that was not there at the start: unix:PATH"""
