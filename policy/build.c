@@ -142,7 +142,8 @@ bool build_entry(struct build *build, const struct pattern_line *line, uint16_t 
 		entry.ports = build_add(build, &build->ports, line->ports, line->port_count,
 		                        sizeof(line->ports[0])) << 8 | (uint32_t)line->port_count;
 	if (pattern->kind == PATTERN_REGEX &&
-	    build_regex(build, span_of(pattern->text, pattern->text_len), index, why, at) == NONE)
+	    build_regex(build, pattern_regex(span_of(pattern->text, pattern->text_len)), index, why,
+	                at) == NONE)
 		return false;
 	build_add(build, &build->entries, &entry, 1, sizeof(entry));
 	return true;

@@ -681,12 +681,12 @@ static void check_regexes(struct compile *compile)
 		entry = &entries[regexes[i]];
 		text = build_span(compile, (struct image_range){entry->text_at, entry->text_len});
 		file = build_span(compile, files[entry->file]);
-		if (loosens[entry->list] && !build_regex_is_anchored(text)) {
+		if (loosens[entry->list] && !build_regex_is_anchored(pattern_regex(text))) {
 			char *path = entry->file ? arena_string(&compile->arena, file) : NULL;
 
 			problem_add(compile->problems, PROBLEM_ERROR, path ? path : compile->path,
 			            entry->line, 1,
-			            "/%.*s/ is used to loosen, so it must be anchored at both ends: /^...$/ "
+			            "%.*s is used to loosen, so it must be anchored at both ends: /^...$/ "
 			            "(alternatives in parentheses: /^(a|b)$/)",
 			            SPAN_ARG(text));
 		}

@@ -93,7 +93,6 @@ static bool parse_regex(struct span text, struct pattern *out, const char **why,
 {
 	if (text.len < 3 || text.at[text.len - 1] != '/')
 		return fail(why, at, "a regular expression is written /.../", 0);
-	text = span_of(text.at + 1, text.len - 2);
 	if (text.len >= sizeof(out->text))
 		return fail(why, at, "the regular expression is too long", 0);
 	out->kind = PATTERN_REGEX;

@@ -9,10 +9,16 @@ enum { PATTERN_TEXT_MAX = 1024, PATTERN_PORTS_MAX = 16 };
 
 struct pattern {
 	enum pattern_kind kind;
-	char text[PATTERN_TEXT_MAX]; /* canonical: lower case A-labels, no trailing dot; a regex without slashes */
+	char text[PATTERN_TEXT_MAX]; /* canonical: lower case A-labels, no trailing dot; a regex with its slashes */
 	size_t text_len;
 	struct network network;
 };
+
+/* The regular expression between the slashes of a pattern's text. */
+static inline struct span pattern_regex(struct span text)
+{
+	return span_of(text.at + 1, text.len - 2);
+}
 
 /* One line of a list. */
 struct pattern_line {

@@ -25,7 +25,7 @@ static char *explain(const struct policy_facts *facts, bool json)
 	struct buf out;
 	char *text;
 
-	policy_rig_make(&rig, policy_text, "# pins\n*.wbx2.com\n", NULL);
+	policy_rig_make(&rig, policy_text, "# pins\n*.wbx2.com\n/^cdn\\d+$/\n", NULL);
 	assert_int_equal(rig.err, ERR_NONE);
 	buf_init(&out, 100000);
 	policy_explain(rig.policy, facts, json, &out);
@@ -54,6 +54,18 @@ static void text_names_rule_entry_and_place(void **state)
 	assert_has(text, "open     depends on: user");
 	assert_has(text, "the proxy would find out: user");
 	free(text);
+}
+
+static void a_regex_is_shown_as_it_is_written(void **state)
+{
+	struct policy_facts facts = policy_rig_facts("cdn7", 443);
+	char *text = explain(&facts, false), *json = explain(&facts, true);
+
+	(void)state;
+	assert_has(text, "because of /^cdn\\d+$/ (a.list:3, list pinned)");
+	assert_has(json, "\"entry\":\"/^cdn\\\\d+$/\"");
+	free(text);
+	free(json);
 }
 
 static void text_names_the_name_that_decided(void **state)
@@ -121,6 +133,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(text_names_rule_entry_and_place),
+		cmocka_unit_test(a_regex_is_shown_as_it_is_written),
 		cmocka_unit_test(text_names_the_name_that_decided),
 		cmocka_unit_test(json_says_the_same),
 		cmocka_unit_test(hostile_names_stay_inside_their_string),

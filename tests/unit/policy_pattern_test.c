@@ -42,7 +42,7 @@ static void patterns_have_one_canonical_form(void **state)
 		{"[::ffff:10.1.2.3]", PATTERN_NETWORK, "10.1.2.3"},
 		{"::ffff:0:0/96", PATTERN_NETWORK, "0.0.0.0/0"},
 		{"::fffe:0:0/95", PATTERN_NETWORK, "::fffe:0:0/95"},
-		{"/^cdn\\d+\\.example\\.net$/", PATTERN_REGEX, "^cdn\\d+\\.example\\.net$"},
+		{"/^cdn\\d+\\.example\\.net$/", PATTERN_REGEX, "/^cdn\\d+\\.example\\.net$/"},
 		{"", -1, NULL},
 		{".", -1, NULL},
 		{"*", -1, NULL},
