@@ -29,8 +29,32 @@ static void add_fact_names(unsigned facts, struct buf *out)
 	}
 }
 
+/* Would the default have allowed, but for the port? */
+static bool is_by_port(const struct policy *policy, enum policy_question question,
+                       const struct policy_answer *answer)
+{
+	return question == POLICY_ACCESS && answer->rule == POLICY_NO_RULE &&
+	       answer->answer != policy->header->defaults[question];
+}
+
+static void add_port_reason(const struct policy *policy, struct buf *out)
+{
+	struct image_range range = policy->header->default_ports;
+
+	buf_add_string(out, "the port is not among defaults.ports (");
+	for (uint32_t i = 0; i < range.count; i++) {
+		const struct image_ports *ports = &policy->image.ports[range.at + i];
+
+		buf_printf(out, "%s%u", i ? ", " : "", ports->first);
+		if (ports->last != ports->first)
+			buf_printf(out, "-%u", ports->last);
+	}
+	buf_add_byte(out, ')');
+}
+
 static void explain_answer(const struct policy *policy, const struct policy_facts *facts,
-                           const struct policy_answer *answer, struct buf *out)
+                           enum policy_question question, const struct policy_answer *answer,
+                           struct buf *out)
 {
 	struct span file, entry, rule_file;
 	unsigned line, rule_line;
@@ -42,6 +66,11 @@ static void explain_answer(const struct policy *policy, const struct policy_fact
 		buf_printf(out, "rule \"%.*s\" (%.*s:%u)\n",
 		           SPAN_ARG(policy_rule_name(policy, answer->rule)), SPAN_ARG(rule_file),
 		           rule_line);
+	if (is_by_port(policy, question, answer)) {
+		buf_printf(out, "%-30s", "");
+		add_port_reason(policy, out);
+		buf_add_byte(out, '\n');
+	}
 	if (policy_place(policy, answer, &file, &line, &entry))
 		buf_printf(out, "%-30sbecause of %.*s (%.*s:%u%s%.*s)\n", "", SPAN_ARG(entry),
 		           SPAN_ARG(file), line,
@@ -68,7 +97,7 @@ static void explain_text(const struct policy *policy, const struct policy_facts 
 			continue;
 		}
 		buf_printf(out, "%-9s", policy_answer_name(question, answer->answer));
-		explain_answer(policy, facts, answer, out);
+		explain_answer(policy, facts, question, answer, out);
 	}
 	if (decision->need) {
 		buf_add_string(out, "  the proxy would find out: ");
@@ -95,6 +124,11 @@ static void explain_answer_json(const struct policy *policy, const struct policy
 	add_json_member(out, "rule", policy_rule_name(policy, answer->rule));
 	add_json_member(out, "rule_file", rule_file);
 	buf_printf(out, ",\"rule_line\":%u", rule_line);
+	if (is_by_port(policy, question, answer)) {
+		buf_add_string(out, ",\"why\":\"");
+		add_port_reason(policy, out);
+		buf_add_byte(out, '"');
+	}
 	if (policy_place(policy, answer, &file, &line, &entry)) {
 		if (policy_list_name(policy, answer->list).len)
 			add_json_member(out, "list", policy_list_name(policy, answer->list));

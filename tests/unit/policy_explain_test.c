@@ -19,13 +19,13 @@ static const char policy_text[] =
 	"- {name: staff, when: {user: jane}, then: {log: none}}\n"
 	"defaults: {access: deny}\n";
 
-static char *explain(const struct policy_facts *facts, bool json)
+static char *explain_by(const char *policy, const struct policy_facts *facts, bool json)
 {
 	struct policy_rig rig;
 	struct buf out;
 	char *text;
 
-	policy_rig_make(&rig, policy_text, "# pins\n*.wbx2.com\n/^cdn\\d+$/\n", NULL);
+	policy_rig_make(&rig, policy, "# pins\n*.wbx2.com\n/^cdn\\d+$/\n", NULL);
 	assert_int_equal(rig.err, ERR_NONE);
 	buf_init(&out, 100000);
 	policy_explain(rig.policy, facts, json, &out);
@@ -33,6 +33,11 @@ static char *explain(const struct policy_facts *facts, bool json)
 	buf_fini(&out);
 	policy_rig_fini(&rig);
 	return text;
+}
+
+static char *explain(const struct policy_facts *facts, bool json)
+{
+	return explain_by(policy_text, facts, json);
 }
 
 static void assert_has(const char *text, const char *part)
@@ -116,6 +121,42 @@ static void json_says_the_same(void **state)
 	free(text);
 }
 
+/* The port alone is why it is denied: who reads "defaults" would look at access: allow, and wonder. */
+static void a_port_that_denies_is_named(void **state)
+{
+	static const char reason[] = "the port is not among defaults.ports";
+	static const struct {
+		const char *policy;
+		uint16_t port;
+		const char *ports; /* NULL: it is not the port */
+	} rows[] = {
+		{"defaults: {access: allow}\n", 22, "(80, 443)"},
+		{"defaults: {access: allow, ports: [443, 8000-8100]}\n", 22, "(443, 8000-8100)"},
+		{"defaults: {access: allow}\n", 443, NULL},
+		{"defaults: {access: deny}\n", 22, NULL},
+		{"rules: [{name: r, then: {access: deny}}]\ndefaults: {access: allow}\n", 22, NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct policy_facts facts = policy_rig_facts("a.example", rows[i].port);
+		char *text = explain_by(rows[i].policy, &facts, false);
+		char *json = explain_by(rows[i].policy, &facts, true);
+		json_t *root = json_loads(json, JSON_REJECT_DUPLICATES, NULL);
+		json_t *access = member(member(root, "decision"), "access");
+
+		assert_int_equal(strstr(text, reason) != NULL, rows[i].ports != NULL);
+		assert_int_equal(strstr(json, reason) != NULL, rows[i].ports != NULL);
+		if (rows[i].ports) {
+			assert_has(text, rows[i].ports);
+			assert_has(json_string_value(member(access, "why")), rows[i].ports);
+		}
+		json_decref(root);
+		free(text);
+		free(json);
+	}
+}
+
 static void hostile_names_stay_inside_their_string(void **state)
 {
 	struct policy_facts facts = policy_rig_facts("a\"b\\c\n\xff", 443);
@@ -136,6 +177,7 @@ int main(void)
 		cmocka_unit_test(a_regex_is_shown_as_it_is_written),
 		cmocka_unit_test(text_names_the_name_that_decided),
 		cmocka_unit_test(json_says_the_same),
+		cmocka_unit_test(a_port_that_denies_is_named),
 		cmocka_unit_test(hostile_names_stay_inside_their_string),
 	};
 
