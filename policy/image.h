@@ -13,8 +13,9 @@ enum {
 	RULES_MAX = 65535,
 	ENTRIES_MAX = 1 << 26,
 	NO_ANSWER = 0xff,
-	NONE = UINT32_MAX,
 };
+
+#define NONE UINT32_MAX
 
 /* A run of elements in a section. */
 struct image_range {

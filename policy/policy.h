@@ -69,7 +69,7 @@ struct policy_facts {
 	uint64_t wall_ms;          /* now; time is a fact */
 };
 
-enum { POLICY_NO_RULE = UINT32_MAX };
+#define POLICY_NO_RULE UINT32_MAX
 
 struct policy_answer {
 	uint8_t answer;

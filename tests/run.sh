@@ -114,7 +114,7 @@ for part in $parts; do
 	case "$part" in
 	lint) counted lint sh tests/lint/run.sh ;;
 	warnings)
-		step clang-build build clang sallyport -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug -DSALLYPORT_WERROR=ON
+		step clang-build build clang "sallyport all_units" -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug -DSALLYPORT_WERROR=ON
 		;;
 	units)
 		step asan-build build_asan

@@ -111,11 +111,11 @@ static enum err add(struct loop *loop, struct loop_io *io, uint32_t events)
 	return errno == ENOSPC || errno == ENOMEM ? ERR_LIMIT : ERR_SYSTEM;
 }
 
-enum { BOTH_WAYS = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET };
+#define BOTH_WAYS ((uint32_t)EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
 enum err loop_watch(struct loop *loop, struct loop_io *io)
 {
-	return add(loop, io, (uint32_t)BOTH_WAYS);
+	return add(loop, io, BOTH_WAYS);
 }
 
 enum err loop_watch_listener(struct loop *loop, struct loop_io *io)
@@ -149,7 +149,7 @@ void loop_unwatch(struct loop *loop, struct loop_io *io)
 
 enum err loop_take(struct loop *loop, struct loop_io *from, struct loop_io *to)
 {
-	struct epoll_event event = {.events = (uint32_t)BOTH_WAYS, .data.ptr = to};
+	struct epoll_event event = {.events = BOTH_WAYS, .data.ptr = to};
 
 	if (epoll_ctl(loop->epoll, EPOLL_CTL_MOD, from->fd, &event) < 0)
 		return ERR_SYSTEM;

@@ -145,18 +145,20 @@ static void parse_listen_address(struct conf_loading *loading, const struct yaml
 
 static void parse_mode(struct conf_loading *loading, const struct yaml_node *node, void *at)
 {
+	struct span text = node ? node->text : SPAN("0660");
 	uint64_t mode = 0;
+	bool is_octal = text.len > 0;
 
-	for (size_t i = 0; node && i < node->text.len; i++) {
-		uint8_t digit = (uint8_t)(node->text.at[i] - '0');
+	for (size_t i = 0; i < text.len && is_octal; i++) {
+		uint8_t digit = (uint8_t)(text.at[i] - '0');
 
 		mode = mode * 8 + digit;
-		if (digit > 7 || mode > 0777) {
-			conf_problem(loading, PROBLEM_ERROR, node, "mode: write permissions as 0660");
-			return;
-		}
+		is_octal = digit <= 7 && mode <= 0777;
 	}
-	*(uint64_t *)at = node ? mode : 0660;
+	if (is_octal)
+		*(uint64_t *)at = mode;
+	else
+		conf_problem(loading, PROBLEM_ERROR, node, "mode: write permissions as 0660");
 }
 
 const struct conf_option listen_options[] = {

@@ -96,7 +96,7 @@ static void parse_target_path(struct conf_loading *loading, const struct yaml_no
 		return;
 	for (size_t i = 0; i < COUNT_OF(words); i++) {
 		if (span_equal(node->text, span_from(words[i].name))) {
-			access->target = words[i].target;
+			access->target = (int)words[i].target;
 			return;
 		}
 	}

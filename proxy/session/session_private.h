@@ -41,7 +41,7 @@ enum step { STEP_NEXT, STEP_WAIT };
 /* Counted under the limits? */
 enum session_entered { NOT_ENTERED, ENTERED_UNNAMED, ENTERED };
 
-enum { ABSENT_MS = UINT32_MAX };
+#define ABSENT_MS UINT32_MAX
 
 /* What the access log wants of one exchange beside what the session knows. */
 struct timing {

@@ -97,7 +97,7 @@ static size_t unhtml_entity(struct span text, struct buf *out)
 		buf_add_byte(out, rows[i].byte);
 		return span_from(rows[i].entity).len;
 	}
-	ASSERT(!"an entity of ours");
+	ASSERT(false); /* an entity of ours */
 	return 1;
 }
 

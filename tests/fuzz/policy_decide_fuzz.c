@@ -450,7 +450,7 @@ static void compare(const struct model *model, const struct policy_decision *dec
 		if (is_same(&naive, is_open, decision->answers[questions[q]].answer))
 			continue;
 		print_difference(model, q, &naive, decision);
-		ASSERT(!"the same decision");
+		ASSERT(false); /* the same decision is what is wanted */
 	}
 	ASSERT((decision->need != 0) == (decision->open != 0));
 }
