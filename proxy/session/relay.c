@@ -8,7 +8,10 @@
 
 #include "base/log.h"
 
-enum { BUDGET_BYTES = 1 << 20 /* in one turn */ };
+enum {
+	BUDGET_BYTES = 1 << 20,      /* in one turn */
+	INTERIM_MAX_BYTES = 1 << 20, /* more than any origin has to say before it answers */
+};
 
 static bool is_idempotent(struct span method)
 {
@@ -324,6 +327,9 @@ static enum step on_response_head(struct session *session, size_t head_bytes)
 	if (exchange->response.status == 101)
 		return switch_protocols(session);
 	if (exchange->response.status < 200) {
+		exchange->interim_bytes += head_bytes;
+		if (exchange->interim_bytes > INTERIM_MAX_BYTES)
+			return session_fail(session, ERR_RESPONSE_SIZE, "interim responses without end");
 		forward_interim(session);
 		return STEP_NEXT;
 	}
@@ -523,8 +529,8 @@ static bool is_client_gone(struct session *session)
 /* What changes whenever a byte is read or sent. */
 static uint64_t progress_of(const struct exchange *exchange)
 {
-	return 2 * (exchange->bytes_up + exchange->bytes_down) - buf_len(&exchange->to_client) -
-	       buf_len(&exchange->to_origin);
+	return 2 * (exchange->bytes_up + exchange->bytes_down + exchange->interim_bytes) -
+	       buf_len(&exchange->to_client) - buf_len(&exchange->to_origin);
 }
 
 enum step step_relay(struct session *session)

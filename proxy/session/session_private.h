@@ -88,6 +88,7 @@ struct exchange {
 	bool keep_client, keep_origin;
 	uint64_t bytes_up, bytes_down;  /* content */
 	uint64_t drained_bytes;
+	uint64_t interim_bytes;    /* of all heads before the final one */
 	struct http_head response;
 	struct arena response_arena;
 };
