@@ -7,6 +7,8 @@
 
 #include "base/log.h"
 
+enum { STEPS_PER_TURN = 100 };
+
 #define TO(state) (1u << SESSION_##state)
 
 struct state_row {
@@ -129,8 +131,13 @@ void session_run(struct session *session)
 	if (session->is_running)
 		return;
 	session->is_running = true;
-	while (states[session->state].run(session) == STEP_NEXT)
-		;
+	for (int steps = 1; states[session->state].run(session) == STEP_NEXT; steps++) {
+		/* A client with a thousand requests in one segment lets others have their turn. */
+		if (steps >= STEPS_PER_TURN && session->state == SESSION_READ_HEAD) {
+			loop_again(session->env->loop, &session->client.io, 0);
+			break;
+		}
+	}
 	session->is_running = false;
 }
 
