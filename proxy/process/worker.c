@@ -20,6 +20,7 @@
 enum {
 	TICK_MS = 1000,
 	DRAIN_TICK_MS = 50,
+	CUT_PER_TURN = 500,
 	PIPES_OF_ALL = 240, /* the kernel grants a user 256 pipes of 256 KiB (facts of performance) */
 	IDS_PER_MS = 16,
 	PAGE_MAX_BYTES = IPC_BYTES_MAX - 1024,
@@ -39,6 +40,9 @@ struct worker {
 	struct generation *generation; /* the one in force; this holds one reference */
 	size_t worker_count;
 	bool is_draining;
+	/* sessions that a new policy denies are ended some at a time; then the parent is told */
+	bool is_cutting;
+	size_t cut_count;
 	struct ipc_message message;
 };
 
@@ -89,20 +93,17 @@ static void on_tick(struct loop_timer *timer)
 
 /* ---- generations ---- */
 
-static size_t switch_to(struct worker *worker, struct generation *next, bool cut)
+static void switch_to(struct worker *worker, struct generation *next)
 {
 	struct generation *previous = worker->generation;
-	size_t count;
 
 	worker->generation = next;
 	worker->env.current = &next->session;
 	worker->env.own = next->own;
 	worker->env.own_count = next->own_count;
 	log_set_level((enum log_level)next->settings.events.level);
-	count = previous ? session_on_generation(&worker->env, cut) : 0;
 	if (previous)
 		session_generation_unref(&previous->session);
-	return count;
 }
 
 static enum err use_listeners(struct worker *worker, const struct generation_parts *parts)
@@ -121,19 +122,29 @@ static enum err use_listeners(struct worker *worker, const struct generation_par
 	return acceptor_use(worker->acceptor, &worker->generation->settings.listen, addresses, fds);
 }
 
-static enum err acknowledge(struct worker *worker, size_t cut_count)
+/* The id of a generation's message is its number. */
+static enum err acknowledge(struct worker *worker)
 {
-	struct ipc_ready ready = {worker->generation->session.number, cut_count};
+	uint64_t number = worker->generation->session.number;
+	struct ipc_ready ready = {number, worker->cut_count};
 
-	return ipc_send(worker->channel.fd, IPC_READY, worker->message.id,
-	                span_of(&ready, sizeof(ready)), NULL, 0);
+	return ipc_send(worker->channel.fd, IPC_READY, number, span_of(&ready, sizeof(ready)), NULL,
+	                0);
+}
+
+static enum err cut_some(struct worker *worker)
+{
+	worker->is_cutting = session_cut_some(&worker->env, CUT_PER_TURN, &worker->cut_count);
+	if (!worker->is_cutting)
+		return acknowledge(worker);
+	loop_again(worker->loop, &worker->channel, 0);
+	return ERR_NONE;
 }
 
 static enum err use_generation(struct worker *worker)
 {
 	struct generation_parts parts;
 	struct generation *next;
-	size_t cut_count;
 	enum err err;
 
 	if (!generation_parse(worker->message.payload, &parts))
@@ -142,10 +153,13 @@ static enum err use_generation(struct worker *worker)
 	if (err)
 		return err;
 	err = resolver_set_conf(worker->env.resolver, next->session.dns);
-	cut_count = switch_to(worker, next, parts.head.cut);
+	switch_to(worker, next);
 	if (err == ERR_NONE && !worker->is_draining)
 		err = use_listeners(worker, &parts);
-	return err ? err : acknowledge(worker, cut_count);
+	worker->cut_count = 0;
+	if (parts.head.cut)
+		session_cut_begin(&worker->env);
+	return err ? err : cut_some(worker);
 }
 
 /* ---- the parent's messages ---- */
@@ -208,23 +222,30 @@ static enum err on_message(struct worker *worker)
 	}
 }
 
+/* A worker that is not what the parent thinks it is must not go on serving. */
+static void end_if(struct worker *worker, enum err err)
+{
+	if (err == ERR_NONE)
+		return;
+	log_event(EV_ROLE_MESSAGE, "role=parent type=%s error=%s",
+	          ipc_type_name(worker->message.type), err_name(err));
+	exit(1);
+}
+
 static void on_channel(struct loop_io *io, unsigned events)
 {
 	struct worker *worker = CONTAINER_OF(io, struct worker, channel);
 	enum ipc_got got;
 
 	(void)events;
+	if (worker->is_cutting)
+		end_if(worker, cut_some(worker));
 	while ((got = ipc_receive(io->fd, roles_row(ROLE_PARENT)->sends, &worker->message)) ==
 	       IPC_GOT) {
 		enum err err = on_message(worker);
 
 		ipc_drop(&worker->message);
-		if (err) {
-			/* A worker that is not what the parent thinks it is must not go on serving. */
-			log_event(EV_ROLE_MESSAGE, "role=parent type=%s error=%s",
-			          ipc_type_name(worker->message.type), err_name(err));
-			exit(1);
-		}
+		end_if(worker, err);
 	}
 	if (got != IPC_EMPTY)
 		stop(worker); /* the parent has gone */
@@ -314,14 +335,14 @@ static enum err take_generation(struct worker *worker, unsigned number)
 	err = generation_open(&worker->message, &parts, &first);
 	if (err)
 		return err;
-	switch_to(worker, first, false);
+	switch_to(worker, first);
 	err = make_env(worker, number);
 	if (err == ERR_NONE)
 		err = sandbox_close(ROLE_WORKER);
 	if (err == ERR_NONE)
 		err = use_listeners(worker, &parts);
 	if (err == ERR_NONE)
-		err = acknowledge(worker, 0);
+		err = acknowledge(worker);
 	ipc_drop(&worker->message);
 	return err;
 }

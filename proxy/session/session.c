@@ -301,6 +301,8 @@ static enum step step_end(struct session *session)
 	session_leave(session);
 	env->metrics->sessions--;
 	session->listener->references--;
+	if (env->cut_next == &session->link)
+		env->cut_next = session->link.next;
 	list_remove(&session->link);
 	loop_defer(env->loop, &session->end_task);
 	return STEP_WAIT;
@@ -362,31 +364,41 @@ void session_start(struct session_env *env, struct session_listener *listener, i
 
 /* ---- all sessions ---- */
 
-size_t session_on_generation(struct session_env *env, bool cut)
+static bool cut_one(struct session *session)
 {
 	const unsigned decided = TO(RESOLVE) | TO(DIAL) | TO(RELAY) | TO(TUNNEL);
-	size_t count = 0;
+	char id[48];
 
-	if (!cut)
-		return 0;
-	LIST_EACH(&env->sessions, link)
-	{
-		struct session *session = LIST_ENTRY(link, struct session, link);
-		char id[48];
-
-		if (!(decided >> session->state & 1) || !tunnel_is_denied(session))
-			continue;
-		count++;
-		log_event(EV_CUT, "session=%s", session_id_text(session, id));
-		if (session->state == SESSION_TUNNEL) {
-			tunnel_stop(session, ERR_CUT);
-		} else {
-			session->exchange->has_response = true;
-			session_fail(session, ERR_CUT, "");
-			session_run(session);
-		}
+	if (!(decided >> session->state & 1) || !tunnel_is_denied(session))
+		return false;
+	log_event(EV_CUT, "session=%s", session_id_text(session, id));
+	if (session->state == SESSION_TUNNEL) {
+		tunnel_stop(session, ERR_CUT);
+	} else {
+		session->exchange->has_response = true;
+		session_fail(session, ERR_CUT, "");
+		session_run(session);
 	}
-	return count;
+	return true;
+}
+
+void session_cut_begin(struct session_env *env)
+{
+	env->cut_next = env->sessions.next;
+}
+
+bool session_cut_some(struct session_env *env, size_t most, size_t *cut_count)
+{
+	/* A session that ends between two calls moves this on (step_end()). */
+	while (env->cut_next && env->cut_next != &env->sessions && most--) {
+		struct session *session = LIST_ENTRY(env->cut_next, struct session, link);
+
+		env->cut_next = env->cut_next->next;
+		*cut_count += cut_one(session);
+	}
+	if (env->cut_next == &env->sessions)
+		env->cut_next = NULL;
+	return env->cut_next != NULL;
 }
 
 void session_drain(struct session_env *env)

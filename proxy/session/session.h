@@ -55,6 +55,7 @@ struct session_env {
 	unsigned worker;                        /* number, part of session ids */
 	bool draining;                          /* no new exchanges: replies say Connection: close */
 	struct list sessions;                   /* of struct session, all that are open; init with list_init() */
+	struct list *cut_next;                  /* where session_cut_some() goes on; NULL: nowhere */
 	uint64_t next_id;
 	void *context;                          /* for the functions below */
 	/* Hand one finished line (with newline) to the logger; never blocks; drops and counts when full. */
@@ -77,9 +78,10 @@ void session_env_fini(struct session_env *env);
 void session_start(struct session_env *env, struct session_listener *listener, int fd,
                    const struct address *peer);
 
-/* env->current has changed. With `cut`, sessions that the new policy denies are ended and logged; their
- * number is returned. */
-size_t session_on_generation(struct session_env *env, bool cut);
+/* After env->current has changed: begin to look at all sessions, and look at `most` of them (so that no turn is
+ * long): those that the policy denies now are ended and logged, and counted in *cut_count. True while there are more. */
+void session_cut_begin(struct session_env *env);
+bool session_cut_some(struct session_env *env, size_t most, size_t *cut_count);
 
 /* Draining began: idle client connections are closed, others after their exchange. */
 void session_drain(struct session_env *env);
