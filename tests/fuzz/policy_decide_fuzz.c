@@ -3,7 +3,7 @@
  * question and one name after the other. The input makes a small policy and facts.
  *
  * Where a question waits for a fact, only that much is compared: nothing is left open that the naive
- * matcher settles for every name, and nothing is settled that it leaves open. */
+ * matcher settles, for every name or with the strictest answer, and nothing else is settled. */
 #include <inttypes.h>
 
 #include "../unit/policy_rig.h"
@@ -435,7 +435,7 @@ static void print_difference(const struct model *model, int q, const struct naiv
 static bool is_same(const struct naive *naive, bool is_open, unsigned answer)
 {
 	if (is_open)
-		return naive->is_open;
+		return naive->is_open && naive->answer != 0;
 	if (naive->is_open) /* settled all the same: nothing is stricter */
 		return naive->answer == 0 && answer == 0;
 	return (int)answer == naive->answer;
