@@ -62,7 +62,7 @@ static uint64_t max_forwards_of(const struct http_head *head)
 	return value - 1;
 }
 
-/* for="[2001:db8::1]:4711";proto=http (RFC 7239) */
+/* for="[2001:db8::1]:4711";proto=http, for=unknown behind a UNIX socket (RFC 7239) */
 static struct span forwarded_of(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
@@ -71,6 +71,8 @@ static struct span forwarded_of(struct session *session)
 
 	if (session_conf_of(session)->forwarding.forwarded == FORWARDED_OFF)
 		return SPAN("");
+	if (session->client_address.family == AF_UNIX)
+		return SPAN("for=unknown;proto=http");
 	buf_init(&text, 200);
 	buf_add(&text, SPAN("for=\""));
 	address_format_with_port(&session->client_address, &text);
