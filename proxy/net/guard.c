@@ -107,15 +107,24 @@ static bool is_unspecified(const struct address *address)
 	return memcmp(address->bytes, zeros, sizeof(zeros)) == 0;
 }
 
+/* Is a listener on `own` reached by `to`? A host answers on all of 127.0.0.0/8, and who dials the
+ * unspecified address reaches it, too. */
+static bool is_own(const struct address *own, const struct address *to)
+{
+	if (own->port != to->port)
+		return false;
+	return is_unspecified(to) || address_equal(own, to) ||
+	       (is_unspecified(own) && own->family == AF_INET && to->family == AF_INET &&
+	        to->bytes[0] == 127);
+}
+
 bool guard_allows(const struct destinations_conf *conf, const struct address *own, size_t own_count,
                   const struct address *to, const char **why)
 {
 	struct address plain = address_unmapped(to);
 
 	for (size_t i = 0; i < own_count; i++) {
-		/* Who dials the unspecified address reaches this host. */
-		if (own[i].port == to->port &&
-		    (is_unspecified(&plain) || address_equal(&own[i], &plain))) {
+		if (is_own(&own[i], &plain)) {
 			*why = "the proxy itself";
 			return false;
 		}

@@ -529,6 +529,8 @@ class Run:
             name, _, address = word.partition("=")
             self.listeners[name] = address
             self.names["proxy" if name == "main" else f"proxy.{name}"] = address
+            if name == "main":
+                self.names["proxy.port"] = address.rpartition(":")[2]
 
     def stop(self):
         if self.process is None or self.stopped:
