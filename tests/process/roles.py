@@ -44,13 +44,13 @@ def wait_for(what, check):
 class Proxy:
     """A running one in a folder of its own."""
 
-    def __init__(self, config=CONFIG, port=0):
+    def __init__(self, config=CONFIG, port=0, prefix=()):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="sallyport-roles-"))
         self.folder.chmod(0o755)
         self.config = self.folder / "sallyport.yaml"
         self.config.write_text(config.format(port=port))
         (self.folder / "policy.yaml").write_text(POLICY)
-        self.process = subprocess.Popen([BINARY, "run", "-c", str(self.config)], stdout=subprocess.PIPE,
+        self.process = subprocess.Popen([*prefix, BINARY, "run", "-c", str(self.config)], stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True)
         self.ready = self.process.stdout.readline()
         self.port = int(self.ready.rsplit(":", 1)[1]) if self.ready else 0
@@ -351,17 +351,7 @@ def test_out_of_files():
     """Out of descriptors: clients are told with 503, and it recovers."""
     origin, port = echo_origin()
     config = CONFIG.replace("workers: 2", "workers: 1")
-    limited = "ulimit -n 64; exec " + BINARY + ' run -c "$0"'
-    proxy = Proxy.__new__(Proxy)
-    proxy.folder = pathlib.Path(tempfile.mkdtemp(prefix="sallyport-roles-"))
-    proxy.folder.chmod(0o755)
-    proxy.config = proxy.folder / "sallyport.yaml"
-    proxy.config.write_text(config.format(port=0))
-    (proxy.folder / "policy.yaml").write_text(POLICY)
-    proxy.process = subprocess.Popen(["sh", "-c", limited, str(proxy.config)], stdout=subprocess.PIPE,
-                                     stderr=subprocess.PIPE, text=True)
-    proxy.ready = proxy.process.stdout.readline()
-    proxy.port = int(proxy.ready.rsplit(":", 1)[1])
+    proxy = Proxy(config, prefix=("sh", "-c", 'ulimit -n 64; exec "$0" "$@"'))
     with proxy:
         socks = []
         for _ in range(100):
@@ -388,6 +378,38 @@ def test_out_of_files():
                 return False
         wait_for("recovery", works)
     origin.close()
+
+
+def test_syslog_and_journal():
+    """Access log to the journal, events to syslog: real sockets in a mount namespace of its own."""
+    if os.geteuid() != 0:
+        print("     not tested without root: syslog and journal")
+        return
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="sallyport-logs-"))
+    folder.chmod(0o755)
+    socks = {}
+    for name in ("log", "journal"):
+        socks[name] = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        socks[name].bind(str(folder / name))
+        socks[name].settimeout(PATIENCE_S)
+        os.chmod(folder / name, 0o666)
+    config = CONFIG.replace("access: {{path: access.log}}, events: {{path: events.log}}",
+                            "access: {{path: journald}}, events: {{path: syslog}}")
+    world = (f"mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && mknod -m 666 /dev/urandom c 1 9 && "
+             f"ln -s {folder}/log /dev/log && mount -t tmpfs none /run && mkdir -p /run/systemd/journal && "
+             f'ln -s {folder}/journal /run/systemd/journal/socket && exec "$0" "$@"')
+    with Proxy(config, prefix=("unshare", "-m", "sh", "-c", world)) as proxy:
+        with proxy.client() as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            while sock.recv(4096):
+                pass
+        record = socks["journal"].recv(65536).decode()
+        assert "SYSLOG_IDENTIFIER=sallyport" in record and '"method":"GET"' in record, record
+        lines = [socks["log"].recv(65536).decode()]
+        assert "sallyport" in lines[0] and lines[0].startswith("<"), lines
+    for sock in socks.values():
+        sock.close()
+    shutil.rmtree(folder)
 
 
 def test_bad_configurations():
