@@ -415,19 +415,29 @@ static bool parse_zone(struct span text, int32_t *out)
 
 static bool parse_time(struct span text, struct image_time *out)
 {
+	enum { DAYS = 1, ZONE = 2, HOURS = 4 };
+	unsigned seen = 0;
 	struct span word;
 
 	*out = (struct image_time){.days = 0x7f, .until_min = 1440};
 	while (span_split(&text, ' ', &word)) {
 		size_t dash = span_find(word, '-');
+		unsigned part = HOURS;
 
-		if (word.len == 0 || parse_days(word, &out->days) || parse_zone(word, &out->zone_min))
+		if (word.len == 0)
 			continue;
-		if (!parse_clock(span_first(word, dash), &out->from_min) ||
-		    !parse_clock(span_skip(word, dash + 1), &out->until_min))
+		if (parse_days(word, &out->days))
+			part = DAYS;
+		else if (parse_zone(word, &out->zone_min))
+			part = ZONE;
+		else if (!parse_clock(span_first(word, dash), &out->from_min) ||
+		         !parse_clock(span_skip(word, dash + 1), &out->until_min))
 			return false;
+		if (seen & part)
+			return false; /* the second would take the place of the first */
+		seen |= part;
 	}
-	return true;
+	return out->from_min != out->until_min;
 }
 
 static struct image_range read_times(struct compile *compile, const struct yaml_node *node)
@@ -441,7 +451,7 @@ static struct image_range read_times(struct compile *compile, const struct yaml_
 			continue;
 		if (!parse_time(n->text, &time)) {
 			WRONG(compile, n, "\"%.*s\" is no time; write \"mon-fri 08:00-18:00 +01:00\" (each "
-			                  "part may be left out; UTC without a zone)", SPAN_ARG(n->text));
+			                  "part once or not at all; UTC without a zone), or a list of such", SPAN_ARG(n->text));
 			continue;
 		}
 		build_add(&compile->build, &compile->build.times, &time, 1, sizeof(time));
