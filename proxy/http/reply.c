@@ -130,8 +130,6 @@ static size_t rows_of(const struct http_reply *reply, struct row rows[static 5])
 
 static const char *advice(const struct http_reply *reply)
 {
-	if (reply->err == ERR_NONE)
-		return "";
 	if (reply->status == 403)
 		return "If you need this destination, ask your IT department to allow it, and give the "
 		       "lines above.";
@@ -167,8 +165,10 @@ static void add_html_page(const struct http_reply *reply, struct buf *out)
 		buf_add_html(out, rows[i].value);
 		buf_add(out, SPAN("</td></tr>\n"));
 	}
-	buf_printf(out, "</table>\n<p>%s</p>\n<footer>%s, a Sallyport proxy</footer></body></html>\n",
-	           advice(reply), reply->proxy_name);
+	buf_add(out, SPAN("</table>\n"));
+	if (reply->err)
+		buf_printf(out, "<p>%s</p>\n", advice(reply));
+	buf_printf(out, "<footer>%s, a Sallyport proxy</footer></body></html>\n", reply->proxy_name);
 }
 
 /* Control characters do not reach a terminal. */

@@ -28,6 +28,12 @@ static uint64_t key_of(const struct places *places, const struct address *client
 	return key ? key : 1;
 }
 
+/* Behind a UNIX socket are many clients without an address of their own. */
+static bool is_named(const struct address *client)
+{
+	return client->family == AF_INET || client->family == AF_INET6;
+}
+
 static uint64_t load(const _Atomic uint64_t *cell)
 {
 	return atomic_load_explicit(cell, memory_order_relaxed);
@@ -141,7 +147,7 @@ enum err places_enter(struct places *places, const struct address *client, uint6
 	atomic_fetch_add(&places->own->session_count, 1);
 	if (sum_sessions(places) > sessions) {
 		err = ERR_LIMIT_SESSIONS;
-	} else if (client->family == 0) {
+	} else if (!is_named(client)) {
 		return ERR_NONE;
 	} else if (!add_client(places, key)) {
 		err = ERR_LIMIT_CLIENT;
@@ -159,7 +165,7 @@ enum err places_enter(struct places *places, const struct address *client, uint6
 
 void places_leave(struct places *places, const struct address *client)
 {
-	if (client->family)
+	if (is_named(client))
 		remove_client(places, key_of(places, client));
 	atomic_fetch_sub(&places->own->session_count, 1);
 }

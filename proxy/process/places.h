@@ -41,7 +41,7 @@ struct places {
 size_t places_slots_for(uint64_t sessions);
 size_t places_page_bytes(size_t slot_count);
 
-/* Take a place for a client; 0 for `per_client` means no limit, and so does a client of family 0.
+/* Take a place for a client; 0 for `per_client` means no limit, and so does a client without an IP address.
  * errors: ERR_LIMIT_SESSIONS, ERR_LIMIT_CLIENT; then none was taken. */
 MUST_USE enum err places_enter(struct places *places, const struct address *client,
                                uint64_t sessions, uint64_t per_client);

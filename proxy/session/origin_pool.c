@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LINE_MAX_BYTES = 16384 };
+enum {
+	LINE_MAX_BYTES = 16384,
+	FRESH_MS = 1000, /* origins wait longer than this before they close */
+};
 
 /* What is known of one that was kept at least once. */
 struct kept {
@@ -15,6 +18,7 @@ struct kept {
 	struct loop_task free_task;
 	struct origin *origin;
 	struct session_env *env;
+	uint64_t since_ms;      /* it waits since then */
 	struct address address; /* that was dialled */
 	struct address source;
 	uint16_t port;
@@ -149,10 +153,13 @@ static struct address source_of(const struct session *session)
 	return (struct address){0};
 }
 
-/* Only a connection to one of the addresses that were checked for this very request. */
+/* Only a connection to one of the addresses that were checked for this very request. One that has waited may be
+ * closed at the very moment in which it is used: it is not for requests that cannot be sent again. */
 static bool is_usable(const struct kept *kept, const struct exchange *exchange,
-                      const struct address *source)
+                      const struct address *source, uint64_t now_ms)
 {
+	if (now_ms - kept->since_ms > FRESH_MS && !relay_is_repeatable(exchange))
+		return false;
 	if (kept->port != exchange->target.host.port ||
 	    !span_equal(span_of(kept->host, kept->host_len), exchange->target.host.name) ||
 	    !address_equal(&kept->source, source))
@@ -173,7 +180,7 @@ bool origin_pool_take(struct session *session)
 	     link = link->previous) {
 		struct kept *kept = LIST_ENTRY(link, struct kept, link);
 
-		if (!is_usable(kept, session->exchange, &source))
+		if (!is_usable(kept, session->exchange, &source, loop_now_ms(session->env->loop)))
 			continue;
 		unlink_kept(kept);
 		origin_free(session);
@@ -228,6 +235,7 @@ void origin_pool_give(struct session *session)
 		return;
 	}
 	session->origin = NULL;
+	kept->since_ms = loop_now_ms(env->loop);
 	origin->stream.owner = kept;
 	origin->stream.on_ready = on_idle_ready;
 	list_add_last(&env->idle_origins->list, &kept->link);

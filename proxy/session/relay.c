@@ -393,6 +393,11 @@ static enum step use_down(struct session *session, struct span *bytes)
 	return STEP_WAIT;
 }
 
+bool relay_is_repeatable(const struct exchange *exchange)
+{
+	return is_idempotent(exchange->head.method) && exchange->head.framing == HTTP_NO_BODY;
+}
+
 /* A kept connection may have died just before it was used: once more, on a new one, where nothing
  * can have happened twice (RFC 9110 section 9.2.2). */
 static bool can_retry(const struct session *session)
@@ -400,8 +405,7 @@ static bool can_retry(const struct session *session)
 	const struct exchange *exchange = session->exchange;
 
 	return exchange->is_reused && !exchange->was_retried &&
-	       buf_len(&exchange->from_origin) == 0 && is_idempotent(exchange->head.method) &&
-	       exchange->head.framing == HTTP_NO_BODY;
+	       buf_len(&exchange->from_origin) == 0 && relay_is_repeatable(exchange);
 }
 
 static enum step on_origin_end(struct session *session, enum stream_state state)

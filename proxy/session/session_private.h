@@ -193,6 +193,9 @@ bool tunnel_is_denied(struct session *session);
 /* RELAY begins: the origin stands. */
 enum step relay_start(struct session *session);
 
+/* May the request be sent a second time if the first got no answer? */
+bool relay_is_repeatable(const struct exchange *exchange);
+
 /* The dialled (or kept) connection to the origin. */
 void on_origin_ready(struct stream *stream, unsigned events);
 
