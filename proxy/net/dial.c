@@ -2,13 +2,14 @@
 #include "net/dial.h"
 
 #include <stdlib.h>
-#include <string.h>
+#include <unistd.h>
 
 #include "net/socket.h"
 
 struct attempt {
-	struct loop_io io; /* io.fd is -1 when it is over */
+	struct stream *stream; /* NULL when it is over */
 	struct dial *dial;
+	struct address to;
 };
 
 struct dial {
@@ -20,16 +21,24 @@ struct dial {
 	struct dial_result result;
 	uint64_t attempt_delay_ms;
 	struct address source;       /* family 0: none */
+	size_t stream_bytes;
 	size_t count, started, open;
 	bool cancelled;
-	struct address to[DIAL_ADDRESSES_MAX];
 	struct attempt attempts[];
 };
+
+static void drop_stream(struct attempt *attempt)
+{
+	if (attempt->stream)
+		stream_close(attempt->stream, false);
+	free(attempt->stream);
+	attempt->stream = NULL;
+}
 
 static void close_attempts(struct dial *dial)
 {
 	for (size_t i = 0; i < dial->started; i++)
-		loop_close(dial->loop, &dial->attempts[i].io);
+		drop_stream(&dial->attempts[i]);
 	dial->open = 0;
 	loop_timer_clear(dial->loop, &dial->next_timer);
 }
@@ -60,24 +69,25 @@ static void on_failed(struct dial *dial, enum err err)
 		finish(dial);
 }
 
-static void on_connected(struct loop_io *io, unsigned events)
+static void on_connected(struct stream *stream, unsigned events)
 {
-	struct attempt *attempt = CONTAINER_OF(io, struct attempt, io);
+	struct attempt *attempt = stream->owner;
 	struct dial *dial = attempt->dial;
 	enum err err;
 
 	if (!(events & (LOOP_WRITABLE | LOOP_BROKEN)))
 		return;
-	err = events & LOOP_BROKEN ? socket_connect_result(io->fd) : ERR_NONE;
+	err = events & LOOP_BROKEN ? socket_connect_result(stream->io.fd) : ERR_NONE;
 	if (err) {
-		loop_close(dial->loop, io);
+		drop_stream(attempt);
 		dial->open--;
 		on_failed(dial, err);
 		return;
 	}
-	dial->result = (struct dial_result){ERR_NONE, io, dial->to[attempt - dial->attempts]};
-	dial->done(dial->context, &dial->result);
+	dial->result = (struct dial_result){ERR_NONE, stream, attempt->to};
+	attempt->stream = NULL;
 	close_attempts(dial);
+	dial->done(dial->context, &dial->result);
 	free(dial);
 }
 
@@ -89,29 +99,43 @@ static void on_next_due(struct loop_timer *timer)
 		start_next(dial);
 }
 
+static enum err start_attempt(struct attempt *attempt)
+{
+	struct dial *dial = attempt->dial;
+	struct stream *stream = calloc(1, dial->stream_bytes);
+	enum err err;
+	int fd;
+
+	if (stream == NULL)
+		return ERR_MEMORY;
+	err = socket_connect(&attempt->to, dial->source.family ? &dial->source : NULL, &fd);
+	if (err == ERR_NONE) {
+		err = stream_open_plain(stream, dial->loop, fd, on_connected);
+		if (err)
+			close(fd);
+	}
+	if (err) {
+		free(stream);
+		return err;
+	}
+	stream->owner = attempt;
+	attempt->stream = stream;
+	return ERR_NONE;
+}
+
 /* Start attempts until one is under way (RFC 8305 section 5). */
 static void start_next(struct dial *dial)
 {
 	enum err err = ERR_ORIGIN_UNREACHABLE;
 
 	while (dial->started < dial->count) {
-		struct attempt *attempt = &dial->attempts[dial->started];
-		const struct address *to = &dial->to[dial->started++];
-
-		attempt->dial = dial;
-		attempt->io = (struct loop_io){.fd = -1, .on_ready = on_connected};
-		err = socket_connect(to, dial->source.family ? &dial->source : NULL,
-		                     &attempt->io.fd);
-		if (err == ERR_NONE)
-			err = loop_watch(dial->loop, &attempt->io);
-		if (err == ERR_NONE) {
-			dial->open++;
-			if (dial->started < dial->count)
-				loop_timer_set(dial->loop, &dial->next_timer,
-				               dial->attempt_delay_ms);
-			return;
-		}
-		loop_close(dial->loop, &attempt->io);
+		err = start_attempt(&dial->attempts[dial->started++]);
+		if (err)
+			continue;
+		dial->open++;
+		if (dial->started < dial->count)
+			loop_timer_set(dial->loop, &dial->next_timer, dial->attempt_delay_ms);
+		return;
 	}
 	dial->result.err = err;
 	if (dial->open == 0)
@@ -119,12 +143,12 @@ static void start_next(struct dial *dial)
 }
 
 enum err dial_start(struct loop *loop, const struct address *to, size_t count,
-                    const struct address *source, uint64_t attempt_delay_ms, dial_done *done,
-                    void *context, struct dial **out)
+                    const struct address *source, uint64_t attempt_delay_ms, size_t stream_bytes,
+                    dial_done *done, void *context, struct dial **out)
 {
 	struct dial *dial;
 
-	ASSERT(count > 0 && count <= DIAL_ADDRESSES_MAX);
+	ASSERT(count > 0 && count <= DIAL_ADDRESSES_MAX && stream_bytes >= sizeof(struct stream));
 	dial = calloc(1, sizeof(*dial) + count * sizeof(dial->attempts[0]));
 	if (dial == NULL)
 		return ERR_MEMORY;
@@ -135,7 +159,9 @@ enum err dial_start(struct loop *loop, const struct address *to, size_t count,
 	dial->next_timer.on_due = on_next_due;
 	dial->report.run = report;
 	dial->count = count;
-	memcpy(dial->to, to, count * sizeof(*to));
+	dial->stream_bytes = stream_bytes;
+	for (size_t i = 0; i < count; i++)
+		dial->attempts[i] = (struct attempt){.dial = dial, .to = to[i]};
 	if (source)
 		dial->source = *source;
 	*out = dial;

@@ -111,11 +111,9 @@ static enum err add(struct loop *loop, struct loop_io *io, uint32_t events)
 	return errno == ENOSPC || errno == ENOMEM ? ERR_LIMIT : ERR_SYSTEM;
 }
 
-#define BOTH_WAYS ((uint32_t)EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
-
 enum err loop_watch(struct loop *loop, struct loop_io *io)
 {
-	return add(loop, io, BOTH_WAYS);
+	return add(loop, io, (uint32_t)EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
 }
 
 enum err loop_watch_listener(struct loop *loop, struct loop_io *io)
@@ -145,18 +143,6 @@ void loop_unwatch(struct loop *loop, struct loop_io *io)
 	forget(loop, io);
 	if (epoll_ctl(loop->epoll, EPOLL_CTL_DEL, io->fd, NULL) < 0 && errno != ENOENT)
 		log_event(EV_SYSTEM, "epoll_ctl: errno=%d", errno);
-}
-
-enum err loop_take(struct loop *loop, struct loop_io *from, struct loop_io *to)
-{
-	struct epoll_event event = {.events = BOTH_WAYS, .data.ptr = to};
-
-	if (epoll_ctl(loop->epoll, EPOLL_CTL_MOD, from->fd, &event) < 0)
-		return ERR_SYSTEM;
-	forget(loop, from);
-	to->fd = from->fd;
-	from->fd = -1;
-	return ERR_NONE;
 }
 
 void loop_close(struct loop *loop, struct loop_io *io)

@@ -60,9 +60,6 @@ MUST_USE enum err loop_watch_listener(struct loop *loop, struct loop_io *io);
 /* No event reaches `io` after this, also none that this turn already fetched. The descriptor stays
  * open: close it with loop_close() instead, where it is to be closed at once. */
 void loop_unwatch(struct loop *loop, struct loop_io *io);
-/* Have `to` watched in place of `from`, for the same descriptor, which moves with it: from->fd becomes -1.
- * What is ready is told again. errors: ERR_SYSTEM; nothing has changed then. */
-MUST_USE enum err loop_take(struct loop *loop, struct loop_io *from, struct loop_io *to);
 /* Unwatch without a system call (closing removes it from the set) and close; io->fd becomes -1. */
 void loop_close(struct loop *loop, struct loop_io *io);
 /* Have on_ready called once more with `events` in the next turn (work left after a budget). */

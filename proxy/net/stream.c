@@ -112,15 +112,6 @@ enum err stream_open_plain(struct stream *stream, struct loop *loop, int fd,
 	return err;
 }
 
-enum err stream_take_plain(struct stream *stream, struct loop *loop, struct loop_io *from,
-                           void (*on_ready)(struct stream *stream, unsigned events))
-{
-	*stream = (struct stream){
-		.io = {.fd = -1, .on_ready = on_io}, .ops = &plain_ops, .loop = loop, .on_ready = on_ready,
-		.ready = LOOP_WRITABLE};
-	return loop_take(loop, from, &stream->io);
-}
-
 bool stream_is_plain(const struct stream *stream)
 {
 	return stream->ops == &plain_ops;

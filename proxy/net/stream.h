@@ -45,10 +45,6 @@ struct stream {
 MUST_USE enum err stream_open_plain(struct stream *stream, struct loop *loop, int fd,
                                     void (*on_ready)(struct stream *stream, unsigned events));
 
-/* The same with a socket that is watched already. errors: ERR_SYSTEM (it stays with `from`). */
-MUST_USE enum err stream_take_plain(struct stream *stream, struct loop *loop, struct loop_io *from,
-                                    void (*on_ready)(struct stream *stream, unsigned events));
-
 static inline bool stream_is_open(const struct stream *stream)
 {
 	return stream->ops && stream->io.fd >= 0;

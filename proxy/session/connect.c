@@ -143,8 +143,7 @@ static void on_dialled(void *context, const struct dial_result *result)
 		                              (exchange->timing.dns_ms == ABSENT_MS
 		                                       ? 0
 		                                       : exchange->timing.dns_ms);
-		if (origin_open(session, result->io))
-			err = ERR_SESSION_MEMORY;
+		origin_use(session, result->stream);
 	}
 	if (err) {
 		if (err == ERR_ORIGIN_RESET)
@@ -190,8 +189,8 @@ enum step step_dial(struct session *session)
 	}
 	session->env->metrics->dials_total++;
 	err = dial_start(session->env->loop, exchange->addresses, exchange->address_count, source,
-	                 session->generation->dns->attempt_delay_ms, on_dialled, session,
-	                 &exchange->dial);
+	                 session->generation->dns->attempt_delay_ms, origin_bytes, on_dialled,
+	                 session, &exchange->dial);
 	return err ? session_fail(session, ERR_SESSION_MEMORY, "") : STEP_WAIT;
 }
 

@@ -57,21 +57,14 @@ static struct origin *origin_of(struct stream *stream)
 	return CONTAINER_OF(stream, struct origin, stream);
 }
 
-enum err origin_open(struct session *session, struct loop_io *io)
-{
-	struct origin *origin;
+const size_t origin_bytes = sizeof(struct origin);
 
+void origin_use(struct session *session, struct stream *stream)
+{
 	origin_free(session);
-	origin = calloc(1, sizeof(*origin));
-	if (origin == NULL)
-		return ERR_MEMORY;
-	if (stream_take_plain(&origin->stream, session->env->loop, io, on_origin_ready)) {
-		free(origin);
-		return ERR_SYSTEM;
-	}
-	origin->stream.owner = session;
-	session->origin = &origin->stream;
-	return ERR_NONE;
+	stream->owner = session;
+	stream->on_ready = on_origin_ready;
+	session->origin = stream;
 }
 
 void origin_close(struct session *session, bool reset)

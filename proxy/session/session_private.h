@@ -201,13 +201,14 @@ void on_origin_ready(struct stream *stream, unsigned events);
 
 /* ---- origin_pool.c ---- */
 
-/* A connected and watched socket becomes session->origin. errors: ERR_MEMORY, ERR_SYSTEM. */
-MUST_USE enum err origin_open(struct session *session, struct loop_io *io);
+/* What dial_start() is to make room for, and what becomes of its stream: session->origin. */
+extern const size_t origin_bytes;
+void origin_use(struct session *session, struct stream *stream);
 
 /* Close session->origin if it is open. */
 void origin_close(struct session *session, bool reset);
 
-/* Let go of what origin_open() and origin_pool_take() made; it is closed. */
+/* Let go of session->origin; it is closed. */
 void origin_free(struct session *session);
 
 /* Take a kept connection to this origin into session->origin. */
