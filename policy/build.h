@@ -48,6 +48,9 @@ bool build_regex_is_anchored(struct span text);
 MUST_USE bool build_entry(struct build *build, const struct pattern_line *line, uint16_t list,
                           uint16_t file, uint32_t number, const char **why, size_t *at);
 
+/* Key and manual of a condition of rules, while there is one at that place; how many there are. compile.c */
+size_t compile_condition(size_t at, const char **key, const char **manual);
+
 /* Write the image. owns: *image is the caller's (free). errors: ERR_MEMORY. */
 MUST_USE enum err build_image(struct build *build, void **image, size_t *image_bytes);
 

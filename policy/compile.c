@@ -468,18 +468,36 @@ static const struct condition {
 	struct image_range (*read)(struct compile *compile, const struct yaml_node *node);
 	size_t offset;
 	bool for_auth, for_route; /* may decide these questions */
+	const char *manual;
 } conditions[] = {
-	{"to", read_list_refs, offsetof(struct image_rule, to), true, true},
-	{"port", read_ports, offsetof(struct image_rule, port), true, true},
-	{"from", read_networks, offsetof(struct image_rule, from), true, true},
-	{"user", read_texts, offsetof(struct image_rule, user), false, true},
-	{"group", read_texts, offsetof(struct image_rule, group), false, true},
-	{"sni", read_list_refs, offsetof(struct image_rule, sni), false, false},
-	{"method", read_texts, offsetof(struct image_rule, method), true, true},
-	{"url", read_urls, offsetof(struct image_rule, url), false, false},
-	{"time", read_times, offsetof(struct image_rule, time), true, true},
-	{"listener", read_texts, offsetof(struct image_rule, listener), true, true},
+	{"to", read_list_refs, offsetof(struct image_rule, to), true, true,
+	 "names of lists, or patterns: the host that is asked for"},
+	{"port", read_ports, offsetof(struct image_rule, port), true, true,
+	 "ports and ranges, 443 or 33434-33598; without it, answers that allow hold for defaults.ports"},
+	{"from", read_networks, offsetof(struct image_rule, from), true, true,
+	 "addresses and networks of clients"},
+	{"user", read_texts, offsetof(struct image_rule, user), false, true,
+	 "who the client says it is; nobody is asked in this version, so it never holds where it would allow"},
+	{"group", read_texts, offsetof(struct image_rule, group), false, true, "a group of the user; as user"},
+	{"sni", read_list_refs, offsetof(struct image_rule, sni), false, false,
+	 "as to, for the name in the ClientHello; not read in this version: as user"},
+	{"method", read_texts, offsetof(struct image_rule, method), true, true, "CONNECT, GET, ..."},
+	{"url", read_urls, offsetof(struct image_rule, url), false, false,
+	 "expressions /.../ for the URL of an http:// request"},
+	{"time", read_times, offsetof(struct image_rule, time), true, true,
+	 "\"mon-fri 08:00-18:00 +01:00\": days, hours, zone, each once or not at all"},
+	{"listener", read_texts, offsetof(struct image_rule, listener), true, true,
+	 "names of listeners of sallyport.yaml"},
 };
+
+size_t compile_condition(size_t at, const char **key, const char **manual)
+{
+	if (at < COUNT_OF(conditions)) {
+		*key = conditions[at].key;
+		*manual = conditions[at].manual;
+	}
+	return COUNT_OF(conditions);
+}
 
 static void complain_unknown(struct compile *compile, const struct yaml_node *node,
                              const char *const *names, size_t count)

@@ -114,6 +114,9 @@ MUST_USE enum err policy_compile(const char *path, struct problems *problems, vo
 MUST_USE enum err policy_open(const void *image, size_t image_bytes, struct policy **out);
 void policy_close(struct policy *policy);
 
+/* Append the manual of policy files and lists. */
+void policy_reference(struct buf *out);
+
 struct policy_stats {
 	uint64_t generation_hash; /* of the files: the same policy has the same number on every machine */
 	size_t rules, lists, entries, image_bytes;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "policy/policy.h"
 #include "process/parent.h"
 
 int command_complain(const char *format, ...)
@@ -83,6 +84,8 @@ int reference_command(const struct command_line *line)
 	command_manual(&text);
 	buf_add_string(&text, "\nOPTIONS (sallyport.yaml)\n\n");
 	conf_reference(settings_options, &text);
+	buf_add_string(&text, "\nPOLICY (policy.yaml and lists)\n\n");
+	policy_reference(&text);
 	add_events(&text);
 	add_errors(&text);
 	printf("%.*s", SPAN_ARG(buf_span(&text)));
