@@ -352,23 +352,35 @@ static bool label_matches(struct span glob, struct span label)
 	return g == glob.len;
 }
 
+static size_t count_labels(struct span name)
+{
+	size_t count = 0;
+	struct span label;
+
+	while (span_split(&name, '.', &label))
+		count++;
+	return count;
+}
+
 bool pattern_glob_matches(struct span glob, struct span name)
 {
 	struct span glob_label, label;
+	size_t above = 0, labels;
 
 	/* From the right: most names differ there, at the first look. */
 	if (glob.len && name.len && glob.at[glob.len - 1] != '*' &&
 	    glob.at[glob.len - 1] != name.at[name.len - 1])
 		return false;
-	/* "*." in front means: at any depth, as in every other pattern. */
-	if (span_starts_with(glob, SPAN("*."))) {
-		struct span rest = span_skip(glob, 2), tail = name;
-
-		while (span_split(&tail, '.', &label))
-			if (tail.at && pattern_glob_matches(rest, tail))
-				return true;
+	/* "*." in front means: at any depth, as in every other pattern; each of several means one label at
+	 * least. What is behind them has its place at the end, so there is nothing to try. */
+	for (; span_starts_with(glob, SPAN("*.")); above++)
+		glob = span_skip(glob, 2);
+	labels = count_labels(glob);
+	for (size_t there = above ? count_labels(name) : labels; there > labels; there--)
+		if (span_split(&name, '.', &label) && above)
+			above--;
+	if (above)
 		return false;
-	}
 	while (span_split(&glob, '.', &glob_label)) {
 		if (!span_split(&name, '.', &label) || !label_matches(glob_label, label))
 			return false;
