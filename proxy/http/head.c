@@ -6,7 +6,7 @@
 #include <llhttp.h>
 #include <string.h>
 
-enum { FIELDS_MAX = 200, LEADING_LINES_MAX = 2 };
+enum { FIELDS_MAX = 200, CONNECTION_OPTIONS_MAX = 100, LEADING_LINES_MAX = 2 };
 
 /* What one run of llhttp collects. A span may come in pieces only when the input does; the input is
  * one piece here, so each callback is the whole of its thing. */
@@ -329,6 +329,23 @@ static enum err request_err(llhttp_errno_t result)
 	return result == HPE_INVALID_METHOD ? ERR_REQUEST_METHOD : ERR_REQUEST_SYNTAX;
 }
 
+/* Each field is looked for among them: their number times that of the fields is work. */
+static bool has_many_options(const struct http_head *head)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < head->field_count; i++) {
+		struct span rest = head->fields[i].value, option;
+
+		if (!span_equal_nocase(head->fields[i].name, SPAN("connection")))
+			continue;
+		while (span_split(&rest, ',', &option))
+			if (++count > CONNECTION_OPTIONS_MAX)
+				return true;
+	}
+	return false;
+}
+
 static enum err run(struct parse *parse, llhttp_type_t type, struct span bytes, const char **detail)
 {
 	llhttp_errno_t result;
@@ -347,6 +364,10 @@ static enum err run(struct parse *parse, llhttp_type_t type, struct span bytes, 
 		return request_err(result);
 	}
 	parse->head->minor = parse->parser.http_minor;
+	if (has_many_options(parse->head)) {
+		*detail = "too many options in Connection";
+		return ERR_REQUEST_SIZE;
+	}
 	return ERR_NONE;
 }
 
