@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "http/target.h"
 
-enum { NAME_MAX_BYTES = 253, LABEL_MAX_BYTES = 63 };
+enum { NAME_MAX_BYTES = 253, LABEL_MAX_BYTES = 63, PORT_MAX_BYTES = 5 };
 
 static bool is_name_byte(uint8_t byte)
 {
@@ -107,7 +107,8 @@ enum err http_host_parse(struct span text, uint16_t default_port, struct arena *
 	*out = (struct http_host){.name = SPAN("")};
 	if (!split(text, &host, &port, &brackets))
 		return ERR_REQUEST_AUTHORITY;
-	if (port.at && !span_to_uint(port, 65535, &number))
+	/* Zeros in front could go on for a whole head, and a tunnel keeps its target. */
+	if (port.at && (port.len > PORT_MAX_BYTES || !span_to_uint(port, 65535, &number)))
 		return ERR_REQUEST_AUTHORITY;
 	if (number == 0)
 		return ERR_REQUEST_AUTHORITY;

@@ -61,6 +61,7 @@ static void hosts_have_one_form(void **state)
 		{"a.example:", 80, NULL, 0, 0},
 		{"a.example:0", 0, NULL, 0, 0},
 		{"a.example:65536", 0, NULL, 0, 0},
+		{"a.example:000443", 0, NULL, 0, 0},
 		{"a.example:+443", 0, NULL, 0, 0},
 		{"a.example:443a", 0, NULL, 0, 0},
 		{"a.example:443:443", 0, NULL, 0, 0},
