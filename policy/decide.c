@@ -7,7 +7,7 @@
 #include "policy/pattern.h"
 
 /* How a rule's conditions stand. `need`: facts that must be asked for. `absent`: some condition can
- * never be known here, and everything else holds. */
+ * never be known here (a regular expression that gave up, too), and everything else holds. */
 struct standing {
 	bool fails;
 	bool is_absent;
@@ -101,8 +101,8 @@ static bool has_port(const struct policy *policy, struct image_range ports, uint
 	return false;
 }
 
-/* Note that an entry matched, if it is in force; the first that is noted for its list stays. */
-static void note_hit(const struct look_up *look, uint32_t index)
+/* Note that an entry matched, or that it may, if it is in force; the first that is noted for its list stays. */
+static void note(const struct look_up *look, uint32_t index, bool is_sure)
 {
 	const struct policy *policy = look->policy;
 	const struct image_entry *entry = &policy->image.entries[index];
@@ -116,10 +116,17 @@ static void note_hit(const struct look_up *look, uint32_t index)
 		return;
 	if (hits->stamp != *policy->stamp) {
 		hits->stamp = *policy->stamp;
-		hits->entry[0] = hits->entry[1] = NONE;
+		hits->entry[0] = hits->entry[1] = hits->unsure = NONE;
 	}
-	if (hits->entry[kind] == NONE)
+	if (!is_sure && hits->unsure == NONE)
+		hits->unsure = index;
+	if (is_sure && hits->entry[kind] == NONE)
 		hits->entry[kind] = index;
+}
+
+static void note_hit(const struct look_up *look, uint32_t index)
+{
+	note(look, index, true);
 }
 
 static bool key_is(const struct policy *policy, const struct image_entry *entry, struct span key,
@@ -195,9 +202,14 @@ static void look_up_name(const struct look_up *look, struct span name)
 		if (pattern_glob_matches(image_entry_text(policy, entry), name))
 			note_hit(look, policy->image.globs[i]);
 	}
-	for (uint32_t i = 0; i < policy->image.regexes_count; i++)
-		if (policy->image.regexes[i] != NONE && policy_regex_matches(policy, i, name))
-			note_hit(look, policy->image.regexes[i]);
+	for (uint32_t i = 0; i < policy->image.regexes_count; i++) {
+		enum policy_match match = MATCH_NO;
+
+		if (policy->image.regexes[i] != NONE)
+			match = policy_regex_match(policy, i, name);
+		if (match != MATCH_NO)
+			note(look, policy->image.regexes[i], match == MATCH_YES);
+	}
 }
 
 static void look_up_prefix(const struct look_up *look, const struct address *address,
@@ -268,6 +280,26 @@ static bool find_hit(const struct policy *policy, struct image_range lists,
 			standing->ports_by_entry = kind;
 			return true;
 		}
+	}
+	return false;
+}
+
+/* The lists have no hit: did it remain open for one of them? Nobody shall make an expression give up and
+ * so pass what it denies. */
+static bool find_unsure(const struct policy *policy, struct image_range lists,
+                        struct standing *standing)
+{
+	for (uint32_t i = 0; i < lists.count; i++) {
+		uint16_t list = policy->image.list_refs[lists.at + i];
+		const struct policy_hits *hits = &policy->hits[list];
+
+		if (hits->stamp != *policy->stamp || hits->unsure == NONE)
+			continue;
+		standing->list = list;
+		standing->entry = hits->unsure;
+		standing->ports_by_entry = policy->image.entries[hits->unsure].ports & 0xff;
+		standing->is_absent = true;
+		return true;
 	}
 	return false;
 }
@@ -349,17 +381,31 @@ static void check_user(const struct policy *policy, const struct image_rule *rul
 		standing->fails = true;
 }
 
-static bool check_url(const struct policy *policy, const struct image_rule *rule,
-                      const struct policy_facts *facts)
+static enum policy_match match_url(const struct policy *policy, const struct image_url *url,
+                                   struct span text)
 {
-	for (uint32_t i = 0; i < rule->url.count; i++) {
-		const struct image_url *url = &policy->image.urls[rule->url.at + i];
+	if (url->regex != NONE)
+		return policy_regex_match(policy, url->regex, text);
+	return span_starts_with(text, image_text(policy, url->text)) ? MATCH_YES : MATCH_NO;
+}
 
-		if (url->regex == NONE ? span_starts_with(facts->url, image_text(policy, url->text))
-		                       : policy_regex_matches(policy, url->regex, facts->url))
-			return true;
+static void check_url(const struct policy *policy, const struct image_rule *rule,
+                      const struct policy_facts *facts, struct standing *standing)
+{
+	bool is_unsure = false;
+
+	for (uint32_t i = 0; i < rule->url.count; i++) {
+		enum policy_match match =
+			match_url(policy, &policy->image.urls[rule->url.at + i], facts->url);
+
+		if (match == MATCH_YES)
+			return;
+		is_unsure |= match == MATCH_GAVE_UP;
 	}
-	return false;
+	if (is_unsure)
+		standing->is_absent = true;
+	else
+		standing->fails = true;
 }
 
 static void check_request(const struct policy *policy, const struct image_rule *rule,
@@ -375,8 +421,8 @@ static void check_request(const struct policy *policy, const struct image_rule *
 		return;
 	if (!(facts->known & FACT_REQUEST))
 		miss(standing, facts, FACT_REQUEST);
-	else if (!check_url(policy, rule, facts))
-		standing->fails = true;
+	else
+		check_url(policy, rule, facts, standing);
 }
 
 /* The lists were looked up for the name before; a rule with resolved: also asks for the address. */
@@ -384,7 +430,8 @@ static void check_to(const struct policy *policy, const struct image_rule *rule,
                      const struct policy_facts *facts, const struct name *name,
                      struct standing *standing)
 {
-	if (rule->to.count == 0 || find_hit(policy, rule->to, standing))
+	if (rule->to.count == 0 || find_hit(policy, rule->to, standing) ||
+	    find_unsure(policy, rule->to, standing))
 		return;
 	if (!rule->resolved || name->address.family || !lists_have_networks(policy, rule->to)) {
 		standing->fails = true;
@@ -412,8 +459,10 @@ static void check_sni(const struct policy *policy, const struct image_rule *rule
 		standing->is_absent = true;
 	} else {
 		look_up(policy, facts, facts->sni, &none);
-		if (!find_hit(policy, rule->sni, &ignored))
-			standing->fails = true;
+		if (!find_hit(policy, rule->sni, &ignored)) {
+			standing->is_absent |= find_unsure(policy, rule->sni, &ignored);
+			standing->fails = !ignored.is_absent;
+		}
 		look_up(policy, facts, name->text, &name->address);
 	}
 }

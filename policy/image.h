@@ -126,10 +126,11 @@ struct image {
 #undef IMAGE_POINTER
 };
 
-/* Best hits of one list for one name: [0] an entry without ports=, [1] one whose ports= has the port. */
+/* Best hits of one list for one name: [0] an entry without ports=, [1] one whose ports= has the port; and
+ * an entry of which it cannot be told, since its regular expression gave up. */
 struct policy_hits {
 	uint32_t stamp;
-	uint32_t entry[2];
+	uint32_t entry[2], unsure;
 };
 
 struct policy_regex; /* PCRE2's things; open.c */
@@ -181,8 +182,9 @@ enum { NETWORK_KEY_BYTES = 18 };
 struct span image_network_key(const struct address *address, uint8_t prefix_len,
                               uint8_t key[static NETWORK_KEY_BYTES]);
 
-/* Does the code with this index match? False too when its match limit is reached, which is counted. */
-bool policy_regex_matches(const struct policy *policy, uint32_t code, struct span text);
+/* Does the code with this index match? It gives up at its limits of steps, heap and stack. */
+enum policy_match { MATCH_NO, MATCH_YES, MATCH_GAVE_UP };
+enum policy_match policy_regex_match(const struct policy *policy, uint32_t code, struct span text);
 
 /* Is an answer one that loosens: allow, bypass, exempt? */
 bool policy_is_loosening(enum policy_question question, unsigned answer);

@@ -182,19 +182,21 @@ static enum err open_regex(struct policy *policy)
 	return ERR_NONE;
 }
 
-bool policy_regex_matches(const struct policy *policy, uint32_t code, struct span text)
+enum policy_match policy_regex_match(const struct policy *policy, uint32_t code, struct span text)
 {
 	struct policy_regex *regex = policy->regex;
+	int result;
 
 	if (code >= regex->count)
-		return false;
+		return MATCH_NO;
 	if (!regex->is_jitted[code]) {
 		/* Where no executable memory can be had, the interpreter goes on under the same limits. */
 		(void)pcre2_jit_compile(regex->codes[code], PCRE2_JIT_COMPLETE);
 		regex->is_jitted[code] = true;
 	}
-	return pcre2_match(regex->codes[code], text.at, text.len, 0, PCRE2_NO_UTF_CHECK, regex->data,
-	                   regex->context) >= 0;
+	result = pcre2_match(regex->codes[code], text.at, text.len, 0, PCRE2_NO_UTF_CHECK, regex->data,
+	                     regex->context);
+	return result >= 0 ? MATCH_YES : result == PCRE2_ERROR_NOMATCH ? MATCH_NO : MATCH_GAVE_UP;
 }
 
 enum err policy_open(const void *image, size_t image_bytes, struct policy **out)
