@@ -56,6 +56,7 @@ while [ $# -gt 0 ]; do
 	--foreground) foreground=yes ;;
 	--stop) stop=yes ;;
 	*)
+		echo "quickstart: what is \"$1\"?" >&2
 		usage >&2
 		exit 2
 		;;
@@ -138,7 +139,7 @@ port_must_be_free() {
 	else
 		echo "  by a process of another user (as root this would say which)" >&2
 	fi
-	echo "Stop it, or take another port: packaging/quickstart.sh --port $((port < 65535 ? port + 1 : 3128))" >&2
+	echo "Stop it, or take another port: packaging/quickstart.sh --folder $folder-2 --port $((port < 65535 ? port + 1 : 3128))" >&2
 	exit 1
 }
 
@@ -210,9 +211,9 @@ start() {
 	done
 }
 
-# A request for the proxy itself needs no internet: such addresses are never dialled, and the answer says so.
+# A request that the default policy denies needs no internet, and shows how a refusal reads.
 try_it() {
-	say "Asking it for http://$1/, which it must refuse"
+	say "Asking it for http://$1/, whose port the default policy does not allow"
 	answer=$(curl --silent --show-error --max-time 10 --noproxy '' --proxy "http://$1" "http://$1/") ||
 		fail "no answer; look at $log"
 	echo "$answer" | sed 's/^/    /'
@@ -238,7 +239,7 @@ if [ -n "$stop" ]; then
 	exit
 fi
 if pid=$(running_pid); then
-	say "It runs already, as process $pid of $folder"
+	say "It runs already, as process $pid of $folder${port:+; --port $port changes nothing}"
 	at=$(address)
 	[ -n "$at" ] || fail "process $pid does not say where; try with sudo, or look at $log"
 	print_next "$at"
@@ -255,6 +256,7 @@ configure
 check
 if [ -n "$foreground" ]; then
 	echo $$ >"$folder/pid"
+	log="this terminal"
 	print_next "${port:+127.0.0.1:}${port:-the address in $config}"
 	exec "$binary" run -c "$config"
 fi

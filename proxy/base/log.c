@@ -77,6 +77,12 @@ static void add_escaped(struct buf *line, struct span text)
 	}
 }
 
+void log_add_event_name(enum log_event event, struct buf *out)
+{
+	for (const char *at = rows[event].name + sizeof("EV_") - 1; *at; at++)
+		buf_add_byte(out, (uint8_t)tolower((unsigned char)*at));
+}
+
 void log_event(enum log_event event, const char *format, ...)
 {
 	const struct log_event_row *row = &rows[event];
@@ -91,8 +97,7 @@ void log_event(enum log_event event, const char *format, ...)
 	vsnprintf(details, sizeof(details), format, args);
 	va_end(args);
 	buf_init(&line, LINE_MAX_BYTES);
-	for (const char *at = row->name + sizeof("EV_") - 1; *at; at++)
-		buf_add_byte(&line, (uint8_t)tolower((unsigned char)*at));
+	log_add_event_name(event, &line);
 	buf_printf(&line, " %s: %s", level_names[row->level], row->text);
 	if (details[0]) {
 		buf_add_string(&line, ": ");

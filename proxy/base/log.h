@@ -23,7 +23,7 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_NOTICE, LOG_LEVEL
 	X(EV_LISTEN, NOTICE, "listening", "") \
 	X(EV_LISTEN_FAILED, ERROR, "cannot listen", "free the address, or change listen in the configuration") \
 	X(EV_ROLE_STARTED, INFO, "role started", "") \
-	X(EV_ROLE_DIED, ERROR, "role died and will be restarted", "report it with the lines before it; sessions of that worker are lost") \
+	X(EV_ROLE_DIED, ERROR, "role died and will be restarted", "report it with the lines before it; with a worker its sessions are lost") \
 	X(EV_ROLE_MESSAGE, ERROR, "role sent a message that is not valid and was ended", "treat it as an attack until explained") \
 	X(EV_LIMIT_REACHED, WARNING, "limit reached, sessions are refused", "raise the limit, or find the client that uses it up") \
 	X(EV_FILES_REACHED, ERROR, "out of file descriptors", "raise LimitNOFILE, or lower limits.sessions") \
@@ -44,6 +44,9 @@ struct log_event_row {
 	const char *name, *text, *action;
 	enum log_level level;
 };
+
+/* Append the name of an event as lines begin with it: "role_died". */
+void log_add_event_name(enum log_event event, struct buf *out);
 
 /* The row of an event: for the manual and for sinks. */
 const struct log_event_row *log_event_row(enum log_event event);

@@ -109,10 +109,18 @@ static bool read_line(const struct command *command, int count, char **args,
 		longs[i] = (struct option){options[i].name,
 		                           options[i].argument ? required_argument : no_argument, NULL,
 		                           256 + i};
-	while ((got = getopt_long(count, args, "c:h", longs, NULL)) != -1) {
+	opterr = 0;
+	while ((got = getopt_long(count, args, ":c:h", longs, NULL)) != -1) {
 		int index = got == 'c' ? OPTION_config : got == 'h' ? OPTION_help : got - 256;
 
-		if (got == '?' || !take_option(command, index, line))
+		if (got == '?' || got == ':') {
+			command_complain("%s: %s %s; see sallyport %s --help", command->name,
+			                 args[optind - 1],
+			                 got == ':' ? "needs a value" : "is no option of it",
+			                 command->name);
+			return false;
+		}
+		if (!take_option(command, index, line))
 			return false;
 	}
 	if (optind < count && command->argument)
@@ -140,7 +148,7 @@ static int unknown_command(const char *name)
 	for (size_t i = 0; i < COUNT_OF(commands); i++)
 		names[i] = commands[i].name;
 	nearest = conf_nearest(span_from(name), names, COUNT_OF(names));
-	return command_complain("there is no command \"%s\"%s%s%s; see sallyport --help", name,
+	return command_complain("there is no command \"%s\"%s%s%s (sallyport --help lists them)", name,
 	                        nearest ? "; did you mean \"" : "", nearest ? nearest : "",
 	                        nearest ? "\"?" : "");
 }
@@ -162,7 +170,7 @@ int cli_main(int count, char **args)
 	}
 	if (strcmp(args[1], "--help") == 0 || strcmp(args[1], "-h") == 0 ||
 	    strcmp(args[1], "help") == 0)
-		return print_help(NULL);
+		return print_help(count > 2 ? find_command(args[2]) : NULL);
 	command = find_command(args[1]);
 	if (command == NULL)
 		return unknown_command(args[1]);

@@ -55,8 +55,10 @@ static void add_events(struct buf *out)
 	for (int i = 0; i < LOG_EVENT_COUNT; i++) {
 		const struct log_event_row *row = log_event_row((enum log_event)i);
 
-		buf_printf(out, "  %-20s %-8s %s%s%s\n", row->name, log_level_name(row->level),
-		           row->text, row->action[0] ? "; what to do: " : "", row->action);
+		buf_add_string(out, "  ");
+		log_add_event_name((enum log_event)i, out);
+		buf_printf(out, "\n      %s: %s%s%s\n", log_level_name(row->level), row->text,
+		           row->action[0] ? "; what to do: " : "", row->action);
 	}
 }
 

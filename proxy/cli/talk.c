@@ -42,7 +42,7 @@ static char *control_path(const char *config)
 	if (path)
 		result = strdup(path);
 	else
-		command_complain("%s: cannot read it", config);
+		command_complain("%s: cannot read it: %s", config, strerror(errno));
 	problems_fini(&problems);
 	arena_fini(&arena);
 	free(absolute);
@@ -191,6 +191,19 @@ static void print_line(const char *text)
 	fputs(text, stdout);
 }
 
+/* One session as people read it. */
+static void print_session(const char *text)
+{
+	json_t *session = json_loads(text, 0, NULL);
+	const char *target = text_of(session, "target");
+
+	printf("%-22s %-24s %-10s %8lld s %12lld up %12lld down  %s\n", text_of(session, "id"),
+	       text_of(session, "client"), text_of(session, "state"),
+	       number_of(session, "age_ms") / 1000, number_of(session, "bytes_up"),
+	       number_of(session, "bytes_down"), target[0] ? target : text_of(session, "host"));
+	json_decref(session);
+}
+
 static void print_metrics(const json_t *metrics)
 {
 	const json_t *value;
@@ -212,6 +225,10 @@ static void print_status(const json_t *answer)
 	       text_of(answer, "state"), number_of(answer, "pid"),
 	       number_of(answer, "uptime_ms") / 1000);
 	printf("configuration %s\n", text_of(answer, "configuration"));
+	if (json_object_get(answer, "refused"))
+		printf("last reload   refused at %s, errors %lld; sallyport check says which\n",
+		       text_of(json_object_get(answer, "refused"), "at"),
+		       number_of(json_object_get(answer, "refused"), "errors"));
 	printf("policy        generation %lld of %s, %lld rules, %lld entries, hash %s\n",
 	       number_of(policy, "generation"), text_of(policy, "loaded"),
 	       number_of(policy, "rules"), number_of(policy, "entries"), text_of(policy, "hash"));
@@ -231,7 +248,7 @@ int status_command(const struct command_line *line)
 	bool sessions = line->options[OPTION_sessions] != NULL;
 	json_t *answer = ask(line, sessions ? "{\"command\": \"sessions\"}\n"
 	                                    : "{\"command\": \"status\"}\n",
-	                     sessions ? print_line : NULL);
+	                     !sessions ? NULL : line->options[OPTION_json] ? print_line : print_session);
 
 	if (answer == NULL)
 		return EXIT_USAGE;

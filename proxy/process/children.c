@@ -219,6 +219,8 @@ NORETURN static void become_child(const struct child *child, int end)
 
 	snprintf(role, sizeof(role), "%s", roles_row(child->role)->name);
 	snprintf(number, sizeof(number), "%u", child->number);
+	/* Ctrl-C and the end of a session are the parent's to hear: it tells the others. */
+	setpgid(0, 0);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (end == ROLE_CHANNEL_FD ? fcntl(end, F_SETFD, 0) >= 0 : dup2(end, ROLE_CHANNEL_FD) >= 0)

@@ -227,12 +227,26 @@ static json_t *pack_policy(const struct loaded *loaded)
 	return object;
 }
 
+/* The last reload, if it was refused: whoever sent SIGHUP was told nothing. */
+static json_t *pack_refusal(const struct parent *parent)
+{
+	struct buf time;
+	json_t *object;
+
+	buf_init(&time, 64);
+	clock_add_rfc3339(&time, parent->refused_ms);
+	object = json_pack("{s:s%, s:I}", "at", (const char *)buf_span(&time).at, buf_len(&time),
+	                   "errors", (json_int_t)parent->refused_errors);
+	buf_fini(&time);
+	return object;
+}
+
 static void ask_status(struct control_client *client)
 {
 	static const char *const states[] = {"starting", "running", "draining", "stopping"};
 	struct parent *parent = client->control->parent;
 	struct metrics sum = {0};
-	json_t *roles = json_array();
+	json_t *roles = json_array(), *status;
 
 	for (size_t i = 0; i < parent->worker_count; i++) {
 		const struct metrics *metrics = &parent->regions[i].page->metrics;
@@ -241,14 +255,16 @@ static void ask_status(struct control_client *client)
 		json_array_append_new(roles, pack_child(&parent->workers[i], metrics));
 	}
 	json_array_append_new(roles, pack_child(&parent->logger, NULL));
-	answer(client,
-	       json_pack("{s:b, s:s, s:s, s:i, s:s, s:I, s:o, s:o, s:o, s:o}", "ok", 1, "version",
-	                 SALLYPORT_VERSION, "state", states[parent->state], "pid", (int)getpid(),
-	                 "configuration", parent->path, "uptime_ms",
-	                 (json_int_t)(clock_wall_ms() - parent->started_ms), "listeners",
-	                 pack_listeners(&parent->current->listeners), "policy",
-	                 pack_policy(parent->current), "metrics", pack_metrics(&sum), "roles",
-	                 roles));
+	status = json_pack("{s:b, s:s, s:s, s:i, s:s, s:I, s:o, s:o, s:o, s:o}", "ok", 1, "version",
+	                   SALLYPORT_VERSION, "state", states[parent->state], "pid", (int)getpid(),
+	                   "configuration", parent->path, "uptime_ms",
+	                   (json_int_t)(clock_wall_ms() - parent->started_ms), "listeners",
+	                   pack_listeners(&parent->current->listeners), "policy",
+	                   pack_policy(parent->current), "metrics", pack_metrics(&sum), "roles",
+	                   roles);
+	if (parent->refused_ms)
+		json_object_set_new(status, "refused", pack_refusal(parent));
+	answer(client, status);
 }
 
 /* ---- sessions: page by page, so that neither a worker nor this process has a long turn ---- */

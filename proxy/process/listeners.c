@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "net/socket.h"
+#include "process/folder.h"
 
 static bool is_unix(const struct listen_conf *conf)
 {
@@ -44,12 +45,28 @@ static void find_address(int fd, const struct listen_conf *conf, struct address 
 		address_from_sockaddr((const struct sockaddr *)&storage, out);
 }
 
+static const char *hint_for(int error_number, const struct listen_conf *conf)
+{
+	switch (error_number) {
+	case EADDRINUSE:
+		return "; another program has this address";
+	case EADDRNOTAVAIL:
+		return "; this host has no such address: see ip addr";
+	case EACCES:
+		return is_unix(conf) ? "; the folder must be writable"
+		                     : "; ports below 1024 need root or CAP_NET_BIND_SERVICE";
+	default:
+		return "";
+	}
+}
+
 static enum err open_one(struct listeners *listeners, size_t at, const struct listeners *old,
                          const char *file, struct problems *problems)
 {
 	const struct listen_conf *conf = &listeners->conf[at];
 	size_t same = find_same(old, conf);
 	struct buf text;
+	int error_number;
 
 	if (same != SIZE_MAX) {
 		listeners->addresses[at] = old->addresses[same];
@@ -57,18 +74,19 @@ static enum err open_one(struct listeners *listeners, size_t at, const struct li
 		/* Backlogs can be changed at any time. */
 		if (listeners->fds[at] >= 0 && listen(listeners->fds[at], (int)conf->backlog) == 0)
 			return ERR_NONE;
-	} else if (socket_listen(conf, &listeners->fds[at]) == ERR_NONE) {
+	} else if ((!is_unix(conf) || folder_make_for(conf->path) == ERR_NONE) &&
+	           socket_listen(conf, &listeners->fds[at]) == ERR_NONE) {
 		find_address(listeners->fds[at], conf, &listeners->addresses[at]);
 		return ERR_NONE;
 	}
+	error_number = errno;
 	buf_init(&text, 4096);
 	if (is_unix(conf))
 		buf_add_string(&text, conf->path);
 	else
 		address_format_with_port(&conf->address, &text);
 	problem_add(problems, PROBLEM_ERROR, file, 0, 0, "listen %s: cannot listen on %.*s: %s%s",
-	            conf->name, SPAN_ARG(buf_span(&text)), strerror(errno),
-	            errno == EADDRINUSE ? "; another program has this address" : "");
+	            conf->name, SPAN_ARG(buf_span(&text)), strerror(error_number), hint_for(error_number, conf));
 	buf_fini(&text);
 	return ERR_SYSTEM;
 }

@@ -94,15 +94,30 @@ static enum err open_log(const char *path, int target, const char *option, const
 	return ERR_NONE;
 }
 
+/* Lines are not kept for a log that is not there. */
+static void warn_of_socket(int target, const char *option, const char *file,
+                           struct problems *problems)
+{
+	const char *path = target == LOG_TO_SYSLOG     ? "/dev/log"
+	                   : target == LOG_TO_JOURNALD ? "/run/systemd/journal/socket"
+	                                               : NULL;
+
+	if (path && access(path, F_OK) < 0)
+		problem_add(problems, PROBLEM_WARNING, file, 0, 0,
+		            "%s: there is no %s here; lines are lost until there is", option, path);
+}
+
 enum err loaded_open_logs(struct loaded *loaded, const char *path, struct problems *problems)
 {
-	const struct access_conf *access = &loaded->settings.session.access;
+	const struct access_conf *requests = &loaded->settings.session.access;
 	const struct events_conf *events = &loaded->settings.events;
-	enum err err = open_log(access->path, access->target, "log.access", path, problems,
+	enum err err = open_log(requests->path, requests->target, "log.access", path, problems,
 	                        &loaded->access_fd);
 	enum err second = open_log(events->path, events->target, "log.events", path, problems,
 	                           &loaded->event_fd);
 
+	warn_of_socket(requests->target, "log.access", path, problems);
+	warn_of_socket(events->target, "log.events", path, problems);
 	return err ? err : second;
 }
 
@@ -126,6 +141,8 @@ static void report(struct loading *loading)
 	struct loading_result result = {loading->err, &loading->problems, loading->cut_count,
 	                                parent->current ? parent->current->number : 0};
 
+	parent->refused_ms = loading->err ? clock_wall_ms() : 0;
+	parent->refused_errors = loading->problems.error_count;
 	if (parent->state != PARENT_STARTING) {
 		log_problems(&loading->problems);
 		if (loading->err)

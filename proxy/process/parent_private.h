@@ -64,6 +64,8 @@ struct parent {
 	struct loaded *current;
 	struct loading *loading;    /* under way, or NULL */
 	bool must_reload;           /* SIGHUP came meanwhile */
+	uint64_t refused_ms;        /* wall clock of the last load, if it was refused; else 0 */
+	size_t refused_errors;
 	struct control *control;
 	struct ipc_start identity;  /* user, keys and sizes: the same for all roles */
 	int bell;

@@ -59,8 +59,9 @@ const struct sandbox_rule sandbox_worker_rules[] = {
 const struct sandbox_rule sandbox_logger_rules[] = {
 	COMMON,
 	CALL(poll), CALL(ppoll),
+	/* connect(): to syslog, which may come later or anew. Its sockets are datagrams of this host. */
 	SOCKET(AF_UNIX, SOCK_DGRAM),
-	CALL(sendto), CALL(getsockopt), CALL(setsockopt),
+	CALL(connect), CALL(sendto), CALL(getsockopt), CALL(setsockopt),
 	END};
 
 /* Policy and lists: files to read, and one memfd to answer with. The folder walk of names is

@@ -694,6 +694,9 @@ def main():
     binary = str(pathlib.Path(options.sallyport).resolve())
     if not os.access(binary, os.X_OK):
         sys.exit(f"flow.py: there is no program {binary}; build it, or name it with --sallyport")
+    for path in options.flows:
+        if not path.is_file():
+            sys.exit(f"flow.py: there is no file {path}")
     flows = options.flows or sorted(HERE.glob("**/*.flow"))
     failed = 0
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:

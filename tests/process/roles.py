@@ -44,14 +44,14 @@ def wait_for(what, check):
 class Proxy:
     """A running one in a folder of its own."""
 
-    def __init__(self, config=CONFIG, port=0, prefix=()):
+    def __init__(self, config=CONFIG, port=0, prefix=(), new_session=False):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="sallyport-roles-"))
         self.folder.chmod(0o755)
         self.config = self.folder / "sallyport.yaml"
         self.config.write_text(config.format(port=port))
         (self.folder / "policy.yaml").write_text(POLICY)
         self.process = subprocess.Popen([*prefix, BINARY, "run", "-c", str(self.config)], stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True)
+                                        stderr=subprocess.PIPE, text=True, start_new_session=new_session)
         self.ready = self.process.stdout.readline()
         self.port = int(self.ready.rsplit(":", 1)[1]) if self.ready else 0
 
@@ -249,6 +249,26 @@ def test_drain():
     origin.close()
 
 
+def test_terminal_interrupt():
+    """Ctrl-C goes to the whole process group: it is a stop, not a crash of every role."""
+    with Proxy(new_session=True) as proxy:
+        os.killpg(proxy.process.pid, signal.SIGINT)
+        assert proxy.process.wait(PATIENCE_S) == 0
+        assert "role_died" not in proxy.events() and "stop notice" in proxy.events(), proxy.events()
+
+
+def test_refused_reload_is_told():
+    """SIGHUP with a broken file: what was in force stays, and status says that there was something."""
+    with Proxy() as proxy:
+        (proxy.folder / "policy.yaml").write_text("rules: 5\n")
+        proxy.process.send_signal(signal.SIGHUP)
+        wait_for("the refusal", lambda: proxy.status().get("refused", {}).get("errors"))
+        assert "last reload" in proxy.command("status")
+        (proxy.folder / "policy.yaml").write_text(POLICY)
+        proxy.command("reload")
+        assert "refused" not in proxy.status()
+
+
 def test_drain_deadline():
     """A tunnel that does not end is ended at the deadline, and its line says why."""
     origin, port = echo_origin()
@@ -339,7 +359,7 @@ def test_sessions_listing():
         for _ in range(150):
             socks.append(proxy.tunnel(port))
             socks.append(origin.accept()[0])
-        rows = [json.loads(line) for line in proxy.command("status", "--sessions").splitlines()]
+        rows = [json.loads(line) for line in proxy.command("status", "--sessions", "--json").splitlines()]
         assert len(rows) == 150 and len({one["id"] for one in rows}) == 150, len(rows)
         assert all(one["target"] == f"127.0.0.1:{port}" for one in rows)
         for sock in socks:
@@ -405,8 +425,21 @@ def test_syslog_and_journal():
                 pass
         record = socks["journal"].recv(65536).decode()
         assert "SYSLOG_IDENTIFIER=sallyport" in record and '"method":"GET"' in record, record
-        lines = [socks["log"].recv(65536).decode()]
-        assert "sallyport" in lines[0] and lines[0].startswith("<"), lines
+        line = socks["log"].recv(65536).decode()
+        assert "sallyport" in line and line.startswith("<"), line
+        # syslog goes, and comes again: lines of the time between are lost, the logger is not.
+        before = proxy.roles()["logger0"]
+        socks["log"].close()
+        (folder / "log").unlink()
+        proxy.command("reload")
+        socks["log"] = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        socks["log"].bind(str(folder / "log"))
+        os.chmod(folder / "log", 0o666)
+        socks["log"].settimeout(PATIENCE_S)
+        proxy.command("reload")
+        while "reload" not in socks["log"].recv(65536).decode():
+            pass
+        assert proxy.roles()["logger0"] == before
     for sock in socks.values():
         sock.close()
     shutil.rmtree(folder)
