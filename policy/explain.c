@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "policy/image.h"
 
+enum { PORTS_SHOWN_MAX = 20 };
+
 static const char *const name_kinds[] = {"the authority", "the SNI", "the inner host"};
 
 static struct span name_of(const struct policy_facts *facts, uint8_t index)
@@ -30,26 +32,29 @@ static void add_fact_names(unsigned facts, struct buf *out)
 }
 
 /* Would the default have allowed, but for the port? */
-static bool is_by_port(const struct policy *policy, enum policy_question question,
-                       const struct policy_answer *answer)
+static bool is_by_port(const struct policy *policy, const struct policy_answer *access)
 {
-	return question == POLICY_ACCESS && answer->rule == POLICY_NO_RULE &&
-	       answer->answer != policy->header->defaults[question];
+	return access->rule == POLICY_NO_RULE &&
+	       access->answer != policy->header->defaults[POLICY_ACCESS];
 }
 
-static void add_port_reason(const struct policy *policy, struct buf *out)
+bool policy_port_reason(const struct policy *policy, const struct policy_answer *access,
+                        uint16_t port, struct buf *out)
 {
 	struct image_range range = policy->header->default_ports;
 
-	buf_add_string(out, "the port is not among defaults.ports (");
-	for (uint32_t i = 0; i < range.count; i++) {
+	if (!is_by_port(policy, access))
+		return false;
+	buf_printf(out, "port %u is not among defaults.ports (", port);
+	for (uint32_t i = 0; i < range.count && i < PORTS_SHOWN_MAX; i++) {
 		const struct image_ports *ports = &policy->image.ports[range.at + i];
 
 		buf_printf(out, "%s%u", i ? ", " : "", ports->first);
 		if (ports->last != ports->first)
 			buf_printf(out, "-%u", ports->last);
 	}
-	buf_add_byte(out, ')');
+	buf_add_string(out, range.count > PORTS_SHOWN_MAX ? ", ...)" : ")");
+	return true;
 }
 
 static void explain_answer(const struct policy *policy, const struct policy_facts *facts,
@@ -66,9 +71,9 @@ static void explain_answer(const struct policy *policy, const struct policy_fact
 		buf_printf(out, "rule \"%.*s\" (%.*s:%u)\n",
 		           SPAN_ARG(policy_rule_name(policy, answer->rule)), SPAN_ARG(rule_file),
 		           rule_line);
-	if (is_by_port(policy, question, answer)) {
+	if (question == POLICY_ACCESS && is_by_port(policy, answer)) {
 		buf_printf(out, "%-30s", "");
-		add_port_reason(policy, out);
+		policy_port_reason(policy, answer, facts->port, out);
 		buf_add_byte(out, '\n');
 	}
 	if (policy_place(policy, answer, &file, &line, &entry))
@@ -124,9 +129,9 @@ static void explain_answer_json(const struct policy *policy, const struct policy
 	add_json_member(out, "rule", policy_rule_name(policy, answer->rule));
 	add_json_member(out, "rule_file", rule_file);
 	buf_printf(out, ",\"rule_line\":%u", rule_line);
-	if (is_by_port(policy, question, answer)) {
+	if (question == POLICY_ACCESS && is_by_port(policy, answer)) {
 		buf_add_string(out, ",\"why\":\"");
-		add_port_reason(policy, out);
+		policy_port_reason(policy, answer, facts->port, out);
 		buf_add_byte(out, '"');
 	}
 	if (policy_place(policy, answer, &file, &line, &entry)) {

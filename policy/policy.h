@@ -102,6 +102,11 @@ struct span policy_list_name(const struct policy *policy, uint16_t list);
 bool policy_place(const struct policy *policy, const struct policy_answer *answer,
                   struct span *file, unsigned *line, struct span *entry_text);
 
+/* Where the port alone denies access, append why: "port 22 is not among defaults.ports (80, 443)". `access`
+ * is the answer to that question. False: something else answered. */
+bool policy_port_reason(const struct policy *policy, const struct policy_answer *access,
+                        uint16_t port, struct buf *out);
+
 /* ---- compile: in a short-lived child, or in a command; never in a worker ---- */
 
 /* Read policy file and lists and compile them. On success *image is a heap block of *image_bytes (caller frees).

@@ -124,7 +124,7 @@ static void json_says_the_same(void **state)
 /* The port alone is why it is denied: who reads "defaults" would look at access: allow, and wonder. */
 static void a_port_that_denies_is_named(void **state)
 {
-	static const char reason[] = "the port is not among defaults.ports";
+	static const char reason[] = " is not among defaults.ports";
 	static const struct {
 		const char *policy;
 		uint16_t port;
