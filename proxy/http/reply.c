@@ -114,7 +114,7 @@ struct row {
 static size_t rows_of(const struct http_reply *reply, struct row rows[static 5])
 {
 	const struct row all[] = {
-		{"Destination", reply->host},
+		{"Destination", reply->authority},
 		{"Decided by", reply->rule},
 		{"Written in", reply->place},
 		{"Reason", span_from(reply->detail)},

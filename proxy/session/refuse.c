@@ -60,6 +60,18 @@ static void quote_decision(const struct session *session, struct http_reply *rep
 	reply->place = span_from(place);
 }
 
+/* As it is asked for: the port may be what is denied. */
+static struct span authority_of(struct exchange *exchange)
+{
+	const struct http_host *host = &exchange->target.host;
+	bool brackets = host->address.family == AF_INET6;
+
+	if (!exchange->is_parsed || host->name.len == 0)
+		return SPAN("");
+	return span_from(arena_printf(&exchange->arena, "%s%.*s%s:%u", brackets ? "[" : "",
+	                              SPAN_ARG(host->name), brackets ? "]" : "", host->port));
+}
+
 /* What TRACE gives back is the request without what is secret (RFC 9110 section 9.3.8). */
 static void write_trace(struct exchange *exchange, struct buf *out)
 {
@@ -112,7 +124,7 @@ static void write_reply(struct session *session)
 		.proxy_name = session_conf_of(session)->forwarding.via,
 		.id = session_id_text(session, id),
 		.detail = exchange->detail,
-		.host = exchange->is_parsed ? exchange->target.host.name : SPAN(""),
+		.authority = authority_of(exchange),
 		.rule = SPAN(""),
 		.place = SPAN(""),
 		.fields = SPAN(""),
@@ -123,8 +135,6 @@ static void write_reply(struct session *session)
 		.head_only = exchange->is_parsed && span_equal(exchange->head.method, SPAN("HEAD")),
 	};
 
-	if (reply.host.at == NULL)
-		reply.host = SPAN("");
 	if (exchange->err == ERR_NONE)
 		describe_ourselves(exchange, &reply);
 	else if (exchange->is_decided)

@@ -246,6 +246,21 @@ static bool deny(struct session *session, enum policy_question question, enum er
 	return false;
 }
 
+/* Beside the rule, which the reply quotes: "defaults" alone would not say that it was the port. */
+static const char *why_denied(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	const char *why = NULL;
+	struct buf text;
+
+	buf_init(&text, 512);
+	if (policy_port_reason(session->generation->policy, &exchange->decision.answers[POLICY_ACCESS],
+	                       exchange->facts.port, &text))
+		why = arena_string(&exchange->arena, buf_span(&text));
+	buf_fini(&text);
+	return why ? why : "";
+}
+
 bool request_decide(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
@@ -255,7 +270,7 @@ bool request_decide(struct session *session)
 	exchange->is_decided = true;
 	if (!(decision->open >> POLICY_ACCESS & 1) &&
 	    decision->answers[POLICY_ACCESS].answer == ACCESS_DENY)
-		return deny(session, POLICY_ACCESS, ERR_POLICY_DENIED, "");
+		return deny(session, POLICY_ACCESS, ERR_POLICY_DENIED, why_denied(session));
 	if (decision->answers[POLICY_AUTH].answer == AUTH_REQUIRED &&
 	    !(decision->open >> POLICY_AUTH & 1))
 		return deny(session, POLICY_AUTH, ERR_AUTH_UNAVAILABLE, "auth: required");

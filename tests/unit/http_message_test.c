@@ -267,7 +267,7 @@ static struct http_reply hostile_reply(bool html)
 		.proxy_name = "sp",
 		.id = "0-1.1",
 		.detail = "a\"b\\c\r\nSet-Cookie: x",
-		.host = SPAN("<script>alert(1)</script>"),
+		.authority = SPAN("<script>alert(1)</script>"),
 		.rule = SPAN("rule \"one\"\r\nX: y <b>"),
 		.place = SPAN("lists/x.list:12"),
 		.fields = SPAN("X-More: 1\r\n"),
