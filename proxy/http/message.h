@@ -37,6 +37,7 @@ struct http_reply {
 	const char *id;            /* session id, on the page, so that support finds the log line */
 	const char *detail;        /* which check, or ""; may hold text from outside */
 	struct span authority;     /* host:port that was asked for, or empty */
+	struct span address;       /* that the host led to and that is refused, or empty */
 	struct span rule;          /* policy rule that decided, or empty */
 	struct span place;         /* "lists/x.list:12", or empty */
 	struct span fields;        /* further header lines, each with CRLF */

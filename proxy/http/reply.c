@@ -106,15 +106,18 @@ static void add_proxy_status(const struct http_reply *reply, struct buf *out)
 
 /* ---- the page ---- */
 
+enum { ROWS_MAX = 6 };
+
 struct row {
 	const char *name;
 	struct span value;
 };
 
-static size_t rows_of(const struct http_reply *reply, struct row rows[static 5])
+static size_t rows_of(const struct http_reply *reply, struct row rows[static ROWS_MAX])
 {
-	const struct row all[] = {
+	const struct row all[ROWS_MAX] = {
 		{"Destination", reply->authority},
+		{"Address", reply->address},
 		{"Decided by", reply->rule},
 		{"Written in", reply->place},
 		{"Reason", span_from(reply->detail)},
@@ -145,7 +148,7 @@ static struct span title_of(const struct http_reply *reply)
 
 static void add_html_page(const struct http_reply *reply, struct buf *out)
 {
-	struct row rows[5];
+	struct row rows[ROWS_MAX];
 	size_t count = rows_of(reply, rows);
 
 	buf_add(out, SPAN("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>"));
@@ -180,7 +183,7 @@ static void add_plain(struct buf *out, struct span text)
 
 static void add_plain_page(const struct http_reply *reply, struct buf *out)
 {
-	struct row rows[5];
+	struct row rows[ROWS_MAX];
 	size_t count = rows_of(reply, rows);
 
 	add_plain(out, title_of(reply));

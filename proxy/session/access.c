@@ -16,6 +16,8 @@ struct record {
 	const struct policy_answer *answers; /* NULL: not decided */
 	int status;
 	enum err err;
+	const char *reason;      /* which check it was; NULL or "": not known */
+	struct address refused;
 	const char *ended_by, *how;
 	uint64_t bytes_up, bytes_down, duration_ms;
 	struct timing timing;
@@ -56,6 +58,15 @@ static void add_address(struct buf *out, const char *key, const struct address *
 	buf_add_byte(out, '"');
 }
 
+static void add_refused(struct buf *out, const struct address *address)
+{
+	if (address->family == 0)
+		return;
+	buf_add_string(out, ",\"address\":\"");
+	address_format(address, out);
+	buf_add_byte(out, '"');
+}
+
 static void add_number(struct buf *out, const char *key, uint64_t value)
 {
 	add_key(out, key);
@@ -65,8 +76,8 @@ static void add_number(struct buf *out, const char *key, uint64_t value)
 static void add_answer(const struct policy *policy, enum policy_question question,
                        const struct policy_answer *answer, bool first, struct buf *out)
 {
-	struct span file, entry;
-	unsigned line;
+	struct span rule_file, file, entry;
+	unsigned rule_line, main_line, line;
 
 	buf_add_string(out, first ? "\"" : ",\"");
 	buf_add_string(out, policy_question_name(question));
@@ -74,10 +85,14 @@ static void add_answer(const struct policy *policy, enum policy_question questio
 	buf_add_string(out, policy_answer_name(question, answer->answer));
 	buf_add_byte(out, '"');
 	add_text(out, "rule", policy_rule_name(policy, answer->rule));
-	if (policy_place(policy, answer, &file, &line, &entry)) {
-		struct span list = policy_list_name(policy, answer->list);
-
-		add_text(out, "list", list.len ? list : file);
+	rule_file = policy_rule_file(policy, answer->rule, &rule_line);
+	if (!span_equal(rule_file, policy_rule_file(policy, POLICY_NO_RULE, &main_line)))
+		add_text(out, "rule_file", rule_file);
+	add_number(out, "rule_line", rule_line);
+	/* What is written in the rule itself is no list. */
+	if (policy_list_name(policy, answer->list).len &&
+	    policy_place(policy, answer, &file, &line, &entry)) {
+		add_text(out, "list", policy_list_name(policy, answer->list));
 		add_number(out, "line", line);
 	}
 	buf_add_byte(out, '}');
@@ -158,6 +173,8 @@ static void write_json(const struct record *record, bool brief, struct buf *out)
 		add_number(out, "status", (uint64_t)record->status);
 	if (record->err)
 		add_text(out, "error", span_from(err_name(record->err)));
+	add_text(out, "reason", span_from(record->reason));
+	add_refused(out, &record->refused);
 	add_text(out, "ended_by", span_from(record->ended_by));
 	add_text(out, "how", span_from(record->how));
 	add_number(out, "bytes_up", record->bytes_up);
@@ -300,6 +317,12 @@ static bool is_client_error(enum err err)
 	return err == ERR_CLIENT_CLOSED || err == ERR_CLIENT_RESET || err == ERR_CLIENT_TIMEOUT;
 }
 
+/* Ended from above, whatever the sockets did; NULL: not so. */
+static const char *how_of(enum err err)
+{
+	return err == ERR_CUT ? "cut" : err == ERR_STOPPED ? "stop" : NULL;
+}
+
 void access_log_exchange(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
@@ -318,12 +341,18 @@ void access_log_exchange(struct session *session)
 		.answers = exchange->is_decided ? exchange->decision.answers : NULL,
 		.status = exchange->status,
 		.err = exchange->err,
+		.reason = exchange->detail,
 		.bytes_up = exchange->bytes_up,
 		.bytes_down = exchange->bytes_down,
 		.duration_ms = loop_now_ms(session->env->loop) - exchange->started_ms,
 		.timing = exchange->timing,
 	};
-	if (is_client_error(exchange->err))
+	record.how = how_of(exchange->err);
+	if (exchange->err == ERR_DESTINATION_DENIED)
+		record.refused = exchange->refused;
+	if (record.how)
+		record.ended_by = "proxy";
+	else if (is_client_error(exchange->err))
 		record.ended_by = "client";
 	else if (exchange->err == ERR_RESPONSE_INCOMPLETE)
 		record.ended_by = "origin";
@@ -336,7 +365,7 @@ static const char *const how_texts[] = {
 	[PUMP_TIMEOUT] = "timeout",
 	[PUMP_HALF_CLOSE_TIMEOUT] = "timeout",
 	[PUMP_ERROR] = "rst",
-	[PUMP_STOPPED] = "limit",
+	[PUMP_STOPPED] = "stop",
 };
 
 void access_log_tunnel(struct session *session, bool is_running, const struct pump_end *end)
@@ -365,7 +394,9 @@ void access_log_tunnel(struct session *session, bool is_running, const struct pu
 		bool by_us = end->how == PUMP_TIMEOUT || end->how == PUMP_HALF_CLOSE_TIMEOUT ||
 		             end->how == PUMP_STOPPED;
 
-		record.how = how_texts[end->how];
+		record.how = how_of(tunnel->err);
+		if (record.how == NULL)
+			record.how = how_texts[end->how];
 		record.ended_by = by_us ? "proxy" : end->ended_by == PUMP_CLIENT ? "client" : "origin";
 	}
 	write_line(&record);

@@ -24,8 +24,10 @@ static bool filter(struct session *session, const struct resolve_answer *answer,
 
 		address.port = exchange->target.host.port;
 		if (!guard_allows(session->generation->destinations, env->own, env->own_count, &address,
-		                  why))
+		                  why)) {
+			exchange->refused = address;
 			continue;
+		}
 		if (asks_address) {
 			exchange->facts.known |= FACT_ADDRESS;
 			exchange->facts.address = address;

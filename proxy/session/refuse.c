@@ -72,6 +72,21 @@ static struct span authority_of(struct exchange *exchange)
 	                              SPAN_ARG(host->name), brackets ? "]" : "", host->port));
 }
 
+/* What would have to be permitted: people asked for a name. */
+static struct span refused_address(struct exchange *exchange)
+{
+	struct buf text;
+	char *shown;
+
+	if (exchange->err != ERR_DESTINATION_DENIED)
+		return SPAN("");
+	buf_init(&text, 64);
+	address_format(&exchange->refused, &text);
+	shown = arena_string(&exchange->arena, buf_span(&text));
+	buf_fini(&text);
+	return span_from(shown);
+}
+
 /* What TRACE gives back is the request without what is secret (RFC 9110 section 9.3.8). */
 static void write_trace(struct exchange *exchange, struct buf *out)
 {
@@ -125,6 +140,7 @@ static void write_reply(struct session *session)
 		.id = session_id_text(session, id),
 		.detail = exchange->detail,
 		.authority = authority_of(exchange),
+		.address = refused_address(exchange),
 		.rule = SPAN(""),
 		.place = SPAN(""),
 		.fields = SPAN(""),

@@ -74,6 +74,7 @@ struct exchange {
 	bool is_resolved;
 	struct address addresses[RESOLVE_ADDRESSES_MAX];
 	size_t address_count;
+	struct address refused;    /* by the guard; family 0: none */
 	struct address origin;     /* that was dialled */
 	bool is_reused;            /* on a kept connection */
 	bool was_retried;
