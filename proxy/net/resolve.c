@@ -11,7 +11,14 @@
 #include "base/log.h"
 #include "net/resolve_soa.h"
 
-enum { SOCKETS_MAX = 64, NAME_MAX_BYTES = 253, FAILURE_TTL_MS = 1000, TICK_MS = 100, ROUNDS_MAX = 64 };
+enum {
+	SOCKETS_MAX = 64,
+	NAME_MAX_BYTES = 253,
+	FAILURE_TTL_MS = 1000,
+	TICK_MS = 20,
+	ROUNDS_MAX = 64,
+	ASKED_MAX = 16384, /* questions at once: c-ares looks for a free id of 65536, and for ever if none is */
+};
 
 /* What is known of one name; also the place where those wait who ask while it is asked for. */
 struct entry {
@@ -56,20 +63,19 @@ struct resolver {
 	struct socket_watch sockets[SOCKETS_MAX];
 	struct loop_timer timer; /* for c-ares' own time-outs */
 	uint64_t queries_count;
+	size_t asked_count; /* answers that c-ares still owes, for all entries */
 };
 
 /* ---- sockets and time for c-ares ---- */
 
+/* ares_timeout() would say when, but it looks at each open question: thousands of them to a silent name
+ * server would then cost a millisecond at every event. */
 static void arm(struct resolver *resolver)
 {
-	struct timeval left;
-
-	/* NULL: nothing is asked for. */
-	if (ares_timeout(resolver->channel, NULL, &left))
-		loop_timer_set(resolver->loop, &resolver->timer,
-		               (uint64_t)left.tv_sec * 1000 + (uint64_t)left.tv_usec / 1000 + 1);
-	else
+	if (resolver->asked_count == 0)
 		loop_timer_clear(resolver->loop, &resolver->timer);
+	else if (resolver->timer.link.next == NULL)
+		loop_timer_set(resolver->loop, &resolver->timer, TICK_MS);
 }
 
 static void on_timer(struct loop_timer *timer)
@@ -77,7 +83,6 @@ static void on_timer(struct loop_timer *timer)
 	struct resolver *resolver = CONTAINER_OF(timer, struct resolver, timer);
 
 	ares_process_fd(resolver->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-	loop_timer_set(resolver->loop, timer, TICK_MS);
 	arm(resolver);
 }
 
@@ -189,20 +194,27 @@ static struct entry *add_entry(struct resolver *resolver, struct span name)
 	return entry;
 }
 
-/* Room for one more: the longest unused that nobody waits for goes. */
+static bool is_busy(const struct entry *entry)
+{
+	return entry->pending || !list_is_empty(&entry->waiting) || loop_is_deferred(&entry->report);
+}
+
+/* Room for one more: the longest unused that nobody waits for goes. Those that are asked for go to the
+ * end, so that they are not met again at once. */
 static bool make_room(struct resolver *resolver)
 {
 	if (resolver->entry_count < resolver->conf->cache_count)
 		return true;
-	LIST_EACH(&resolver->lru, link)
-	{
+	for (size_t i = 0; i < resolver->entry_count; i++) {
+		struct list *link = resolver->lru.next;
 		struct entry *entry = LIST_ENTRY(link, struct entry, lru);
 
-		if (entry->pending || !list_is_empty(&entry->waiting) ||
-		    loop_is_deferred(&entry->report))
-			continue;
-		drop(entry);
-		return true;
+		if (!is_busy(entry)) {
+			drop(entry);
+			return true;
+		}
+		list_remove(link);
+		list_add_last(&resolver->lru, link);
 	}
 	return false;
 }
@@ -327,6 +339,7 @@ static void on_answer(struct entry *entry, size_t family, int status, const unsi
 	size_t before = entry->counts[family];
 
 	entry->pending--;
+	entry->resolver->asked_count--;
 	if (status == ARES_EDESTRUCTION || status == ARES_ECANCELLED || entry->is_dropped) {
 		if (entry->is_dropped)
 			drop(entry);
@@ -376,6 +389,7 @@ static void ask(struct entry *entry)
 	entry->ttl_ms = entry->negative_ttl_ms = UINT64_MAX / 2;
 	/* Both are counted before the first is asked: c-ares may answer inside the call. */
 	entry->pending = 2;
+	resolver->asked_count += 2;
 	resolver->queries_count += 2;
 	ares_query(resolver->channel, entry->name, ns_c_in, ns_t_aaaa, on_ipv6, entry);
 	ares_query(resolver->channel, entry->name, ns_c_in, ns_t_a, on_ipv4, entry);
@@ -407,10 +421,19 @@ bool resolve_now(struct resolver *resolver, struct span host, struct resolve_ans
 	return true;
 }
 
+static bool has_answer(const struct entry *entry)
+{
+	return entry->is_known && (entry->is_permanent ||
+	                           entry->expires_ms > loop_now_ms(entry->resolver->loop));
+}
+
 static struct entry *get_entry(struct resolver *resolver, struct span host)
 {
 	struct entry *entry = find(resolver, host);
 
+	if (resolver->asked_count >= ASKED_MAX &&
+	    (entry == NULL || (!has_answer(entry) && !is_busy(entry))))
+		return NULL;
 	if (entry || host.len > NAME_MAX_BYTES || !make_room(resolver))
 		return entry;
 	entry = add_entry(resolver, host);
@@ -437,8 +460,7 @@ enum err resolve_name(struct resolver *resolver, struct span host, resolve_done 
 	*out = query;
 	if (loop_is_deferred(&entry->report))
 		return ERR_NONE; /* an answer is on its way to others: it is this one's, too */
-	if (entry->is_known &&
-	    (entry->is_permanent || entry->expires_ms > loop_now_ms(resolver->loop)))
+	if (has_answer(entry))
 		loop_defer(resolver->loop, &entry->report);
 	else if (entry->pending == 0)
 		ask(entry);

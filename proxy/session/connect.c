@@ -108,7 +108,7 @@ enum step step_resolve(struct session *session)
 	                   &exchange->query);
 	if (err)
 		return session_fail(session, err == ERR_LIMIT ? ERR_DNS_FAILED : ERR_SESSION_MEMORY,
-		                    err == ERR_LIMIT ? "dns.cache: too many names are asked for" : "");
+		                    err == ERR_LIMIT ? "too many names are asked for at once" : "");
 	return STEP_WAIT;
 }
 
@@ -132,6 +132,23 @@ static enum step on_origin_stands(struct session *session)
 	return tunnel_start(session, first);
 }
 
+/* The rule names an address that is not, or no longer, one of this host. */
+static enum step fail_source(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	const char *detail;
+	struct buf text;
+
+	buf_init(&text, 128);
+	buf_add_string(&text, "the rule's source address ");
+	address_format(&exchange->decision.route_source, &text);
+	buf_add_string(&text, " is not on this host");
+	detail = arena_string(&exchange->arena, buf_span(&text));
+	buf_fini(&text);
+	exchange->denied_by = POLICY_ROUTE;
+	return session_fail(session, ERR_ROUTE_SOURCE, detail);
+}
+
 static void on_dialled(void *context, const struct dial_result *result)
 {
 	struct session *session = context;
@@ -147,13 +164,12 @@ static void on_dialled(void *context, const struct dial_result *result)
 		                                       : exchange->timing.dns_ms);
 		origin_use(session, result->stream);
 	}
-	if (err) {
-		if (err == ERR_ORIGIN_RESET)
-			err = ERR_ORIGIN_REFUSED;
-		session_fail(session, err, "");
-	} else {
+	if (err == ERR_NONE)
 		on_origin_stands(session);
-	}
+	else if (err == ERR_ROUTE_SOURCE)
+		fail_source(session);
+	else
+		session_fail(session, err == ERR_ORIGIN_RESET ? ERR_ORIGIN_REFUSED : err, "");
 	session_run(session);
 }
 

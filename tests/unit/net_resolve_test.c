@@ -407,6 +407,32 @@ static void too_many_names_at_once_are_refused(void **state)
 	assert_int_equal(one_more.calls, 0);
 }
 
+static void questions_have_a_bound(void **state)
+{
+	enum { NAMES = 8192 };
+	struct box *boxes = calloc(NAMES + 2, sizeof(*boxes));
+	struct resolve_query *query;
+	char name[40];
+
+	(void)state;
+	assert_non_null(boxes);
+	conf.cache_count = 100000;
+	conf.timeout_ms = 100;
+	reopen();
+	for (size_t i = 0; i < NAMES; i++) {
+		snprintf(name, sizeof(name), "silent%zu.example", i);
+		ask(&boxes[i], name);
+	}
+	/* Who asks for the same costs nothing more. */
+	ask(&boxes[NAMES], "silent0.example");
+	assert_int_equal(resolve_name(resolver, SPAN("both.example"), on_done, &boxes[NAMES + 1], &query),
+	                 ERR_LIMIT);
+	for (size_t i = 0; i <= NAMES; i++)
+		wait_for(&boxes[i]);
+	resolve("both.example");
+	free(boxes);
+}
+
 static void names_have_253_bytes_at_most(void **state)
 {
 	struct resolve_query *query;
@@ -571,6 +597,7 @@ int main(void)
 		ONE(asking_while_an_answer_is_reported_takes_nothing_away),
 		ONE(the_longest_unused_goes_first),
 		ONE(too_many_names_at_once_are_refused),
+		ONE(questions_have_a_bound),
 		ONE(names_have_253_bytes_at_most),
 		ONE(a_cancelled_question_is_not_answered),
 		ONE(a_resolver_may_end_with_questions_open),
