@@ -25,6 +25,7 @@
 	X(ERR_DESTINATION_DENIED, 403, "destination_ip_prohibited", "the destination address is not allowed") \
 	X(ERR_INSPECT_UNAVAILABLE, 501, "proxy_configuration_error", "policy wants this inspected, and this build cannot") \
 	X(ERR_AUTH_UNAVAILABLE, 501, "proxy_configuration_error", "policy wants to know who is asking, and this build cannot ask") \
+	X(ERR_ROUTE_SOURCE, 502, "proxy_configuration_error", "the proxy cannot connect from where policy wants it") \
 	X(ERR_DNS_NOT_FOUND, 502, "dns_error", "the host name does not exist") \
 	X(ERR_DNS_FAILED, 502, "dns_error", "the name servers could not answer") \
 	X(ERR_DNS_TIMEOUT, 504, "dns_timeout", "the name servers did not answer in time") \

@@ -135,7 +135,7 @@ enum err socket_error(int error_number)
 	}
 }
 
-static int bind_source(int fd, const struct address *source)
+static enum err bind_source(int fd, const struct address *source)
 {
 	const struct option no_port = {IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1};
 	struct sockaddr_storage storage;
@@ -144,9 +144,11 @@ static int bind_source(int fd, const struct address *source)
 
 	any_port.port = 0;
 	len = address_to_sockaddr(&any_port, &storage);
-	if (set_options(fd, &no_port, 1) < 0)
-		return -1;
-	return bind(fd, (const struct sockaddr *)&storage, len);
+	if (set_options(fd, &no_port, 1) == 0 &&
+	    bind(fd, (const struct sockaddr *)&storage, len) == 0)
+		return ERR_NONE;
+	/* No port is taken yet: it is the address that this host has not. */
+	return errno == EADDRNOTAVAIL ? ERR_ROUTE_SOURCE : socket_error(errno);
 }
 
 enum err socket_connect(const struct address *to, const struct address *source, int *out)
@@ -154,17 +156,21 @@ enum err socket_connect(const struct address *to, const struct address *source, 
 	struct sockaddr_storage storage;
 	socklen_t len = address_to_sockaddr(to, &storage);
 	int fd = socket(to->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	enum err err;
+	enum err err = ERR_NONE;
 
-	if (fd >= 0 && set_options(fd, &no_delay, 1) == 0 &&
-	    (source == NULL || source->family != to->family || bind_source(fd, source) == 0) &&
-	    (connect(fd, (const struct sockaddr *)&storage, len) == 0 || errno == EINPROGRESS)) {
-		*out = fd;
-		return ERR_NONE;
-	}
-	err = socket_error(errno);
-	if (fd >= 0)
+	if (fd < 0)
+		return socket_error(errno);
+	if (set_options(fd, &no_delay, 1) < 0)
+		err = socket_error(errno);
+	else if (source && source->family == to->family)
+		err = bind_source(fd, source);
+	if (err == ERR_NONE && connect(fd, (const struct sockaddr *)&storage, len) < 0 &&
+	    errno != EINPROGRESS)
+		err = socket_error(errno);
+	if (err)
 		close(fd);
+	else
+		*out = fd;
 	return err;
 }
 

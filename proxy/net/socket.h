@@ -14,7 +14,8 @@ MUST_USE enum err socket_listen(const struct listen_conf *conf, int *out);
 
 /* Start to connect; completion is writability, then socket_connect_result(). `source` may be NULL
  * (family and bytes are used, with IP_BIND_ADDRESS_NO_PORT).
- * errors: ERR_LIMIT_FILES, ERR_ORIGIN_UNREACHABLE, ERR_ORIGIN_REFUSED, ERR_SYSTEM. */
+ * errors: ERR_ROUTE_SOURCE (the host has no such address), ERR_LIMIT_FILES, ERR_ORIGIN_UNREACHABLE,
+ * ERR_ORIGIN_REFUSED. */
 MUST_USE enum err socket_connect(const struct address *to, const struct address *source, int *out);
 
 /* ERR_NONE when connected, else the reason. */

@@ -9,6 +9,7 @@ static const bool keeps_framing[ERR_COUNT] = {
 	[ERR_DESTINATION_DENIED] = true,
 	[ERR_INSPECT_UNAVAILABLE] = true,
 	[ERR_AUTH_UNAVAILABLE] = true,
+	[ERR_ROUTE_SOURCE] = true,
 	[ERR_DNS_NOT_FOUND] = true,
 	[ERR_DNS_FAILED] = true,
 	[ERR_DNS_TIMEOUT] = true,
@@ -51,7 +52,7 @@ static void quote_decision(const struct session *session, struct http_reply *rep
 	char *place;
 
 	if (exchange->err != ERR_POLICY_DENIED && exchange->err != ERR_INSPECT_UNAVAILABLE &&
-	    exchange->err != ERR_AUTH_UNAVAILABLE)
+	    exchange->err != ERR_AUTH_UNAVAILABLE && exchange->err != ERR_ROUTE_SOURCE)
 		return;
 	reply->rule = policy_rule_name(policy, answer->rule);
 	if (!policy_place(policy, answer, &file, &line, &entry))
