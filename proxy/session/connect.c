@@ -108,7 +108,7 @@ enum step step_resolve(struct session *session)
 	                   &exchange->query);
 	if (err)
 		return session_fail(session, err == ERR_LIMIT ? ERR_DNS_FAILED : ERR_SESSION_MEMORY,
-		                    err == ERR_LIMIT ? "dns.cache: too many names are asked for" : "");
+		                    err == ERR_LIMIT ? "too many names are asked for at once" : "");
 	return STEP_WAIT;
 }
 
