@@ -17,6 +17,7 @@ struct build {
 	struct image_range default_ports;
 	uint8_t defaults[POLICY_QUESTION_COUNT];
 	uint32_t defaults_line, policy_file;
+	unsigned answered; /* bits 1 << question: defaults says it */
 	uint64_t content_hash; /* of the files read so far */
 	void **codes; /* pcre2_code *, by index of `regexes` */
 	size_t code_count, code_capacity;
@@ -50,6 +51,10 @@ MUST_USE bool build_entry(struct build *build, const struct pattern_line *line, 
 
 /* Key and manual of a condition of rules, while there is one at that place; how many there are. compile.c */
 size_t compile_condition(size_t at, const char **key, const char **manual);
+
+/* Add a warning for each thing that is valid and yet not what its author can have meant. `path` is that of the
+ * policy file; there were no errors. doubts.c */
+void doubts_add(const struct build *build, const char *path, struct problems *problems);
 
 /* Write the image. owns: *image is the caller's (free). errors: ERR_MEMORY. */
 MUST_USE enum err build_image(struct build *build, void **image, size_t *image_bytes);

@@ -322,6 +322,42 @@ static struct image_range read_texts(struct compile *compile, const struct yaml_
 	return range;
 }
 
+/* RFC 9110, RFC 5789 and WebDAV (RFC 3253, 3648, 3744, 4791, 4918, 5323, 5842). Others pass, too. */
+static const char *const methods[] = {
+	"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "ACL", "BASELINE-CONTROL",
+	"BIND", "CHECKIN", "CHECKOUT", "COPY", "LABEL", "LINK", "LOCK", "MERGE", "MKACTIVITY", "MKCALENDAR",
+	"MKCOL", "MKWORKSPACE", "MOVE", "ORDERPATCH", "PROPFIND", "PROPPATCH", "QUERY", "REBIND", "REPORT",
+	"SEARCH", "UNBIND", "UNCHECKOUT", "UNLINK", "UNLOCK", "UPDATE", "VERSION-CONTROL",
+};
+
+static void doubt_method(struct compile *compile, const struct yaml_node *node)
+{
+	const char *nearest = NULL;
+
+	for (size_t i = 0; i < COUNT_OF(methods) && nearest == NULL; i++) {
+		if (span_equal(node->text, span_from(methods[i])))
+			return;
+		if (span_equal_nocase(node->text, span_from(methods[i])))
+			nearest = methods[i];
+	}
+	if (nearest) {
+		WARN(compile, node, "method: \"%.*s\" is another method than %s, and matches no request: write it in capitals",
+		     SPAN_ARG(node->text), nearest);
+		return;
+	}
+	nearest = conf_nearest(node->text, methods, COUNT_OF(methods));
+	WARN(compile, node, "method: \"%.*s\" is no method that is known%s%s%s", SPAN_ARG(node->text),
+	     nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
+}
+
+static struct image_range read_methods(struct compile *compile, const struct yaml_node *node)
+{
+	for (const struct yaml_node *n = first_of(node); n; n = next_of(node, n))
+		if (n->kind == YAML_SCALAR && n->text.len)
+			doubt_method(compile, n);
+	return read_texts(compile, node);
+}
+
 static struct image_range read_urls(struct compile *compile, const struct yaml_node *node)
 {
 	struct image_range range = {(uint32_t)compile->build.urls.count, 0};
@@ -481,7 +517,7 @@ static const struct condition {
 	{"group", read_texts, offsetof(struct image_rule, group), false, true, "a group of the user; as user"},
 	{"sni", read_list_refs, offsetof(struct image_rule, sni), false, false,
 	 "as to, for the name in the ClientHello; not read in this version: as user"},
-	{"method", read_texts, offsetof(struct image_rule, method), true, true, "CONNECT, GET, ..."},
+	{"method", read_methods, offsetof(struct image_rule, method), true, true, "CONNECT, GET, ..."},
 	{"url", read_urls, offsetof(struct image_rule, url), false, false,
 	 "expressions /.../ for the URL of an http:// request"},
 	{"time", read_times, offsetof(struct image_rule, time), true, true,
@@ -722,11 +758,20 @@ static void check_regexes(struct compile *compile)
 	free(loosens);
 }
 
+/* Only with sallyport.yaml can it be told whether there is such a listener. */
+static void note_listener(const struct yaml_node *node, struct image_rule *rule)
+{
+	if (node == NULL)
+		return;
+	rule->listener_line = node->line;
+	rule->listener_column = node->column;
+}
+
 static void read_rule(struct compile *compile, const struct yaml_node *node)
 {
 	static const char *const names[] = {"name", "when", "then"};
 	const struct yaml_node *name = yaml_find(node, "name"), *then = yaml_find(node, "then");
-	struct image_rule rule = {.line = node->line};
+	struct image_rule rule = {.line = node->line, .column = node->column};
 
 	memset(rule.answers, NO_ANSWER, sizeof(rule.answers));
 	if (node->kind != YAML_MAPPING) {
@@ -742,6 +787,7 @@ static void read_rule(struct compile *compile, const struct yaml_node *node)
 	else
 		rule.name = build_text(&compile->build, name->text);
 	read_when(compile, yaml_find(node, "when"), &rule);
+	note_listener(yaml_find(yaml_find(node, "when"), "listener"), &rule);
 	if (then == NULL || then->kind != YAML_MAPPING || then->count == 0)
 		WRONG(compile, node, "the rule needs then: with at least one answer");
 	else
@@ -779,6 +825,8 @@ static void read_defaults(struct compile *compile, const struct yaml_node *defau
 	} else if (defaults && defaults->kind != YAML_NULL) {
 		WRONG(compile, defaults, "defaults: expected answers, such as {access: allow}");
 	}
+	for (int q = 0; q < POLICY_QUESTION_COUNT; q++)
+		compile->build.answered |= answers[q] == NO_ANSWER ? 0 : 1u << q;
 	if (answers[POLICY_AUTH] == NO_ANSWER)
 		answers[POLICY_AUTH] = AUTH_EXEMPT;
 	if (answers[POLICY_ACCESS] == NO_ANSWER)
@@ -806,6 +854,7 @@ static void check_lists(struct compile *compile)
 static void read_policy(struct compile *compile, const struct yaml_node *root)
 {
 	static const char *const names[] = {"lists", "rules", "defaults"};
+	size_t errors = compile->problems->error_count;
 
 	if (root->kind != YAML_MAPPING) {
 		WRONG(compile, root, "a policy has lists:, rules: and defaults:");
@@ -824,6 +873,8 @@ static void read_policy(struct compile *compile, const struct yaml_node *root)
 	read_rules(compile, yaml_find(root, "rules"));
 	check_lists(compile);
 	check_regexes(compile);
+	if (compile->problems->error_count == errors && !compile->build.failed)
+		doubts_add(&compile->build, compile->path, compile->problems);
 }
 
 enum err policy_compile(const char *path, struct problems *problems, void **image,

@@ -6,7 +6,7 @@
 
 #include "policy/policy.h"
 
-#define IMAGE_MAGIC UINT64_C(0x5941504c4c415331) /* changes with the layout */
+#define IMAGE_MAGIC UINT64_C(0x5941504c4c415332) /* changes with the layout */
 
 enum {
 	LISTS_MAX = 4096,
@@ -70,7 +70,8 @@ struct image_url {
 /* Conditions that are absent have count 0. */
 struct image_rule {
 	struct image_range name;
-	uint32_t file, line;
+	uint32_t file, line, column;
+	uint32_t listener_line, listener_column;
 	uint32_t resolved;
 	struct image_range to, sni;                 /* lists: uint16_t in `list_refs` */
 	struct image_range port;                    /* struct image_ports */

@@ -244,18 +244,49 @@ void policy_close(struct policy *policy)
 void policy_stats(const struct policy *policy, struct policy_stats *out)
 {
 	const struct image *image = &policy->image;
+	unsigned line = policy->header->defaults_line;
+	struct policy_spot defaults_at = {line, line ? 1 : 0};
 
 	*out = (struct policy_stats){
 		.generation_hash = policy->header->generation_hash,
 		.rules = image->rules_count,
-		.lists = image->lists_count,
 		.entries = image->entries_count,
 		.image_bytes = policy->header->total_bytes,
 		.wants_inspect = policy->header->defaults[POLICY_TLS] == TLS_INSPECT,
 		.wants_auth = policy->header->defaults[POLICY_AUTH] == AUTH_REQUIRED,
+		.allows_anybody = policy->header->defaults[POLICY_ACCESS] == ACCESS_ALLOW,
+		.inspect_at = defaults_at,
+		.auth_at = defaults_at,
 	};
-	for (size_t i = 0; i < image->rules_count; i++) {
-		out->wants_inspect |= image->rules[i].answers[POLICY_TLS] == TLS_INSPECT;
-		out->wants_auth |= image->rules[i].answers[POLICY_AUTH] == AUTH_REQUIRED;
+	for (size_t i = 0; i < image->lists_count; i++)
+		out->lists += image->lists[i].name.count > 0; /* a pattern in a rule is no list */
+	for (size_t i = image->rules_count; i-- > 0;) {
+		const struct image_rule *rule = &image->rules[i];
+		struct policy_spot spot = {rule->line, rule->column};
+
+		if (rule->answers[POLICY_TLS] == TLS_INSPECT) {
+			out->wants_inspect = true;
+			out->inspect_at = spot;
+		}
+		if (rule->answers[POLICY_AUTH] == AUTH_REQUIRED) {
+			out->wants_auth = true;
+			out->auth_at = spot;
+		}
+		/* What can never be known never allows. */
+		out->allows_anybody |= rule->answers[POLICY_ACCESS] == ACCESS_ALLOW &&
+		                       rule->from.count == 0 && rule->user.count == 0 &&
+		                       rule->group.count == 0 && rule->sni.count == 0;
 	}
+}
+
+bool policy_rule_listener(const struct policy *policy, uint32_t rule, uint32_t at, struct span *name,
+                          struct policy_spot *spot)
+{
+	const struct image *image = &policy->image;
+
+	if (rule >= image->rules_count || at >= image->rules[rule].listener.count)
+		return false;
+	*name = image_text(policy, image->texts[image->rules[rule].listener.at + at]);
+	*spot = (struct policy_spot){image->rules[rule].listener_line, image->rules[rule].listener_column};
+	return true;
 }

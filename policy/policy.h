@@ -49,6 +49,9 @@ enum policy_fact {
 	FACT_REQUEST = 8,  /* method and url of the (inner) request */
 };
 
+/* What this version never learns: nobody is asked who he is, and no ClientHello is read. */
+enum { POLICY_NEVER_KNOWN = FACT_USER | FACT_HELLO };
+
 /* Everything borrowed until policy_decide() returns. Names are canonical (http/target.h). */
 struct policy_facts {
 	struct address from;       /* the client */
@@ -122,13 +125,24 @@ void policy_close(struct policy *policy);
 /* Append the manual of policy files and lists. */
 void policy_reference(struct buf *out);
 
+/* A place in the policy file, from 1; 0 where nobody wrote it. */
+struct policy_spot {
+	unsigned line, column;
+};
+
 struct policy_stats {
 	uint64_t generation_hash; /* of the files: the same policy has the same number on every machine */
-	size_t rules, lists, entries, image_bytes;
+	size_t rules, lists, entries, image_bytes; /* entries: with the patterns that stand in rules */
 	bool wants_inspect;       /* some rule or default answers tls: inspect */
 	bool wants_auth;          /* some rule or default answers auth: required */
+	bool allows_anybody;      /* some client could be allowed without a condition on its address */
+	struct policy_spot inspect_at, auth_at; /* of the first rule, else of defaults */
 };
 void policy_stats(const struct policy *policy, struct policy_stats *out);
+
+/* The listener at place `at` of a rule's condition, and where the condition stands; false if there is none. */
+bool policy_rule_listener(const struct policy *policy, uint32_t rule, uint32_t at, struct span *name,
+                          struct policy_spot *spot);
 
 /* The same decision in words: each question with its answer, rule, file and line, list entry; what was missing.
  * Text, or one JSON object. */
