@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@ enum {
 	EVENTS_PER_TURN = 128,
 	SCRATCH_BYTES = 128 * 1024,
 	TICK_MS = 10,
+	TURN_BYTES = 8 << 20, /* about 2.5 ms of a core that moves bulk */
 	SLOTS = 1024, /* a ring of 10 s; what is due later goes round again */
 };
 
@@ -31,6 +33,7 @@ struct loop {
 	int event_count;                     /* of this turn, for loop_unwatch() */
 	struct again *again, *again_now;     /* for the next turn; being served */
 	size_t again_count, again_capacity, again_now_count, again_now_capacity;
+	uint64_t spent_bytes;                /* in this turn */
 	struct list slots[SLOTS];
 	size_t timer_count;
 	uint64_t tick;                       /* last one that was served */
@@ -305,6 +308,39 @@ static unsigned events_of(uint32_t events)
 	       (events & (EPOLLERR | EPOLLHUP) ? LOOP_BROKEN : 0u);
 }
 
+void loop_spend(struct loop *loop, size_t bytes)
+{
+	loop->spent_bytes += bytes;
+}
+
+bool loop_is_spent(const struct loop *loop)
+{
+	return loop->spent_bytes >= TURN_BYTES;
+}
+
+/* What a spent turn did not come to is first in the next, before those that were served in this. */
+static void put_back(struct loop *loop, size_t from)
+{
+	size_t requeued = loop->again_count, kept = 0;
+
+	for (size_t i = from; i < loop->again_now_count; i++) {
+		struct again again = loop->again_now[i];
+
+		loop->again_now[i].io = NULL;
+		if (again.io && again.io->again == 0)
+			loop->again_now[from + kept++] = again;
+		else if (again.io)
+			loop->again[again.io->again - 1].events |= again.events;
+	}
+	for (size_t i = 0; i < kept; i++)
+		loop_again(loop, loop->again_now[from + i].io, loop->again_now[from + i].events);
+	memmove(loop->again + kept, loop->again, requeued * sizeof(*loop->again));
+	memcpy(loop->again, loop->again_now + from, kept * sizeof(*loop->again));
+	for (size_t i = 0; i < loop->again_count; i++)
+		if (loop->again[i].io)
+			loop->again[i].io->again = (unsigned)i + 1;
+}
+
 static void serve_again(struct loop *loop)
 {
 	struct again *swap = loop->again_now;
@@ -322,6 +358,11 @@ static void serve_again(struct loop *loop)
 	for (size_t i = 0; i < loop->again_now_count; i++) {
 		struct again again = loop->again_now[i];
 
+		if (loop_is_spent(loop)) {
+			put_back(loop, i);
+			break;
+		}
+		loop->again_now[i].io = NULL;
 		if (again.io)
 			again.io->on_ready(again.io, again.events);
 	}
@@ -360,6 +401,7 @@ void loop_turn(struct loop *loop, int wait_ms)
 	}
 	loop->event_count = 0;
 	serve_again(loop);
+	loop->spent_bytes = 0;
 	serve_timers(loop);
 	serve_tasks(loop);
 	measure(loop, began_us);

@@ -65,6 +65,11 @@ void loop_close(struct loop *loop, struct loop_io *io);
 /* Have on_ready called once more with `events` in the next turn (work left after a budget). */
 void loop_again(struct loop *loop, struct loop_io *io, unsigned events);
 
+/* Say that so many bytes were moved in this turn. Once a turn has moved as much as a turn should, it is spent: whoever
+ * has more to do calls loop_again(), and those that did so before are first in the next turn. */
+void loop_spend(struct loop *loop, size_t bytes);
+bool loop_is_spent(const struct loop *loop);
+
 /* Arm, or move. after_ms 0 disarms. */
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t after_ms);
 void loop_timer_clear(struct loop *loop, struct loop_timer *timer);

@@ -390,23 +390,31 @@ static void end_stream(struct pump *pump, enum pump_side from, uint64_t moved)
 		drop_flow(pump, from);
 }
 
+/* Has this direction had its share? A spent turn still takes one step for each that is no stream. */
+static bool must_wait(struct pump *pump, enum pump_side from, uint64_t moved)
+{
+	return moved >= BUDGET_BYTES || (loop_is_spent(pump->sides[from]->loop) &&
+	                                 (moved || has_pipe(pump, from)));
+}
+
 static void serve(struct pump *pump, enum pump_side from)
 {
-	uint64_t before = pump->bytes[from];
-	enum step result;
+	struct loop *loop = pump->sides[from]->loop;
+	uint64_t before = pump->bytes[from], moved = 0;
+	enum step result = STEP_MOVED;
 
-	do {
-		uint64_t moved = pump->bytes[from] - before;
-
-		if (moved >= BUDGET_BYTES) {
-			loop_again(pump->sides[from]->loop, &pump->sides[from]->io, 0);
-			return;
-		}
+	while (result == STEP_MOVED && !must_wait(pump, from, moved)) {
 		if (moved >= STREAMS_FROM_BYTES)
 			begin_stream(pump, from);
 		result = step(pump, from);
-	} while (result == STEP_MOVED);
-	end_stream(pump, from, pump->bytes[from] - before);
+		loop_spend(loop, pump->bytes[from] - before - moved);
+		moved = pump->bytes[from] - before;
+	}
+	if (result == STEP_MOVED) {
+		loop_again(loop, &pump->sides[from]->io, 0);
+		return;
+	}
+	end_stream(pump, from, moved);
 	pass_end(pump, from);
 }
 

@@ -542,14 +542,18 @@ static uint64_t progress_of(const struct exchange *exchange)
 enum step step_relay(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
-	uint64_t began = exchange->bytes_up + exchange->bytes_down, before;
+	struct loop *loop = session->env->loop;
+	uint64_t began = exchange->bytes_up + exchange->bytes_down, moved = 0, before;
 
 	if (is_client_gone(session))
 		return STEP_NEXT;
 	do {
 		/* Others have their turn; events that came meanwhile are not told twice. */
-		if (exchange->bytes_up + exchange->bytes_down - began > BUDGET_BYTES) {
-			loop_again(session->env->loop, &session->client.io, 0);
+		before = exchange->bytes_up + exchange->bytes_down - began;
+		loop_spend(loop, before - moved);
+		moved = before;
+		if (moved > BUDGET_BYTES || (moved && loop_is_spent(loop))) {
+			loop_again(loop, &session->client.io, 0);
 			return STEP_WAIT;
 		}
 		before = progress_of(exchange);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The event loop: edges, timers, work that is put off. Times are lower bounds only: a slow machine
  * makes these tests slow, not wrong. */
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -306,6 +307,45 @@ static void again_of_a_closed_io_is_void(void **state)
 		close(peers[i]);
 }
 
+struct greedy {
+	struct loop_io io;
+	unsigned count;
+};
+
+/* Takes a third of a turn, and always has more to do. */
+static void on_greedy(struct loop_io *io, unsigned events)
+{
+	struct greedy *greedy = CONTAINER_OF(io, struct greedy, io);
+
+	(void)events;
+	greedy->count++;
+	loop_spend(loop, (size_t)3 << 20);
+	loop_again(loop, io, 0);
+}
+
+static void a_spent_turn_leaves_the_rest_first_in_the_next(void **state)
+{
+	struct greedy all[7] = {{.io = {.fd = -1}}};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(all); i++) {
+		all[i].io = (struct loop_io){.fd = -1, .on_ready = on_greedy};
+		loop_again(loop, &all[i].io, LOOP_READABLE);
+	}
+	for (unsigned turn = 1; turn <= 70; turn++) {
+		unsigned least = UINT_MAX, most = 0;
+
+		assert_false(loop_is_spent(loop));
+		loop_turn(loop, 0);
+		for (size_t i = 0; i < COUNT_OF(all); i++) {
+			least = all[i].count < least ? all[i].count : least;
+			most = all[i].count > most ? all[i].count : most;
+		}
+		assert_in_range(most - least, 0, 1);
+	}
+	assert_int_equal(all[0].count, 30);
+}
+
 static void many_agains(void **state)
 {
 	enum { MANY = 300 };
@@ -401,6 +441,7 @@ int main(void)
 		ONE(a_bad_descriptor_is_an_error),
 		ONE(again_comes_in_the_next_turn_with_all_events),
 		ONE(again_of_a_closed_io_is_void),
+		ONE(a_spent_turn_leaves_the_rest_first_in_the_next),
 		ONE(many_agains),
 		ONE(deferred_work_runs_once_at_the_end_of_the_turn),
 		ONE(a_stopped_loop_returns),
