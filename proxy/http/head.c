@@ -218,6 +218,14 @@ static struct span first_line(struct span bytes)
 	return newline && newline < bytes.len ? span_first(bytes, newline - 1) : SPAN("");
 }
 
+enum err http_head_check_start(struct span bytes, const char **detail)
+{
+	bytes = skip_empty_lines(bytes);
+	if (span_find(bytes, '\n') == bytes.len)
+		return ERR_NONE;
+	return check_request_line(first_line(bytes), detail);
+}
+
 /* ---- fields ---- */
 
 const struct http_field *http_find(const struct http_head *head, const char *name)

@@ -42,6 +42,10 @@ struct http_head {
  * (RFC 9112 section 2.2) count as part of the head, at most two. */
 size_t http_head_find(struct span bytes, size_t *scanned);
 
+/* Of a request head that is not complete yet: can its first line begin one? ERR_NONE, too, while it has no end. Who
+ * sends no more than a line of HTTP/0.9 would wait otherwise. errors: as http_head_parse_request(). */
+MUST_USE enum err http_head_check_start(struct span bytes, const char **detail);
+
 /* Parse a complete request head. errors: ERR_REQUEST_SYNTAX, _FRAMING, _VERSION, _METHOD, _HOST,
  * _CONNECT_BODY, _EXPECTATION, ERR_SESSION_MEMORY. *detail is a constant text that says which check failed. */
 MUST_USE enum err http_head_parse_request(struct span bytes, struct arena *arena,

@@ -54,12 +54,19 @@ enum step step_read_proxy(struct session *session)
 
 /* ---- READ_HEAD ---- */
 
+static enum step fail_head(struct session *session, enum err err, const char *detail)
+{
+	if (exchange_new(session) == NULL)
+		return session_go(session, SESSION_END);
+	return session_fail(session, err, detail);
+}
+
 static enum step on_client_gone(struct session *session, enum stream_state state)
 {
 	/* Connect and close without a word is no request and gives no line. */
-	if (buf_len(&session->in) == 0 || exchange_new(session) == NULL)
+	if (buf_len(&session->in) == 0)
 		return session_go(session, SESSION_END);
-	return session_fail(session, state == STREAM_END ? ERR_CLIENT_CLOSED : ERR_CLIENT_RESET, "");
+	return fail_head(session, state == STREAM_END ? ERR_CLIENT_CLOSED : ERR_CLIENT_RESET, "");
 }
 
 static struct span copy_head(struct session *session, size_t head_bytes)
@@ -120,20 +127,62 @@ static enum step on_head(struct session *session, size_t head_bytes)
 	return check_target(session);
 }
 
+/* No HTTP: its client would not read it. A fatal alert, protocol_version (RFC 8446 section 6). */
+static enum step refuse_tls(struct session *session)
+{
+	static const uint8_t alert[] = {0x15, 0x03, 0x01, 0, 2, 2, 70};
+	struct exchange *exchange = exchange_new(session);
+	size_t taken;
+
+	if (exchange == NULL)
+		return session_go(session, SESSION_END);
+	exchange->err = ERR_REQUEST_SYNTAX;
+	exchange->detail =
+		"the client speaks TLS to the proxy; write http:// in its proxy settings";
+	session->env->metrics->errors[exchange->err]++;
+	access_log_exchange(session);
+	exchange_free(session);
+	if (stream_write(&session->client, span_of(alert, sizeof(alert)), &taken) > STREAM_AGAIN)
+		return session_go(session, SESSION_END);
+	return session_go(session, SESSION_LINGER);
+}
+
+/* The first byte tells other protocols, and clients that wait for an answer before they send more. */
+enum { BYTE_SOCKS4 = 4, BYTE_SOCKS5 = 5, BYTE_TLS = 0x16 };
+
+/* What can be said of a head before it is complete; STEP_WAIT: nothing, read on. */
+static enum step check_start(struct session *session, size_t scanned_before)
+{
+	struct span bytes = buf_span(&session->in);
+	const char *detail = "";
+	enum err err = ERR_NONE;
+
+	if (bytes.len >= session_conf_of(session)->limits.head_bytes)
+		return fail_head(session, ERR_REQUEST_SIZE, "limits.head");
+	/* Once: when the end of the first line has come, behind two empty lines at most. */
+	if (scanned_before <= 4 && session->scanned > scanned_before)
+		err = http_head_check_start(bytes, &detail);
+	return err ? fail_head(session, err, detail) : STEP_WAIT;
+}
+
 enum step step_read_head(struct session *session)
 {
 	for (;;) {
+		size_t scanned_before = session->scanned;
 		size_t head_bytes = http_head_find(buf_span(&session->in), &session->scanned);
+		uint8_t first_byte = buf_len(&session->in) ? buf_span(&session->in).at[0] : 0;
 		enum stream_state state;
 		bool first;
 
+		if (first_byte == BYTE_TLS)
+			return refuse_tls(session);
+		if (first_byte == BYTE_SOCKS4 || first_byte == BYTE_SOCKS5)
+			return fail_head(session, ERR_REQUEST_SYNTAX,
+			                 "the client speaks SOCKS; this is an HTTP proxy");
 		if (head_bytes)
 			return on_head(session, head_bytes);
-		if (buf_len(&session->in) >= session_conf_of(session)->limits.head_bytes) {
-			if (exchange_new(session) == NULL)
-				return session_go(session, SESSION_END);
-			return session_fail(session, ERR_REQUEST_SIZE, "limits.head");
-		}
+		if (check_start(session, scanned_before) == STEP_NEXT)
+			return STEP_NEXT;
 		first = buf_len(&session->in) == 0;
 		state = read_more(session);
 		if (state == STREAM_AGAIN)

@@ -30,7 +30,7 @@ static const struct state_row states[SESSION_STATE_COUNT] = {
 	[SESSION_READ_PROXY] = {"read_proxy", step_read_proxy, TIMEOUT(head_ms), ERR_PROXY_PROTOCOL,
 	                        TO(READ_HEAD) | TO(REFUSE)},
 	[SESSION_READ_HEAD] = {"read_head", step_read_head, TIMEOUT(keep_alive_ms), ERR_REQUEST_TIMEOUT,
-	                       TO(DECIDE) | TO(REFUSE)},
+	                       TO(DECIDE) | TO(REFUSE) | TO(LINGER)},
 	[SESSION_DECIDE] = {"decide", step_decide, NO_TIMEOUT, ERR_INTERNAL,
 	                    TO(RESOLVE) | TO(DIAL) | TO(REFUSE)},
 	[SESSION_RESOLVE] = {"resolve", step_resolve, TIMEOUT(dns_ms), ERR_DNS_TIMEOUT,

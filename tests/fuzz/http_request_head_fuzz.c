@@ -58,6 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		bytes = span_first(bytes, head_bytes);
 	arena_init(&arena, 1 << 20);
 	if (http_head_parse_request(bytes, &arena, &head, &detail) == ERR_NONE) {
+		ASSERT(http_head_check_start(bytes, &detail) == ERR_NONE);
 		ASSERT(head_bytes == bytes.len);
 		check_spans(&head, bytes);
 		check_round_trip(&head, &arena);

@@ -410,6 +410,33 @@ static void heads_are_found_in_any_pieces(void **state)
 	}
 }
 
+/* A first line is judged when it has ended, as it would be in a complete head. */
+static void a_start_is_judged_early(void **state)
+{
+	static const struct {
+		const char *text;
+		enum err err;
+	} rows[] = {
+		{"", ERR_NONE},
+		{"GET /", ERR_NONE},
+		{END, ERR_NONE},
+		{END END "GET / HT", ERR_NONE},
+		{"GET / HTTP/1.1\r\n", ERR_NONE},
+		{END "GET / HTTP/1.0\r\nHost", ERR_NONE},
+		{"GET /\r\n", ERR_REQUEST_SYNTAX},
+		{"\n", ERR_REQUEST_SYNTAX},
+		{END "x\n", ERR_REQUEST_SYNTAX},
+		{END END END, ERR_REQUEST_SYNTAX},
+		{"GET / HTTP/2.0\r\nHo", ERR_REQUEST_VERSION},
+	};
+	const char *detail;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++)
+		if (http_head_check_start(span_from(rows[i].text), &detail) != rows[i].err)
+			fail_msg("row %zu", i);
+}
+
 int main(void)
 {
 #define ONE(name) cmocka_unit_test_teardown(name, free_arena)
@@ -425,6 +452,7 @@ int main(void)
 		ONE(ambiguous_responses_are_called_so),
 		ONE(reasons_hold_no_control_characters),
 		ONE(heads_are_found_in_any_pieces),
+		ONE(a_start_is_judged_early),
 	};
 #undef ONE
 
