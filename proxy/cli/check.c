@@ -63,7 +63,7 @@ static enum err files_load(struct loaded_files *files, const char *config)
 		if (err == ERR_NONE)
 			err = second;
 		if (err == ERR_NONE)
-			err = advice_add(&files->settings, &files->stats, absolute, &files->problems);
+			err = advice_add(&files->settings, files->policy, absolute, &files->problems);
 	}
 	free(absolute);
 	return err;
@@ -86,6 +86,27 @@ static void print_check_json(const struct loaded_files *files, bool is_ok)
 	buf_fini(&text);
 }
 
+/* "1 error", "2 errors" */
+static const char *ending(size_t count)
+{
+	return count == 1 ? "" : "s";
+}
+
+static void print_check(const struct loaded_files *files, const char *path, bool is_ok)
+{
+	const struct policy_stats *stats = &files->stats;
+	size_t errors = files->problems.error_count, warnings = files->problems.warning_count;
+
+	command_print_problems(&files->problems);
+	if (is_ok)
+		printf("%s is valid: %zu rule%s, %zu list%s, %zu entr%s, %zu warning%s\n", path,
+		       stats->rules, ending(stats->rules), stats->lists, ending(stats->lists),
+		       stats->entries, stats->entries == 1 ? "y" : "ies", warnings, ending(warnings));
+	else
+		printf("%s is not valid: %zu error%s, %zu warning%s\n", path, errors, ending(errors),
+		       warnings, ending(warnings));
+}
+
 int check_command(const struct command_line *line)
 {
 	const char *path = command_config(line);
@@ -97,18 +118,10 @@ int check_command(const struct command_line *line)
 		return EXIT_USAGE;
 	is_ok = files_load(&files, path) == ERR_NONE;
 	status = !is_ok ? EXIT_USAGE : files.problems.warning_count ? EXIT_FINDING : EXIT_WELL;
-	if (line->options[OPTION_json]) {
+	if (line->options[OPTION_json])
 		print_check_json(&files, is_ok);
-	} else {
-		command_print_problems(&files.problems);
-		if (is_ok)
-			printf("%s is valid: %zu rules, %zu lists, %zu entries, %zu warnings\n", path,
-			       files.stats.rules, files.stats.lists, files.stats.entries,
-			       files.problems.warning_count);
-		else
-			printf("%s is not valid: %zu errors, %zu warnings\n", path,
-			       files.problems.error_count, files.problems.warning_count);
-	}
+	else
+		print_check(&files, path, is_ok);
 	files_fini(&files);
 	return status;
 }

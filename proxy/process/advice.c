@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "process/advice.h"
 
+enum { LISTENERS_NAMED_MAX = 256 };
+
 static bool is_loopback(const struct listen_conf *listen)
 {
 	const struct address *address = &listen->address;
@@ -31,19 +33,56 @@ static void advise_open(const struct settings *settings, const char *file,
 	}
 }
 
-enum err advice_add(const struct settings *settings, const struct policy_stats *stats,
-                    const char *file, struct problems *problems)
+/* A rule for a listener that is not there never holds, whatever it was to deny. */
+static void advise_listeners(const struct settings *settings, const struct policy *policy, size_t rules,
+                             struct problems *problems)
+{
+	const struct listen_conf *listen = settings->listen.at;
+	const char *names[LISTENERS_NAMED_MAX];
+	struct policy_spot spot;
+	struct span name;
+	size_t count = 0;
+
+	while (count < settings->listen.count && count < COUNT_OF(names)) {
+		names[count] = listen[count].name;
+		count++;
+	}
+	for (uint32_t rule = 0; rule < rules; rule++) {
+		for (uint32_t i = 0; policy_rule_listener(policy, rule, i, &name, &spot); i++) {
+			const char *nearest = conf_nearest(name, names, count);
+
+			if (nearest && span_equal(name, span_from(nearest)))
+				continue;
+			if (settings->listen.count > count)
+				continue; /* it may be one of those that are not compared */
+			problem_add(problems, PROBLEM_WARNING, settings->policy, spot.line, spot.column,
+			            "listener: sallyport.yaml has no listener \"%.*s\"%s%s%s; this never holds",
+			            SPAN_ARG(name), nearest ? "; did you mean " : "", nearest ? nearest : "",
+			            nearest ? "?" : "");
+		}
+	}
+}
+
+enum err advice_add(const struct settings *settings, const struct policy *policy, const char *file,
+                    struct problems *problems)
 {
 	size_t errors = problems->error_count;
+	struct policy_stats stats;
 
-	if (stats->wants_inspect)
-		problem_add(problems, PROBLEM_WARNING, settings->policy, 0, 0,
-		            "a rule or defaults answers \"tls: inspect\", and this version cannot inspect: "
-		            "such sessions are refused with 501, not tunnelled; write \"tls: bypass\"");
-	if (stats->wants_auth)
-		problem_add(problems, PROBLEM_ERROR, settings->policy, 0, 0,
+	policy_stats(policy, &stats);
+	if (stats.wants_inspect)
+		problem_add(problems, PROBLEM_WARNING, settings->policy, stats.inspect_at.line,
+		            stats.inspect_at.column,
+		            "a rule or defaults answers \"tls: inspect\" (defaults does where it says nothing of "
+		            "tls), and this version cannot inspect: such sessions are refused with 501, not "
+		            "tunnelled; write \"tls: bypass\"");
+	if (stats.wants_auth)
+		problem_add(problems, PROBLEM_ERROR, settings->policy, stats.auth_at.line,
+		            stats.auth_at.column,
 		            "a rule or defaults answers \"auth: required\", and no scheme is offered "
 		            "(authentication.schemes); write \"auth: exempt\"");
-	advise_open(settings, file, problems);
+	advise_listeners(settings, policy, stats.rules, problems);
+	if (stats.allows_anybody)
+		advise_open(settings, file, problems);
 	return problems->error_count > errors ? ERR_CONFIG : ERR_NONE;
 }

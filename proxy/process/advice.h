@@ -8,7 +8,7 @@
 #include "process/settings.h"
 
 /* Look at the settings in `file` together with the policy that they name. errors: ERR_CONFIG. */
-MUST_USE enum err advice_add(const struct settings *settings, const struct policy_stats *stats,
-                        const char *file, struct problems *problems);
+MUST_USE enum err advice_add(const struct settings *settings, const struct policy *policy,
+                             const char *file, struct problems *problems);
 
 #endif

@@ -258,14 +258,17 @@ void loading_on_worker(struct parent *parent, size_t cut_count)
 
 /* ---- second: the policy ---- */
 
-static enum err open_image(struct loaded *next)
+/* What is in it, and in *advice what is to be said of it beside the settings. */
+static enum err open_image(struct loading *loading, enum err *advice)
 {
+	struct loaded *next = loading->next;
 	void *image = shared_map(next->image_fd, next->image_bytes, false);
 	struct policy *policy;
 	enum err err = image ? policy_open(image, next->image_bytes, &policy) : ERR_SYSTEM;
 
 	if (err == ERR_NONE) {
 		policy_stats(policy, &next->stats);
+		*advice = advice_add(&next->settings, policy, loading->parent->path, &loading->problems);
 		policy_close(policy);
 	}
 	shared_unmap(image, next->image_bytes);
@@ -284,7 +287,7 @@ static void on_compiled(struct loading *loading, struct ipc_message *message)
 	struct parent *parent = loading->parent;
 	struct loaded *next = loading->next;
 	struct ipc_compiled compiled;
-	enum err err;
+	enum err err = ERR_NONE;
 
 	memcpy(&compiled, message->payload.at, sizeof(compiled));
 	next->image_fd = ipc_take_fd(message, 0);
@@ -293,11 +296,10 @@ static void on_compiled(struct loading *loading, struct ipc_message *message)
 		finish(loading, ERR_CONFIG);
 		return;
 	}
-	if (open_image(next) || make_counters(next)) {
+	if (open_image(loading, &err) || make_counters(next)) {
 		fail(loading, "the compiled policy cannot be opened");
 		return;
 	}
-	err = advice_add(&next->settings, &next->stats, parent->path, &loading->problems);
 	if (err == ERR_NONE)
 		err = listeners_open(&next->settings.listen,
 		                     parent->current ? &parent->current->listeners : NULL,

@@ -63,6 +63,7 @@ static void a_whole_policy_compiles(void **state)
 	assert_int_equal(stats.rules, 3);
 	assert_int_equal(stats.image_bytes, rig.image_bytes);
 	assert_int_equal(stats.entries, 2 + 4 + 2);
+	assert_int_equal(stats.lists, 2); /* a pattern in a rule is none */
 	assert_false(stats.wants_inspect);
 	assert_false(stats.wants_auth);
 	policy_rig_fini(&rig);
