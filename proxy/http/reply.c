@@ -131,12 +131,21 @@ static size_t rows_of(const struct http_reply *reply, struct row rows[static ROW
 	return count;
 }
 
+/* What the reader can do; waiting helps against neither a typing error nor a wrong configuration. */
 static const char *advice(const struct http_reply *reply)
 {
+	struct span token = span_from(err_token(reply->err));
+
+	if (reply->err == ERR_DNS_NOT_FOUND)
+		return "Check the spelling of the name.";
+	if (span_equal(token, SPAN("proxy_configuration_error")) ||
+	    span_equal(token, SPAN("proxy_loop_detected")))
+		return "The configuration of the proxy must be mended; your IT department needs the "
+		       "lines above.";
 	if (reply->status == 403)
 		return "If you need this destination, ask your IT department to allow it, and give the "
 		       "lines above.";
-	if (reply->status >= 500)
+	if (reply->status >= 500 && !span_equal(token, SPAN("http_request_error")))
 		return "Try again in a moment. If it stays, give your IT department the lines above.";
 	return "The program that sent this request must be mended; its maker needs the lines above.";
 }
@@ -144,6 +153,17 @@ static const char *advice(const struct http_reply *reply)
 static struct span title_of(const struct http_reply *reply)
 {
 	return reply->title.len ? reply->title : span_from(http_reason(reply->status));
+}
+
+/* The texts of the table of errors are clauses. */
+static void add_html_sentence(struct buf *out, struct span text)
+{
+	if (text.len && text.at[0] >= 'a' && text.at[0] <= 'z') {
+		buf_add_byte(out, (uint8_t)(text.at[0] - 'a' + 'A'));
+		text = span_skip(text, 1);
+	}
+	buf_add_html(out, text);
+	buf_add_byte(out, '.');
 }
 
 static void add_html_page(const struct http_reply *reply, struct buf *out)
@@ -161,8 +181,8 @@ static void add_html_page(const struct http_reply *reply, struct buf *out)
 	                  "</style></head><body>\n<h1>"));
 	buf_add_html(out, title_of(reply));
 	buf_add(out, SPAN("</h1>\n<p>"));
-	buf_add_html(out, reply->text.len ? reply->text : span_from(err_text(reply->err)));
-	buf_add(out, SPAN(".</p>\n<table>"));
+	add_html_sentence(out, reply->text.len ? reply->text : span_from(err_text(reply->err)));
+	buf_add(out, SPAN("</p>\n<table>"));
 	for (size_t i = 0; i < count; i++) {
 		buf_printf(out, "<tr><th>%s</th><td>", rows[i].name);
 		buf_add_html(out, rows[i].value);
