@@ -327,6 +327,41 @@ static void replies_have_their_length(void **state)
 	}
 }
 
+static void advice_can_help(void **state)
+{
+	static const struct {
+		enum err err;
+		const char *advice;
+	} rows[] = {
+		{ERR_DNS_NOT_FOUND, "<p>Check the spelling"},
+		{ERR_DNS_FAILED, "<p>Try again"},
+		{ERR_ORIGIN_REFUSED, "<p>Try again"},
+		{ERR_POLICY_DENIED, "<p>If you need this destination"},
+		{ERR_AUTH_UNAVAILABLE, "<p>The configuration of the proxy"},
+		{ERR_ROUTE_SOURCE, "<p>The configuration of the proxy"},
+		{ERR_REQUEST_LOOP, "<p>The configuration of the proxy"},
+		{ERR_REQUEST_SCHEME, "<p>The program"},
+		{ERR_REQUEST_SYNTAX, "<p>The program"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct http_reply reply = hostile_reply(true);
+		struct buf out;
+		char *text;
+
+		reply.err = rows[i].err;
+		reply.status = err_status(reply.err);
+		buf_init(&out, 100000);
+		http_write_reply(&reply, 0, &out);
+		text = buf_to_string(&out);
+		buf_fini(&out);
+		if (strstr(text, rows[i].advice) == NULL)
+			fail_msg("%s: %s", err_name(rows[i].err), text);
+		free(text);
+	}
+}
+
 /* Every error that has a status gives a whole reply. */
 static void every_error_has_a_page(void **state)
 {
@@ -359,6 +394,7 @@ int main(void)
 		ONE(html_is_for_those_who_prefer_it),
 		ONE(replies_escape_what_came_from_outside),
 		ONE(replies_have_their_length),
+		ONE(advice_can_help),
 		ONE(every_error_has_a_page),
 	};
 #undef ONE
