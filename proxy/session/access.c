@@ -217,47 +217,76 @@ static void write_squid(const struct record *record, struct buf *out)
 
 /* ---- templates ---- */
 
-static void add_field(const struct record *record, struct span name, struct buf *out)
+static void add_known(struct buf *out, uint64_t number, uint64_t absent)
 {
-	const struct session *session = record->session;
-	const struct policy *policy = session->generation->policy;
-	const struct policy_answer *access = record->answers ? &record->answers[POLICY_ACCESS] : NULL;
+	if (number != absent)
+		buf_add_uint(out, number);
+}
+
+static void add_place(const struct policy *policy, const struct policy_answer *access,
+                      struct buf *out)
+{
 	struct span file, entry;
 	unsigned line;
+
+	if (!policy_place(policy, access, &file, &line, &entry))
+		return;
+	buf_add_percent(out, file);
+	buf_printf(out, ":%u", line);
+}
+
+/* What policy said; a dash for all of it where it was not asked. */
+static void add_decided_field(const struct record *record, enum access_field field, struct buf *out)
+{
+	const struct policy *policy = record->session->generation->policy;
+	const struct policy_answer *access = &record->answers[POLICY_ACCESS];
+	unsigned class = record->answers[POLICY_CLASS].answer;
+
+	if (field == ACCESS_FIELD_CLASS)
+		buf_add_string(out, policy_answer_name(POLICY_CLASS, class));
+	else if (field == ACCESS_FIELD_ACCESS)
+		buf_add_string(out, policy_answer_name(POLICY_ACCESS, access->answer));
+	else if (field == ACCESS_FIELD_RULE)
+		buf_add_percent(out, policy_rule_name(policy, access->rule));
+	else if (field == ACCESS_FIELD_PLACE)
+		add_place(policy, access, out);
+}
+
+static void add_field(const struct record *record, enum access_field field, struct buf *out)
+{
+	const struct session *session = record->session;
 	char id[48];
 	size_t before = buf_len(out);
 
-#define FIELD(key) else if (span_equal(name, SPAN(key)))
-#define NUMBER(key, value) FIELD(key) buf_add_uint(out, value)
-#define TEXT(key, value) FIELD(key) buf_add_percent(out, value)
-	if (span_equal(name, SPAN("ts")))
+#define FIELD(name) else if (field == ACCESS_FIELD_##name)
+#define NUMBER(name, value, absent) FIELD(name) add_known(out, value, absent)
+#define TEXT(name, value) FIELD(name) buf_add_percent(out, value)
+	if (field == ACCESS_FIELD_TS)
 		clock_add_rfc3339(out, loop_wall_ms(session->env->loop));
-	TEXT("event", span_from(record->event));
-	TEXT("id", span_from(session_id_text(session, id)));
-	TEXT("listener", span_from(session->listener->name));
-	FIELD("client") address_format_with_port(&session->client_address, out);
-	TEXT("method", record->method);
-	TEXT("target", target_shown(session, record->target));
-	TEXT("host", record->host);
-	NUMBER("port", record->port);
-	FIELD("origin") address_format_with_port(&record->origin, out);
-	NUMBER("status", (uint64_t)record->status);
-	TEXT("error", record->err ? span_from(err_name(record->err)) : SPAN(""));
-	TEXT("ended_by", span_from(record->ended_by));
-	TEXT("how", span_from(record->how));
-	NUMBER("bytes_up", record->bytes_up);
-	NUMBER("bytes_down", record->bytes_down);
-	NUMBER("duration_ms", record->duration_ms);
-	NUMBER("policy", session->generation->number);
-	TEXT("access", access ? span_from(policy_answer_name(POLICY_ACCESS, access->answer)) : SPAN(""));
-	TEXT("rule", access ? policy_rule_name(policy, access->rule) : SPAN(""));
-	FIELD("place")
-	{
-		if (access && policy_place(policy, access, &file, &line, &entry)) {
-			buf_add_percent(out, file);
-			buf_printf(out, ":%u", line);
-		}
-	}
+	TEXT(EVENT, span_from(record->event));
+	TEXT(ID, span_from(session_id_text(session, id)));
+	TEXT(LISTENER, span_from(session->listener->name));
+	FIELD(CLIENT) address_format_with_port(&session->client_address, out);
+	TEXT(METHOD, record->method);
+	TEXT(TARGET, target_shown(session, record->target));
+	TEXT(HOST, record->host);
+	NUMBER(PORT, record->port, 0);
+	FIELD(ORIGIN) address_format_with_port(&record->origin, out);
+	NUMBER(STATUS, (uint64_t)record->status, 0);
+	TEXT(ERROR, record->err ? span_from(err_name(record->err)) : SPAN(""));
+	TEXT(REASON, span_from(record->reason));
+	FIELD(ADDRESS) address_format(&record->refused, out);
+	TEXT(ENDED_BY, span_from(record->ended_by));
+	TEXT(HOW, span_from(record->how));
+	NUMBER(BYTES_UP, record->bytes_up, UINT64_MAX);
+	NUMBER(BYTES_DOWN, record->bytes_down, UINT64_MAX);
+	NUMBER(DURATION_MS, record->duration_ms, UINT64_MAX);
+	NUMBER(DNS_MS, record->timing.dns_ms, ABSENT_MS);
+	NUMBER(CONNECT_MS, record->timing.connect_ms, ABSENT_MS);
+	NUMBER(FIRST_BYTE_MS, record->timing.first_byte_ms, ABSENT_MS);
+	NUMBER(POLICY, session->generation->number, 0);
+	else if (record->answers)
+		add_decided_field(record, field, out);
 #undef FIELD
 #undef NUMBER
 #undef TEXT
@@ -267,22 +296,13 @@ static void add_field(const struct record *record, struct span name, struct buf 
 
 static void write_template(const struct record *record, struct buf *out)
 {
-	struct span rest = span_from(session_conf_of(record->session)->access.template);
+	struct span rest = span_from(session_conf_of(record->session)->access.template), text, key;
+	enum access_field field;
 
-	while (rest.len) {
-		size_t at = span_find_span(rest, SPAN("%{")), end;
-
-		buf_add(out, span_first(rest, at));
-		rest = span_skip(rest, at);
-		if (rest.len == 0)
-			break;
-		end = span_find(rest, '}');
-		if (end == rest.len) {
-			buf_add(out, rest);
-			break;
-		}
-		add_field(record, span_of(rest.at + 2, end - 2), out);
-		rest = span_skip(rest, end + 1);
+	while (session_conf_template_next(&rest, &text, &key, &field)) {
+		buf_add(out, text);
+		if (key.at)
+			add_field(record, field, out);
 	}
 	buf_add_byte(out, '\n');
 }

@@ -111,6 +111,49 @@ static void parse_target_path(struct conf_loading *loading, const struct yaml_no
 		access->path = "";
 }
 
+bool session_conf_template_next(struct span *rest, struct span *text, struct span *key,
+                                enum access_field *field)
+{
+#define FIELD_KEY(name, key) key,
+	static const char *const keys[ACCESS_FIELD_COUNT] = {ACCESS_FIELDS(FIELD_KEY)};
+#undef FIELD_KEY
+	bool has_end;
+	int at = 0;
+
+	if (rest->len == 0)
+		return false;
+	*text = span_first(*rest, span_find_span(*rest, SPAN("%{")));
+	*rest = span_skip(*rest, text->len);
+	*field = ACCESS_FIELD_COUNT;
+	*key = (struct span){NULL, 0};
+	if (rest->len == 0)
+		return true;
+	*key = span_skip(span_first(*rest, span_find(*rest, '}')), 2);
+	*rest = span_skip(*rest, key->len + 2);
+	has_end = rest->len > 0;
+	*rest = span_skip(*rest, 1);
+	while (at < ACCESS_FIELD_COUNT && !(has_end && span_equal(*key, span_from(keys[at]))))
+		at++;
+	*field = (enum access_field)at;
+	return true;
+}
+
+#define FIELD_TEXT(name, key) " " key
+#define FIELDS_TEXT ACCESS_FIELDS(FIELD_TEXT)
+
+/* A field that is not known would be a dash in every line. */
+static void check_template(struct conf_loading *loading, const struct yaml_node *node)
+{
+	struct span rest = node->text, text, key;
+	enum access_field field;
+
+	while (session_conf_template_next(&rest, &text, &key, &field))
+		if (field == ACCESS_FIELD_COUNT && key.at)
+			conf_problem(loading, PROBLEM_ERROR, node,
+			             "format: there is no %%{%.*s}; the fields are" FIELDS_TEXT,
+			             SPAN_ARG(span_first(key, 40)));
+}
+
 static void parse_format(struct conf_loading *loading, const struct yaml_node *node, void *at)
 {
 	struct access_conf *access = (void *)((uint8_t *)at - offsetof(struct access_conf, format));
@@ -128,6 +171,7 @@ static void parse_format(struct conf_loading *loading, const struct yaml_node *n
 		             "format: write json, squid, or a template such as \"%%{ts} %%{client} %%{target}\"");
 		return;
 	}
+	check_template(loading, node);
 	access->format = ACCESS_TEMPLATE;
 	access->template = arena_string(conf_arena(loading), node->text);
 	if (access->template == NULL)
@@ -142,7 +186,7 @@ const struct conf_option access_options[] = {
 	{.name = "format", .type = CONF_PARSED, .offset = CONF_AT(struct access_conf, format),
 	 .preset = "json", .reload = CONF_LIVE, .parse = parse_format,
 	 .type_text = "json, squid, or a template",
-	 .manual = "One JSON object per line, Squid's native format, or a text with %{field} for the fields of the JSON format."},
+	 .manual = "One JSON object per line, Squid's native format, or a text with %{field} for each of these fields:" FIELDS_TEXT ". What is not known is a dash; access, rule and place are of that question's answer."},
 	{.name = "running", .type = CONF_TIME_MS, .offset = CONF_AT(struct access_conf, running_ms),
 	 .min = 0, .max = 86400000, .preset = "0", .reload = CONF_NEW_SESSIONS,
 	 .manual = "Write a line for long tunnels every so often while they run; 0 writes none."},

@@ -42,6 +42,25 @@ struct forwarding_conf {
 
 enum access_format { ACCESS_JSON, ACCESS_SQUID, ACCESS_TEMPLATE };
 
+/* X(name, as templates write it): what a line can say. sni and user are not known in this version. */
+#define ACCESS_FIELDS(X) \
+	X(TS, "ts") X(EVENT, "event") X(ID, "id") X(LISTENER, "listener") X(CLIENT, "client") \
+	X(USER, "user") X(METHOD, "method") X(TARGET, "target") X(HOST, "host") X(PORT, "port") \
+	X(SNI, "sni") X(ORIGIN, "origin") X(CLASS, "class") X(ACCESS, "access") X(RULE, "rule") \
+	X(PLACE, "place") X(STATUS, "status") X(ERROR, "error") X(REASON, "reason") \
+	X(ADDRESS, "address") X(ENDED_BY, "ended_by") X(HOW, "how") X(BYTES_UP, "bytes_up") \
+	X(BYTES_DOWN, "bytes_down") X(DURATION_MS, "duration_ms") X(DNS_MS, "dns_ms") \
+	X(CONNECT_MS, "connect_ms") X(FIRST_BYTE_MS, "first_byte_ms") X(POLICY, "policy")
+
+#define ACCESS_FIELD_ENUM(name, key) ACCESS_FIELD_##name,
+enum access_field { ACCESS_FIELDS(ACCESS_FIELD_ENUM) ACCESS_FIELD_COUNT };
+#undef ACCESS_FIELD_ENUM
+
+/* Cut the next piece off a template: *text, and the %{field} behind it. *key is its name as written (at == NULL:
+ * none is behind the text), *field ACCESS_FIELD_COUNT if there is none of that name. False at the end. */
+bool session_conf_template_next(struct span *rest, struct span *text, struct span *key,
+                                enum access_field *field);
+
 /* log.access: */
 struct access_conf {
 	const char *path;        /* a file; "" with another target */
