@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rules are read in order, for each known name alone; what a list says of a name is found in one
  * pass over the index first. Three values run through it: holds, does not hold, not known yet. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "policy/image.h"
 #include "policy/pattern.h"
+#include "policy/url.h"
 
 /* How a rule's conditions stand. `need`: facts that must be asked for. `absent`: some condition can
  * never be known here (a regular expression that gave up, too), and everything else holds. */
@@ -602,8 +604,8 @@ static void merge(struct policy_decision *out, const struct policy_decision *oth
 	out->needs[question] = 0;
 }
 
-void policy_decide(const struct policy *policy, const struct policy_facts *facts,
-                   struct policy_decision *out)
+static void decide_names(const struct policy *policy, const struct policy_facts *facts,
+                         struct policy_decision *out)
 {
 	struct name names[3] = {{.text = facts->host, .address = facts->host_address, .index = 0},
 	                        {.text = SPAN(""), .index = 1},
@@ -623,6 +625,38 @@ void policy_decide(const struct policy *policy, const struct policy_facts *facts
 			if (takes_part((enum policy_question)q, &names[i]))
 				merge(out, &other, (enum policy_question)q);
 	}
+}
+
+/* A URL can be spelled in many ways that an origin takes for the same: as it is written and as origins
+ * read it, both are decided, and the strictest answer holds. */
+static void decide_plain_url(const struct policy *policy, const struct policy_facts *facts,
+                             struct policy_decision *out)
+{
+	struct policy_facts plain = *facts;
+	struct policy_decision other;
+	uint8_t *copy;
+
+	if (!url_make_plain(facts->url, &copy, &plain.url)) {
+		out->answers[POLICY_ACCESS] =
+			(struct policy_answer){ACCESS_DENY, 0, 0, POLICY_NO_RULE, NONE};
+		out->open &= ~(1u << POLICY_ACCESS);
+		out->needs[POLICY_ACCESS] = 0;
+		return;
+	}
+	if (!span_equal(plain.url, facts->url)) {
+		decide_names(policy, &plain, &other);
+		for (int q = 0; q <= POLICY_CLIENT_CERTIFICATE; q++)
+			merge(out, &other, (enum policy_question)q);
+	}
+	free(copy);
+}
+
+void policy_decide(const struct policy *policy, const struct policy_facts *facts,
+                   struct policy_decision *out)
+{
+	decide_names(policy, facts, out);
+	if (policy->image.urls_count && (facts->known & FACT_REQUEST))
+		decide_plain_url(policy, facts, out);
 	for (int q = 0; q < POLICY_QUESTION_COUNT; q++)
 		out->need |= out->needs[q];
 }
