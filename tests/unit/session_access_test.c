@@ -230,10 +230,10 @@ static void template_lines(void **state)
 {
 	(void)state;
 	rig.conf.access.format = ACCESS_TEMPLATE;
-	rig.conf.access.template = "%{client} \"%{method} %{target}\" %{status} %{error} %{rule} %{place} %{origin} %{nonsense} %{open";
+	rig.conf.access.template = "%{client} \"%{method} %{target}\" %{status} %{error} %{rule} %{place} %{origin} %{user} %{class}|";
 	talk("CONNECT evil.example:443 HTTP/1.1\r\nHost: x\r\n\r\n");
 	if (!span_equal(buf_span(&rig.log),
-	                SPAN("192.0.2.10:4711 \"CONNECT evil.example:443\" 403 policy_denied defaults - - - %{open\n")))
+	                SPAN("192.0.2.10:4711 \"CONNECT evil.example:443\" 403 policy_denied defaults - - - normal|\n")))
 		fail_msg("%.*s", SPAN_ARG(buf_span(&rig.log)));
 }
 
