@@ -86,8 +86,26 @@ static void explain_answer(const struct policy *policy, const struct policy_fact
 		           SPAN_ARG(name_of(facts, answer->name_index)));
 }
 
+/* The facts that the conditions of a rule ask for. */
+static unsigned asks_for(const struct image_rule *rule)
+{
+	return (rule->user.count + rule->group.count ? (unsigned)FACT_USER : 0) |
+	       (rule->sni.count ? (unsigned)FACT_HELLO : 0) |
+	       (rule->url.count ? (unsigned)FACT_REQUEST : 0);
+}
+
+/* Of the facts that can never be known here, those that some rule asks for. */
+static unsigned missed_facts(const struct policy *policy, const struct policy_facts *facts)
+{
+	unsigned asked = 0;
+
+	for (size_t i = 0; i < policy->image.rules_count; i++)
+		asked |= asks_for(&policy->image.rules[i]);
+	return asked & facts->absent & ~facts->known;
+}
+
 static void explain_text(const struct policy *policy, const struct policy_facts *facts,
-                         const struct policy_decision *decision, struct buf *out)
+                         const struct policy_decision *decision, struct span more, struct buf *out)
 {
 	buf_printf(out, "%.*s port %u\n", SPAN_ARG(facts->host), facts->port);
 	for (int q = 0; q < POLICY_QUESTION_COUNT; q++) {
@@ -109,6 +127,12 @@ static void explain_text(const struct policy *policy, const struct policy_facts 
 		add_fact_names(decision->need, out);
 		buf_add_byte(out, '\n');
 	}
+	if (missed_facts(policy, facts)) {
+		buf_add_string(out, "  never known here: ");
+		add_fact_names(missed_facts(policy, facts), out);
+		buf_add_string(out, "; such a condition holds where its rule denies, and not where it allows\n");
+	}
+	buf_add(out, more);
 }
 
 static void add_json_member(struct buf *out, const char *key, struct span value)
@@ -145,8 +169,23 @@ static void explain_answer_json(const struct policy *policy, const struct policy
 	buf_add_byte(out, '}');
 }
 
+static void add_facts_json(unsigned facts, struct buf *out)
+{
+	size_t count = 0;
+
+	buf_add_byte(out, '[');
+	for (unsigned fact = 1; fact <= FACT_REQUEST; fact <<= 1) {
+		if (!(facts & fact))
+			continue;
+		buf_add_string(out, count++ ? ",\"" : "\"");
+		add_fact_names(fact, out);
+		buf_add_byte(out, '"');
+	}
+	buf_add_byte(out, ']');
+}
+
 static void explain_json(const struct policy *policy, const struct policy_facts *facts,
-                         const struct policy_decision *decision, struct buf *out)
+                         const struct policy_decision *decision, struct span more, struct buf *out)
 {
 	buf_add_string(out, "{\"host\":");
 	buf_add_json(out, facts->host);
@@ -160,25 +199,22 @@ static void explain_json(const struct policy *policy, const struct policy_facts 
 		else
 			explain_answer_json(policy, facts, question, &decision->answers[q], out);
 	}
-	buf_add_string(out, "},\"need\":[");
-	for (unsigned fact = 1, count = 0; fact <= FACT_REQUEST; fact <<= 1) {
-		if (!(decision->need & fact))
-			continue;
-		buf_add_string(out, count++ ? ",\"" : "\"");
-		add_fact_names(fact, out);
-		buf_add_byte(out, '"');
-	}
-	buf_add_string(out, "]}\n");
+	buf_add_string(out, "},\"need\":");
+	add_facts_json(decision->need, out);
+	buf_add_string(out, ",\"never_known\":");
+	add_facts_json(facts->absent & ~facts->known, out);
+	buf_add(out, more);
+	buf_add_string(out, "}\n");
 }
 
 void policy_explain(const struct policy *policy, const struct policy_facts *facts, bool json,
-                    struct buf *out)
+                    struct span more, struct buf *out)
 {
 	struct policy_decision decision;
 
 	policy_decide(policy, facts, &decision);
 	if (json)
-		explain_json(policy, facts, &decision, out);
+		explain_json(policy, facts, &decision, more, out);
 	else
-		explain_text(policy, facts, &decision, out);
+		explain_text(policy, facts, &decision, more, out);
 }

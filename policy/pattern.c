@@ -17,8 +17,7 @@ static bool fail(const char **why, size_t *at, const char *text, size_t offset)
 
 /* ---- names ---- */
 
-/* Lower-case A-labels of what may hold U-labels (IDNA 2008). */
-static bool to_ascii(struct span name, char *out, size_t max, size_t *len)
+bool policy_name_to_ascii(struct span name, char *out, size_t max, size_t *len)
 {
 	char *utf8, *ascii = NULL;
 	bool plain = true, ok;
@@ -81,7 +80,7 @@ static bool put_text(struct pattern *out, const char *prefix, struct span name, 
 	memcpy(out->text, prefix, skip);
 	if (name.len && name.at[name.len - 1] == '.')
 		name.len--;
-	if (!to_ascii(name, out->text + skip, sizeof(out->text) - skip, &len))
+	if (!policy_name_to_ascii(name, out->text + skip, sizeof(out->text) - skip, &len))
 		return fail(why, at, "this is not a name that IDNA 2008 allows", skip);
 	out->text_len = skip + len;
 	*why = check_name(span_of(out->text + skip, len), out->kind == PATTERN_GLOB);

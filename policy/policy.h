@@ -144,9 +144,12 @@ void policy_stats(const struct policy *policy, struct policy_stats *out);
 bool policy_rule_listener(const struct policy *policy, uint32_t rule, uint32_t at, struct span *name,
                           struct policy_spot *spot);
 
-/* The same decision in words: each question with its answer, rule, file and line, list entry; what was missing.
- * Text, or one JSON object. */
+/* The same decision in words: each question with its answer, rule, file and line, list entry; what was missing,
+ * and what can never be known. Text, or one JSON object. `more` goes to its end: lines, or members (",\"key\":1"). */
 void policy_explain(const struct policy *policy, const struct policy_facts *facts, bool json,
-                    struct buf *out);
+                    struct span more, struct buf *out);
+
+/* A name as lists have it: A-labels (IDNA 2008) in lower case. False if it has none, or they do not fit. */
+MUST_USE bool policy_name_to_ascii(struct span name, char *out, size_t max, size_t *len);
 
 #endif

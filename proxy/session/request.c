@@ -243,8 +243,7 @@ static bool fill_facts(struct session *session)
 		.user = SPAN(""),
 		.inner_host = SPAN(""),
 		.wall_ms = loop_wall_ms(session->env->loop),
-		/* Nobody is asked who he is, and no ClientHello is read, in this version. */
-		.absent = FACT_USER | FACT_HELLO,
+		.absent = POLICY_NEVER_KNOWN,
 	};
 	if (exchange->is_connect) {
 		facts->absent |= FACT_REQUEST;

@@ -140,7 +140,7 @@ static struct policy_facts facts_of(const struct session *session)
 			.host = span_of(tunnel->text + tunnel->method_len, tunnel->host_len),
 			.port = tunnel->port,
 			.known = FACT_ADDRESS,
-			.absent = FACT_USER | FACT_HELLO | FACT_REQUEST,
+			.absent = (unsigned)POLICY_NEVER_KNOWN | FACT_REQUEST,
 			.address = tunnel->origin,
 			.method = span_of(tunnel->text, tunnel->method_len),
 			.sni = SPAN(""),

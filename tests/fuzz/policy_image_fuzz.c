@@ -43,8 +43,13 @@ static void use(const struct policy *policy)
 	static const char *const hosts[] = {"a.example", "q.a.example", "x.b.example", "axb.c.example", "d1",
 	                                    "10.1.2.3", "2001:db8::1", "172.16.0.1", ""};
 	struct policy_stats stats;
+	struct policy_spot spot;
+	struct span name;
 
 	policy_stats(policy, &stats);
+	for (uint32_t rule = 0; rule < stats.rules; rule++)
+		for (uint32_t at = 0; policy_rule_listener(policy, rule, at, &name, &spot); at++)
+			;
 	for (size_t i = 0; i < COUNT_OF(hosts); i++) {
 		struct policy_facts facts = policy_rig_facts(hosts[i], 443);
 		struct span groups[] = {SPAN("staff")};
@@ -60,7 +65,7 @@ static void use(const struct policy *policy)
 			ASSERT(address_parse(SPAN("172.16.0.9"), &facts.address));
 		}
 		buf_init(&out, 1 << 20);
-		policy_explain(policy, &facts, i % 3 == 0, &out);
+		policy_explain(policy, &facts, i % 3 == 0, SPAN(""), &out);
 		buf_fini(&out);
 	}
 }

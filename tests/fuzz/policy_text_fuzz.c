@@ -21,7 +21,7 @@ static void decide(const struct policy *policy, const char *host, uint16_t port,
 		ASSERT(policy_answer_name((enum policy_question)q, decision.answers[q].answer) != NULL);
 	ASSERT((decision.need & facts.known) == 0 && (decision.need & facts.absent) == 0);
 	buf_init(&out, 1 << 20);
-	policy_explain(policy, &facts, known & FACT_HELLO, &out);
+	policy_explain(policy, &facts, known & FACT_HELLO, SPAN(""), &out);
 	buf_fini(&out);
 }
 

@@ -28,7 +28,7 @@ static char *explain_by(const char *policy, const struct policy_facts *facts, bo
 	policy_rig_make(&rig, policy, "# pins\n*.wbx2.com\n/^cdn\\d+$/\n", NULL);
 	assert_int_equal(rig.err, ERR_NONE);
 	buf_init(&out, 100000);
-	policy_explain(rig.policy, facts, json, &out);
+	policy_explain(rig.policy, facts, json, SPAN(""), &out);
 	text = buf_to_string(&out);
 	buf_fini(&out);
 	policy_rig_fini(&rig);
@@ -157,6 +157,27 @@ static void a_port_that_denies_is_named(void **state)
 	}
 }
 
+/* Such a condition holds where it denies: who asks why must be told. */
+static void what_is_never_known_is_said(void **state)
+{
+	struct policy_facts facts = policy_rig_facts("a.wbx2.com", 443);
+	char *text, *json;
+	json_t *root;
+
+	(void)state;
+	facts.absent = POLICY_NEVER_KNOWN | FACT_REQUEST;
+	text = explain(&facts, false);
+	json = explain(&facts, true);
+	root = json_loads(json, JSON_REJECT_DUPLICATES, NULL);
+	assert_has(text, "  never known here: user;");
+	assert_null(strstr(text, "depends on"));
+	assert_int_equal(json_array_size(member(root, "never_known")), 3);
+	assert_int_equal(json_array_size(member(root, "need")), 0);
+	json_decref(root);
+	free(text);
+	free(json);
+}
+
 static void hostile_names_stay_inside_their_string(void **state)
 {
 	struct policy_facts facts = policy_rig_facts("a\"b\\c\n\xff", 443);
@@ -178,6 +199,7 @@ int main(void)
 		cmocka_unit_test(text_names_the_name_that_decided),
 		cmocka_unit_test(json_says_the_same),
 		cmocka_unit_test(a_port_that_denies_is_named),
+		cmocka_unit_test(what_is_never_known_is_said),
 		cmocka_unit_test(hostile_names_stay_inside_their_string),
 	};
 
