@@ -487,7 +487,7 @@ static struct image_range read_times(struct compile *compile, const struct yaml_
 			continue;
 		if (!parse_time(n->text, &time)) {
 			WRONG(compile, n, "\"%.*s\" is no time; write \"mon-fri 08:00-18:00 +01:00\" (each "
-			                  "part once or not at all; UTC without a zone), or a list of such", SPAN_ARG(n->text));
+			                  "part once or not at all; the zone as an offset, UTC without one), or a list of such", SPAN_ARG(n->text));
 			continue;
 		}
 		build_add(&compile->build, &compile->build.times, &time, 1, sizeof(time));
@@ -513,15 +513,15 @@ static const struct condition {
 	{"from", read_networks, offsetof(struct image_rule, from), true, true,
 	 "addresses and networks of clients"},
 	{"user", read_texts, offsetof(struct image_rule, user), false, true,
-	 "who the client says it is; nobody is asked in this version, so it never holds where it would allow"},
+	 "who the client says it is; nobody is asked in this version: it holds for everyone where the rule denies and for no one where it allows"},
 	{"group", read_texts, offsetof(struct image_rule, group), false, true, "a group of the user; as user"},
 	{"sni", read_list_refs, offsetof(struct image_rule, sni), false, false,
 	 "as to, for the name in the ClientHello; not read in this version: as user"},
 	{"method", read_methods, offsetof(struct image_rule, method), true, true, "CONNECT, GET, ..."},
 	{"url", read_urls, offsetof(struct image_rule, url), false, false,
-	 "expressions /.../ for the URL of an http:// request"},
+	 "beginnings, or expressions /.../, of the URL of an http:// request; that of a CONNECT is never known, and there it is as with user"},
 	{"time", read_times, offsetof(struct image_rule, time), true, true,
-	 "\"mon-fri 08:00-18:00 +01:00\": days, hours, zone, each once or not at all"},
+	 "\"mon-fri 08:00-18:00 +01:00\": days, hours, zone, each once or not at all; the zone is an offset (or UTC, Z): names, and with them summer time, are not known"},
 	{"listener", read_texts, offsetof(struct image_rule, listener), true, true,
 	 "names of listeners of sallyport.yaml"},
 };

@@ -6,18 +6,18 @@ static const char *const questions[POLICY_QUESTION_COUNT] = {
 	[POLICY_ACCESS] = "may the client go there",
 	[POLICY_AUTH] = "must it say who it is (exempt, where defaults says nothing)",
 	[POLICY_TLS] = "is TLS opened; this version cannot: sessions that are to be inspected are refused",
-	[POLICY_OPAQUE] = "bytes that are neither TLS nor HTTP, where tls says inspect",
-	[POLICY_CLIENT_CERTIFICATE] = "an inspected origin asks for one",
-	[POLICY_CLASS] = "how it is served",
-	[POLICY_ROUTE] = "how it is dialled; ADDRESS: from this IP address of the host",
-	[POLICY_PAC] = "what a PAC file tells clients",
+	[POLICY_OPAQUE] = "bytes that are neither TLS nor HTTP, where tls says inspect; no effect in this version",
+	[POLICY_CLIENT_CERTIFICATE] = "an inspected origin asks for one; no effect in this version",
+	[POLICY_CLASS] = "how it is served; in this version for the log alone",
+	[POLICY_ROUTE] = "how it is dialled; source: from this IP address of the host, not in defaults",
+	[POLICY_PAC] = "what a PAC file tells clients; no effect in this version",
 	[POLICY_LOG] = "how much the access log says of it",
 };
 
 static const struct row {
 	const char *key, *text;
 } patterns[] = {
-	{"idbroker.webex.com", "that name only"},
+	{"idbroker.webex.com", "that name only; one without a dot is intranet in a list, and in a rule intranet. (to tell it from the name of a list)"},
 	{"*.wbx2.com", "every name below it, not the name itself"},
 	{".example.com", "the name and everything below"},
 	{"*mcs*.webex.com", "* inside a label stands for anything inside that label"},
@@ -43,7 +43,7 @@ static void add_answers(enum policy_question question, struct buf *out)
 
 	for (unsigned answer = 0; (name = policy_answer_name(question, answer)) != NULL; answer++)
 		buf_printf(out, "%s%s", answer ? ", " : "",
-		           question == POLICY_ROUTE && answer == ROUTE_SOURCE ? "ADDRESS" : name);
+		           question == POLICY_ROUTE && answer == ROUTE_SOURCE ? "{source: ADDRESS}" : name);
 }
 
 void policy_reference(struct buf *out)
@@ -64,6 +64,6 @@ void policy_reference(struct buf *out)
 	for (size_t i = 0; i < compile_condition(i, &key, &manual); i++)
 		buf_printf(out, "    %-10s %s\n", key, manual);
 	buf_printf(out, "    %-10s %s\n", "resolved", "true: networks in to are compared with the address that would be dialled");
-	add_rows("Patterns, in lists (one per line) and in to", patterns, COUNT_OF(patterns), out);
+	add_rows("Patterns, in lists (one per line), in to and in sni", patterns, COUNT_OF(patterns), out);
 	add_rows("Fields of a list's entry, behind the pattern", fields, COUNT_OF(fields), out);
 }

@@ -178,6 +178,24 @@ static void what_is_never_known_is_said(void **state)
 	free(json);
 }
 
+static void the_manual_says_how_it_is_written(void **state)
+{
+	struct buf out;
+	char *text;
+
+	(void)state;
+	buf_init(&out, 100000);
+	policy_reference(&out);
+	text = buf_to_string(&out);
+	buf_fini(&out);
+	assert_has(text, "    route               direct, {source: ADDRESS}: how");
+	assert_has(text, "holds for everyone where the rule denies and for no one where it allows");
+	assert_has(text, "that of a CONNECT is never known");
+	assert_has(text, "intranet in a list, and in a rule intranet.");
+	assert_has(text, "the zone is an offset");
+	free(text);
+}
+
 static void hostile_names_stay_inside_their_string(void **state)
 {
 	struct policy_facts facts = policy_rig_facts("a\"b\\c\n\xff", 443);
@@ -200,6 +218,7 @@ int main(void)
 		cmocka_unit_test(json_says_the_same),
 		cmocka_unit_test(a_port_that_denies_is_named),
 		cmocka_unit_test(what_is_never_known_is_said),
+		cmocka_unit_test(the_manual_says_how_it_is_written),
 		cmocka_unit_test(hostile_names_stay_inside_their_string),
 	};
 
