@@ -16,6 +16,7 @@ struct reader {
 	const char *file;
 	struct arena *arena;
 	struct problems *problems;
+	struct span text;
 	size_t errors;
 };
 
@@ -24,6 +25,41 @@ static void complain(struct reader *reader, yaml_mark_t mark, const char *text)
 	reader->errors++;
 	problem_add(reader->problems, PROBLEM_ERROR, reader->file, (unsigned)mark.line + 1,
 	            (unsigned)mark.column + 1, "%s", text);
+}
+
+/* The byte that a mark shows; 0 at the end. Marks count characters. */
+static uint8_t byte_at(const struct reader *reader, yaml_mark_t mark)
+{
+	struct span rest = reader->text, line = SPAN("");
+	size_t at = 0;
+
+	if (span_starts_with(rest, SPAN("\xef\xbb\xbf")))
+		rest = span_skip(rest, 3);
+	for (size_t i = 0; i <= mark.line; i++)
+		if (!span_split(&rest, '\n', &line))
+			return 0;
+	for (size_t i = 0; i < mark.column && at < line.len; i++)
+		for (at++; at < line.len && (line.at[at] & 0xc0) == 0x80; at++)
+			;
+	return at < line.len ? line.at[at] : 0;
+}
+
+/* What would be right, for what people run into most. */
+static const char *hint(const struct reader *reader)
+{
+	struct span problem = span_from(reader->parser.problem), context = span_from(reader->parser.context);
+	uint8_t byte = byte_at(reader, reader->parser.problem_mark);
+
+	if (span_find_span(context, SPAN("alias")) < context.len ||
+	    span_find_span(context, SPAN("anchor")) < context.len)
+		return "; a text that begins with * or & is put in quotes: '*.example.com'";
+	if (span_find_span(problem, SPAN("mapping values are not allowed")) < problem.len)
+		return "; a text with a colon and a space is put in quotes, and keys of one mapping stand in one column";
+	if (byte == '\t' || span_find_span(problem, SPAN("tab char")) < problem.len)
+		return "; indent with spaces, not with tabs";
+	if (span_find_span(problem, SPAN("cannot start any token")) < problem.len)
+		return "; a text that begins so is put in quotes";
+	return "";
 }
 
 static void complain_parser(struct reader *reader)
@@ -38,9 +74,9 @@ static void complain_parser(struct reader *reader)
 		            parser->problem_offset);
 	else
 		problem_add(reader->problems, PROBLEM_ERROR, reader->file, (unsigned)mark.line + 1,
-		            (unsigned)mark.column + 1, "this is not YAML: %s%s%s",
+		            (unsigned)mark.column + 1, "this is not YAML: %s%s%s%s",
 		            parser->context ? parser->context : "", parser->context ? ", " : "",
-		            parser->problem ? parser->problem : "syntax error");
+		            parser->problem ? parser->problem : "syntax error", hint(reader));
 }
 
 static struct yaml_node *new_node(struct reader *reader, enum yaml_kind kind,
@@ -190,7 +226,7 @@ static struct yaml_node *read_node(struct reader *reader, const yaml_event_t *ev
 	if (event->type == YAML_SCALAR_EVENT)
 		return read_scalar(reader, event);
 	if (!is_sequence && event->type != YAML_MAPPING_START_EVENT) {
-		complain(reader, event->start_mark, "anchors and aliases are not supported here");
+		complain(reader, event->start_mark, "anchors and aliases are not supported here; a text that begins with * is put in quotes");
 		return NULL;
 	}
 	if (depth == DEPTH_MAX) {
@@ -236,7 +272,7 @@ static struct yaml_node *read_documents(struct reader *reader)
 enum err yaml_parse(struct span text, const char *file, struct arena *arena,
                     struct problems *problems, struct yaml_node **out)
 {
-	struct reader reader = {.file = file, .arena = arena, .problems = problems};
+	struct reader reader = {.file = file, .arena = arena, .problems = problems, .text = text};
 	struct yaml_node *root;
 
 	*out = NULL;

@@ -91,7 +91,7 @@ static bool put_text(struct pattern *out, const char *prefix, struct span name, 
 static bool parse_regex(struct span text, struct pattern *out, const char **why, size_t *at)
 {
 	if (text.len < 3 || text.at[text.len - 1] != '/')
-		return fail(why, at, "a regular expression is written /.../", 0);
+		return fail(why, at, "a regular expression is written /.../; a file is named under lists:", 0);
 	if (text.len >= sizeof(out->text))
 		return fail(why, at, "the regular expression is too long", 0);
 	out->kind = PATTERN_REGEX;
@@ -144,6 +144,31 @@ static bool looks_like_network(struct span text)
 	return v4 || span_find(text, ':') < text.len || (text.len && text.at[0] == '[');
 }
 
+/* "a.com:8443", "10.0.0.1:443", "[::1]:443": digits behind the only colon, or behind a bracket. */
+static bool has_port(struct span text)
+{
+	size_t first = span_find(text, ':'), last = span_find_last(text, ':');
+	uint64_t port;
+
+	if (last == text.len || (first != last && (last == 0 || text.at[last - 1] != ']')))
+		return false;
+	return span_to_uint(span_skip(text, last + 1), UINT64_MAX, &port);
+}
+
+/* What people write who have another syntax in mind. NULL: nothing of that. */
+static const char *why_other_syntax(struct span text)
+{
+	if (span_find_span(text, SPAN("://")) < text.len)
+		return "a pattern is a name, without http:// and without a path; write example.com, or .example.com "
+		       "with all below it";
+	if (has_port(text))
+		return "a pattern has no port; in a list write ports=443 behind it, in a rule port: 443";
+	if (span_find(text, '/') < text.len && !looks_like_network(text))
+		return "a pattern is a name without a path; the file of a list is named under lists:, and a rule "
+		       "has the name that it is given there";
+	return NULL;
+}
+
 bool pattern_parse(struct span text, struct pattern *out, const char **why, size_t *at)
 {
 	struct span rest = span_starts_with(text, SPAN("*.")) ? span_skip(text, 2) : text;
@@ -153,6 +178,8 @@ bool pattern_parse(struct span text, struct pattern *out, const char **why, size
 		return fail(why, at, "the pattern is empty", 0);
 	if (text.at[0] == '/')
 		return parse_regex(text, out, why, at);
+	if (why_other_syntax(text))
+		return fail(why, at, why_other_syntax(text), 0);
 	if (looks_like_network(text))
 		return parse_network(text, out, why, at);
 	if (span_find(rest, '*') < rest.len) {

@@ -18,10 +18,24 @@ static void check_servers(struct conf_loading *loading, const struct yaml_node *
 	}
 }
 
+/* A name is asked for as it is; a pattern would never be found. */
+static void check_host_names(struct conf_loading *loading, const struct yaml_node *node)
+{
+	for (const struct yaml_node *n = node ? node->first : NULL; n; n = n->next) {
+		const struct yaml_node key = {.line = n->key_line, .column = n->key_column};
+
+		if (span_find(n->key, '*') < n->key.len || span_find(n->key, '/') < n->key.len ||
+		    span_starts_with(n->key, SPAN(".")))
+			conf_problem(loading, PROBLEM_ERROR, &key,
+			             "hosts: \"%.*s\" is a pattern; write each name that is meant", SPAN_ARG(n->key));
+	}
+}
+
 static void check_hosts(struct conf_loading *loading, const struct yaml_node *node, const void *at)
 {
 	const struct conf_text_map *hosts = at;
 
+	check_host_names(loading, node);
 	for (size_t i = 0; i < hosts->count; i++) {
 		struct span name = span_from(hosts->at[i].name);
 		struct address address;

@@ -47,6 +47,7 @@ static void texts_have_so_many_errors(void **state)
 		{dns_options, "servers: [dns.example]", 1},
 		{dns_options, "hosts: {a.example: 192.0.2.1, b.example: '::1'}", 0},
 		{dns_options, "hosts: {A.example: 192.0.2.1}", 1},
+		{dns_options, "hosts: {'*.example': 192.0.2.1, .b.example: 192.0.2.1, '/c/': 192.0.2.1}", 3},
 		{dns_options, "hosts: {a.example: b.example}", 1},
 		{dns_options, "timeout: 1ms", 1},
 		{destinations_options, "", 0},

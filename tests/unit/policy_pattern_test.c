@@ -91,6 +91,32 @@ static void patterns_have_one_canonical_form(void **state)
 	}
 }
 
+/* Who has another syntax in mind is told this one. */
+static void other_syntax_is_explained(void **state)
+{
+	static const struct {
+		const char *text, *why;
+	} rows[] = {
+		{"http://foo.com/", "without http://"},     {"https://foo.com", "without http://"},
+		{"*.foo.com:443", "ports=443"},             {"a.com:8443", "ports=443"},
+		{"10.0.0.1:443", "ports=443"},              {"[::1]:443", "ports=443"},
+		{"lists/foo.list", "named under lists:"},   {"foo.com/x", "without a path"},
+		{"/lists/foo.list", "named under lists:"},  {"10.0.0.1/8", "bits behind"},
+		{"fd00::1/8", "bits behind"},               {"a:b", "network"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct pattern pattern;
+		const char *why = "";
+		size_t at;
+
+		assert_false(pattern_parse(span_from(rows[i].text), &pattern, &why, &at));
+		if (strstr(why, rows[i].why) == NULL)
+			fail_msg("\"%s\": %s", rows[i].text, why);
+	}
+}
+
 static void names_have_253_bytes_at_most(void **state)
 {
 	struct pattern pattern;
@@ -281,6 +307,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(patterns_have_one_canonical_form),
+		cmocka_unit_test(other_syntax_is_explained),
 		cmocka_unit_test(names_have_253_bytes_at_most),
 		cmocka_unit_test(globs_stay_inside_a_label),
 		cmocka_unit_test(ports_are_numbers_and_ranges),
