@@ -326,8 +326,10 @@ static void write_line(const struct record *record)
 		write_template(record, line);
 	else
 		write_json(record, log == LOG_BRIEF, line);
-	if (!buf_is_whole(line))
+	if (!buf_is_whole(line)) {
+		env->metrics->access_dropped_total++;
 		return;
+	}
 	env->metrics->access_lines_total++;
 	env->write_access(env->context, buf_span(line));
 }

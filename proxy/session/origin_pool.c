@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum {
-	LINE_MAX_BYTES = 16384,
+	LINE_MAX_BYTES = 65536,
 	FRESH_MS = 1000, /* origins wait longer than this before they close */
 };
 
