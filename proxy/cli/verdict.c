@@ -2,19 +2,19 @@
 #include "cli/verdict.h"
 
 #include "net/guard.h"
+#include "process/listeners.h"
 
-enum { OWN_MAX = 64 };
+enum { OWN_MAX = 256 };
 
-/* Our own listeners as they are configured. */
+/* Our own listeners as they are configured, wildcards expanded. */
 static size_t get_own(const struct settings *settings, struct address own[static OWN_MAX])
 {
-	const struct listen_conf *listen = settings->listen.at;
-	size_t count = 0;
+	struct address addresses[OWN_MAX];
+	struct listeners listeners = {.conf = settings->listen.at, .addresses = addresses};
 
-	for (size_t i = 0; i < settings->listen.count && count < OWN_MAX; i++)
-		if (listen[i].address.family != AF_UNIX)
-			own[count++] = listen[i].address;
-	return count;
+	for (; listeners.count < settings->listen.count && listeners.count < OWN_MAX; listeners.count++)
+		addresses[listeners.count] = listeners.conf[listeners.count].address;
+	return listeners_own(&listeners, own, OWN_MAX);
 }
 
 /* Why the address would not be dialled; NULL if it would, or is not known. */

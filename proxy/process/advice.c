@@ -33,30 +33,43 @@ static void advise_open(const struct settings *settings, const char *file,
 	}
 }
 
+static bool is_listener(const struct settings *settings, struct span name)
+{
+	const struct listen_conf *listen = settings->listen.at;
+
+	for (size_t i = 0; i < settings->listen.count; i++)
+		if (span_equal(name, span_from(listen[i].name)))
+			return true;
+	return false;
+}
+
+static const char *nearest_listener(const struct settings *settings, struct span name)
+{
+	const struct listen_conf *listen = settings->listen.at;
+	const char *names[LISTENERS_NAMED_MAX];
+	size_t count = 0;
+
+	for (; count < settings->listen.count && count < COUNT_OF(names); count++)
+		names[count] = listen[count].name;
+	return conf_nearest(name, names, count);
+}
+
 /* A rule for a listener that is not there never holds, whatever it was to deny. */
 static void advise_listeners(const struct settings *settings, const struct policy *policy, size_t rules,
                              struct problems *problems)
 {
-	const struct listen_conf *listen = settings->listen.at;
-	const char *names[LISTENERS_NAMED_MAX];
 	struct policy_spot spot;
 	struct span name;
-	size_t count = 0;
 
-	while (count < settings->listen.count && count < COUNT_OF(names)) {
-		names[count] = listen[count].name;
-		count++;
-	}
 	for (uint32_t rule = 0; rule < rules; rule++) {
 		for (uint32_t i = 0; policy_rule_listener(policy, rule, i, &name, &spot); i++) {
-			const char *nearest = conf_nearest(name, names, count);
+			const char *nearest;
 
-			if (nearest && span_equal(name, span_from(nearest)))
+			if (is_listener(settings, name))
 				continue;
-			if (settings->listen.count > count)
-				continue; /* it may be one of those that are not compared */
+			nearest = nearest_listener(settings, name);
 			problem_add(problems, PROBLEM_WARNING, settings->policy, spot.line, spot.column,
-			            "listener: sallyport.yaml has no listener \"%.*s\"%s%s%s; this never holds",
+			            "listener: this never holds, as sallyport.yaml has no listener \"%.*s\"%s%s%s",
 			            SPAN_ARG(name), nearest ? "; did you mean " : "", nearest ? nearest : "",
 			            nearest ? "?" : "");
 		}
