@@ -216,6 +216,7 @@ NORETURN static void become_child(const struct child *child, int end)
 	char self[] = "/proc/self/exe", name[] = "sallyport", door[] = "--role", role[16], number[16];
 	char *args[] = {name, door, role, number, NULL};
 	sigset_t none;
+	int nothing;
 
 	snprintf(role, sizeof(role), "%s", roles_row(child->role)->name);
 	snprintf(number, sizeof(number), "%u", child->number);
@@ -223,6 +224,10 @@ NORETURN static void become_child(const struct child *child, int end)
 	setpgid(0, 0);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	/* No role reads or prints; a terminal in its hands would be one more way out. */
+	nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 || dup2(nothing, STDOUT_FILENO) < 0)
+		_exit(127);
 	if (end == ROLE_CHANNEL_FD ? fcntl(end, F_SETFD, 0) >= 0 : dup2(end, ROLE_CHANNEL_FD) >= 0)
 		execv(self, args);
 	_exit(127);

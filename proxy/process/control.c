@@ -278,7 +278,7 @@ static void list_on(struct control_client *client)
 		client->worker++;
 		ask.after_id = client->after_id = 0;
 	}
-	if (client->worker == parent->worker_count) {
+	if (client->worker >= parent->worker_count) {
 		answer(client, json_pack("{s:b}", "ok", 1));
 		return;
 	}
@@ -293,6 +293,7 @@ void control_on_sessions(struct parent *parent, const struct child *worker)
 	struct span lines = span_skip(parent->message.payload, sizeof(page));
 
 	memcpy(&page, parent->message.payload.at, sizeof(page));
+	page.is_last = page.is_last != 0; /* a worker may have written anything */
 	for (size_t i = 0; i < CLIENTS_MAX; i++) {
 		struct control_client *client = &parent->control->clients[i];
 

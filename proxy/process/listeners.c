@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "net/socket.h"
 #include "process/folder.h"
 
@@ -128,6 +129,44 @@ void listeners_close(struct listeners *listeners, const struct listeners *next)
 	free(listeners->fds);
 	free(listeners->addresses);
 	*listeners = (struct listeners){.conf = NULL};
+}
+
+static bool is_listening(int fd)
+{
+	int yes = 0;
+	socklen_t len = sizeof(yes);
+
+	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &yes, &len) == 0 && yes;
+}
+
+/* Ended, it may have lost its address, too. */
+static bool listen_again(int fd, const struct listen_conf *conf, const struct address *address)
+{
+	struct sockaddr_storage storage;
+	socklen_t len = is_unix(conf) ? 0 : address_to_sockaddr(address, &storage);
+
+	/* EINVAL: it has kept it. */
+	if (len && bind(fd, (const struct sockaddr *)&storage, len) < 0 && errno != EINVAL)
+		return false;
+	return listen(fd, (int)conf->backlog) == 0;
+}
+
+void listeners_heal(const struct listeners *listeners)
+{
+	for (size_t i = 0; i < listeners->count; i++) {
+		const struct listen_conf *conf = &listeners->conf[i];
+		int fd = listeners->fds[i], flags = fcntl(fd, F_GETFL);
+		bool blocks = flags >= 0 && !(flags & O_NONBLOCK), was_ended = !is_listening(fd);
+		bool is_well = true;
+
+		if (!blocks && !was_ended)
+			continue;
+		if (blocks)
+			is_well = fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
+		if (was_ended)
+			is_well &= listen_again(fd, conf, &listeners->addresses[i]);
+		log_event(is_well ? EV_LISTEN_LOST : EV_LISTEN_FAILED, "listener=%s", conf->name);
+	}
 }
 
 static bool is_wildcard(const struct address *address)

@@ -23,6 +23,10 @@ MUST_USE enum err listeners_open(const struct conf_groups *conf, const struct li
 /* Close them; files of UNIX sockets that `next` (may be NULL) does not have are removed. */
 void listeners_close(struct listeners *listeners, const struct listeners *next);
 
+/* Workers hold the same sockets: put back what one of them did to a socket that all accept from. Says so in the
+ * event log. */
+void listeners_heal(const struct listeners *listeners);
+
 /* Every address at which a client could reach us, wildcards expanded: at most `max`. blocks: no. */
 size_t listeners_own(const struct listeners *listeners, struct address *out, size_t max);
 

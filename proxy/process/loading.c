@@ -72,6 +72,22 @@ static struct loaded *loaded_new(void)
 	return loaded;
 }
 
+/* As root, perhaps in a folder where others may write: no link is followed, and nothing that waits. */
+static int open_file(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
+	struct stat stat;
+
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &stat) == 0 && (S_ISREG(stat.st_mode) || S_ISCHR(stat.st_mode)) &&
+	    fcntl(fd, F_SETFL, O_APPEND) == 0)
+		return fd;
+	close(fd);
+	errno = EINVAL;
+	return -1;
+}
+
 static enum err open_log(const char *path, int target, const char *option, const char *file,
                          struct problems *problems, int *fd)
 {
@@ -81,12 +97,12 @@ static enum err open_log(const char *path, int target, const char *option, const
 		close_fd(fd);
 		return ERR_NONE;
 	}
-	opened = folder_make_for(path) == ERR_NONE
-	                 ? open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640)
-	                 : -1;
+	opened = folder_make_for(path) == ERR_NONE ? open_file(path) : -1;
 	if (opened < 0) {
 		problem_add(problems, PROBLEM_ERROR, file, 0, 0, "%s: cannot open %s: %s", option, path,
-		            strerror(errno));
+		            errno == ELOOP     ? "it is a symbolic link; name the file itself"
+		            : errno == EINVAL ? "it is no file"
+		                              : strerror(errno));
 		return ERR_CONFIG;
 	}
 	close_fd(fd);

@@ -20,7 +20,7 @@
 #include "process/ring.h"
 #include "process/shared.h"
 
-enum { STOP_MAX_MS = 5000, FILES_BESIDE_SESSIONS = 200, FILES_PER_SESSION = 2 };
+enum { WATCH_MS = 2000, STOP_MAX_MS = 5000, FILES_BESIDE_SESSIONS = 200, FILES_PER_SESSION = 2 };
 
 /* ---- events of the parent itself go to the logger, while there is one ---- */
 
@@ -91,6 +91,7 @@ void parent_stop(struct parent *parent, int exit_status)
 	if (parent->state == PARENT_STOPPING)
 		return;
 	parent->state = PARENT_STOPPING;
+	loop_timer_clear(parent->loop, &parent->watch);
 	sd_notify(0, "STOPPING=1");
 	tell_workers(parent, IPC_STOP);
 	loop_timer_set(parent->loop, &parent->deadline, STOP_MAX_MS);
@@ -108,6 +109,7 @@ void parent_drain(struct parent *parent)
 		return;
 	}
 	parent->state = PARENT_DRAINING;
+	loop_timer_clear(parent->loop, &parent->watch);
 	log_event(EV_DRAIN, "longest_ms=%llu", (unsigned long long)wait_ms);
 	sd_notifyf(0, "STOPPING=1\nSTATUS=Draining\nEXTEND_TIMEOUT_USEC=%llu",
 	           (unsigned long long)(wait_ms + 2 * STOP_MAX_MS) * 1000);
@@ -175,10 +177,22 @@ void parent_on_death(struct parent *parent, struct child *child)
 	end_if_alone(parent);
 }
 
+static void on_watch(struct loop_timer *timer)
+{
+	struct parent *parent = CONTAINER_OF(timer, struct parent, watch);
+
+	if (parent->state >= PARENT_DRAINING)
+		return;
+	listeners_heal(&parent->current->listeners);
+	loop_timer_set(parent->loop, timer, WATCH_MS);
+}
+
 static void start_roles(struct parent *parent)
 {
 	log_event(EV_START, "version=%s pid=%d workers=%zu configuration=%s", SALLYPORT_VERSION,
 	          (int)getpid(), parent->worker_count, parent->path);
+	parent->watch.on_due = on_watch;
+	loop_timer_set(parent->loop, &parent->watch, WATCH_MS);
 	children_start(&parent->logger);
 	for (size_t i = 0; i < parent->worker_count; i++)
 		children_start(&parent->workers[i]);

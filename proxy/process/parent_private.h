@@ -61,6 +61,7 @@ struct parent {
 	struct loop *loop;
 	struct loop_io signals;
 	struct loop_timer deadline; /* of draining and stopping */
+	struct loop_timer watch;    /* over what workers share */
 	struct loaded *current;
 	struct loading *loading;    /* under way, or NULL */
 	bool must_reload;           /* SIGHUP came meanwhile */

@@ -3,6 +3,9 @@
 #include "process/sandbox.h"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -27,13 +30,17 @@
 	CALL(sched_yield), CALL(sysinfo), CALL(getpid), CALL(gettid), CALL(exit), CALL(exit_group), \
 	/* abort(): only with its own signal */ \
 	CALL_IF(tgkill, IS(2, 6)), \
-	CALL_IF(fcntl, IS(1, F_GETFL)), CALL_IF(fcntl, IS(1, F_SETFL)), \
+	/* Flags are those of all who share the descriptor's file: a listener that blocks would hang them. */ \
+	CALL_IF(fcntl, IS(1, F_GETFL)), \
+	CALL_IF2(fcntl, IS(1, F_SETFL), HAS(2, O_NONBLOCK, O_NONBLOCK)), \
 	CALL_IF(fcntl, IS(1, F_GETFD)), CALL_IF(fcntl, IS(1, F_SETFD)), \
 	CALL_IF(fcntl, IS(1, F_GET_SEALS)), CALL(fstat), CALL_IF(newfstatat, IS(3, AT_EMPTY_PATH))
 
 /* PCRE2 maps pages that are writable and executable at once; they must be anonymous, so that no
  * file can be run. */
 #define JIT_MEMORY CALL_IF2(mmap, HAS(3, MAP_ANONYMOUS, MAP_ANONYMOUS), HAS(4, UINT32_MAX, UINT32_MAX))
+
+#define OPTION(level, name) CALL_IF2(setsockopt, IS(1, level), IS(2, name))
 
 #define SOCKET(family, type) \
 	CALL_IF2(socket, IS(0, family), HAS(1, ~(SOCK_NONBLOCK | SOCK_CLOEXEC) & 0xffff, type))
@@ -47,12 +54,18 @@ const struct sandbox_rule sandbox_worker_rules[] = {
 	CALL(accept4),
 	SOCKET(AF_INET, SOCK_STREAM), SOCKET(AF_INET6, SOCK_STREAM),
 	SOCKET(AF_INET, SOCK_DGRAM), SOCKET(AF_INET6, SOCK_DGRAM),
-	CALL(bind), CALL(connect), CALL(shutdown), CALL(getsockname), CALL(getpeername),
-	CALL(getsockopt), CALL(setsockopt), CALL(recvfrom), CALL(sendto),
+	CALL(bind), CALL(connect), CALL(getsockname), CALL(getpeername),
+	CALL(getsockopt), CALL(recvfrom), CALL(sendto),
+	/* Listeners are shared: nothing that ends, filters or delays what others would accept. */
+	CALL_IF(shutdown, IS(1, SHUT_WR)),
+	OPTION(SOL_SOCKET, SO_KEEPALIVE), OPTION(SOL_SOCKET, SO_LINGER),
+	OPTION(IPPROTO_TCP, TCP_NODELAY), OPTION(IPPROTO_TCP, TCP_KEEPIDLE),
+	OPTION(IPPROTO_TCP, TCP_KEEPINTVL), OPTION(IPPROTO_TCP, TCP_KEEPCNT),
+	OPTION(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT),
 	CALL(splice), CALL(pipe2),
 	CALL_IF(fcntl, IS(1, F_SETPIPE_SZ)), CALL_IF(fcntl, IS(1, F_GETPIPE_SZ)),
 	CALL_IF(fcntl, IS(1, F_DUPFD_CLOEXEC)),
-	CALL_IF(ioctl, IS(1, FIONBIO)), CALL_IF(ioctl, IS(1, FIONREAD)),
+	CALL_IF(ioctl, IS(1, SIOCOUTQ)),
 	END};
 
 /* Log lines to descriptors that the parent opened, to syslog and to the journal. */
@@ -72,7 +85,7 @@ const struct sandbox_rule sandbox_compile_rules[] = {
 	CALL_IF(openat, HAS(2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY)),
 	CALL_IF(open, HAS(1, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY)),
 	CALL(fstat), CALL(newfstatat), CALL(statx), CALL(lseek), CALL(pread64), CALL(getcwd),
-	CALL(readlink), CALL(ioctl),
+	CALL(readlink), CALL_IF(ioctl, IS(1, TCGETS)),
 	CALL(memfd_create),
 	CALL_IF(fcntl, IS(1, F_ADD_SEALS)),
 	END};

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "process/sandbox_try.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -98,6 +100,44 @@ static bool try_executable(void)
 	return at != MAP_FAILED && mprotect(at, 4096, PROT_READ | PROT_EXEC) == 0;
 }
 
+/* A listening socket is shared by all workers: whether it exists does not matter here, only that the call is
+ * never made. */
+static bool was_made(int result)
+{
+	return result == 0 || errno != EPERM;
+}
+
+static bool try_block(void)
+{
+	return was_made(fcntl(STDERR_FILENO, F_SETFL, 0));
+}
+
+static bool try_block_ioctl(void)
+{
+	int off = 0;
+
+	return was_made(ioctl(STDERR_FILENO, FIONBIO, &off));
+}
+
+static bool try_deafen(void)
+{
+	return was_made(shutdown(STDERR_FILENO, SHUT_RD));
+}
+
+static bool try_filter(void)
+{
+	int on = 1;
+
+	return was_made(setsockopt(STDERR_FILENO, SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof(on)));
+}
+
+static bool try_terminal(void)
+{
+	char byte = '\n';
+
+	return was_made(ioctl(STDERR_FILENO, TIOCSTI, &byte));
+}
+
 static const struct {
 	const char *name;
 	bool (*run)(void);
@@ -117,6 +157,11 @@ static const struct {
 	{"setuid", try_setuid, ALL},
 	{"unlink", try_unlink, ALL},
 	{"executable", try_executable, ALL},
+	{"block", try_block, ALL},
+	{"block-ioctl", try_block_ioctl, ALL},
+	{"deafen", try_deafen, ALL},
+	{"filter", try_filter, BIT_WORKER | BIT_COMPILE},
+	{"terminal", try_terminal, ALL},
 };
 
 static int print_names(enum role role)

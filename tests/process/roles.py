@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the processes of a Release build can, cannot, and do: sandbox, users, restarts, signals, control socket."""
 import argparse
+import ctypes
 import json
 import os
 import pathlib
 import pwd
+import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -323,6 +326,101 @@ def test_control_is_guarded():
                                   check=False)
             assert "ok" not in done.stdout, done
             assert proxy.status()["state"] == "running"
+
+
+def steal(pid, fd):
+    """A copy of another process's descriptor: what a worker that an attacker runs has in hands. Root only."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    pidfd = libc.syscall(434, pid, 0)
+    assert pidfd >= 0, "pidfd_open"
+    got = libc.syscall(438, pidfd, fd, 0)
+    os.close(pidfd)
+    assert got >= 0, f"pidfd_getfd: {os.strerror(ctypes.get_errno())}"
+    return got
+
+
+def ipc(kind, number, payload=b""):
+    return struct.pack("<HHIQ", 1, kind, len(payload), number) + payload
+
+
+def test_hostile_worker():
+    """What a worker says on its channel costs the worker, not the parent."""
+    if os.geteuid() != 0:
+        print("     not tested without root: a hostile worker")
+        return
+    with Proxy() as proxy:
+        before = proxy.roles()
+        for sent in (ipc(10, 7, struct.pack("<QII", 1 << 60, 0x10000000, 0) + b"{}\n"),   # a page that nobody asked for
+                     ipc(9, 7, struct.pack("<QQ", 1 << 60, 1 << 60))):                    # ready with what it never got
+            channel = socket.socket(fileno=steal(before["worker0"], 3))
+            for _ in range(50):
+                channel.send(sent)
+            channel.close()
+            assert proxy.roles()["worker1"] == before["worker1"]
+        # Pages that lie about the end, in answer to a real question.
+        os.kill(before["worker0"], signal.SIGSTOP)
+        channel = socket.socket(fileno=steal(before["worker0"], 3))
+        asking = subprocess.Popen([BINARY, "status", "--sessions", "-c", str(proxy.config)], stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT)
+        assert select.select([channel], [], [], PATIENCE_S)[0]
+        question = channel.recv(65536)
+        assert struct.unpack("<HHIQ", question[:16])[1] == 7, question
+        channel.send(ipc(10, struct.unpack("<HHIQ", question[:16])[3], struct.pack("<QII", 5, 0x10000000, 0)))
+        assert asking.wait(PATIENCE_S) == 0, asking.stdout.read()
+        asking.stdout.close()
+        os.kill(before["worker0"], signal.SIGCONT)
+        # Nonsense ends the one who sent it, and another takes its place.
+        channel.send(b"nonsense")
+        channel.close()
+        wait_for("another worker", lambda: proxy.roles()["worker0"] not in (0, before["worker0"]) or None)
+        assert proxy.roles()["worker1"] == before["worker1"] and "role_message" in proxy.events()
+        assert proxy.process.poll() is None
+
+
+def test_listeners_heal():
+    """A worker shares its listening sockets with all: what it does to them is undone."""
+    if os.geteuid() != 0:
+        print("     not tested without root: listeners that a worker ends")
+        return
+    with Proxy() as proxy:
+        pid = proxy.roles()["worker0"]
+        for fd in range(4, 40):
+            try:
+                if not os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:"):
+                    continue
+                sock = socket.socket(fileno=steal(pid, fd))
+            except (OSError, AssertionError):
+                continue
+            if sock.family == socket.AF_INET and sock.type == socket.SOCK_STREAM:
+                sock.setblocking(True)
+                sock.shutdown(socket.SHUT_RD)
+            sock.close()
+
+        def answers():
+            try:
+                with proxy.client() as sock:
+                    sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                    return sock.recv(12) == b"HTTP/1.1 200"
+            except OSError:
+                return False
+        for _ in range(8):
+            wait_for("clients are served again", answers)
+        assert "listen_lost" in proxy.events()
+
+
+def test_log_is_no_link():
+    """The parent opens logs as root: it follows no link and waits for no reader of a pipe."""
+    with Proxy() as proxy:
+        path = proxy.folder / "access.log"
+        for make in (lambda: path.symlink_to(proxy.folder / "elsewhere"), lambda: os.mkfifo(path)):
+            path.unlink()
+            make()
+            proxy.process.send_signal(signal.SIGUSR1)
+            proxy.command("reload", status=2)
+            path.unlink()
+            path.touch()
+            assert not (proxy.folder / "elsewhere").exists()
+        proxy.command("reload")
 
 
 def test_reload_storm():
