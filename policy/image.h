@@ -143,6 +143,7 @@ struct policy {
 	/* Scratch of the one thread that decides: hits by list, valid where the stamp is the current one. */
 	struct policy_hits *hits;
 	uint32_t *stamp;
+	bool is_for_reading;
 };
 
 static inline struct span image_text(const struct policy *policy, struct image_range range)

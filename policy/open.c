@@ -176,6 +176,8 @@ static enum err open_regex(struct policy *policy)
 		return ERR_MEMORY;
 	pcre2_set_match_limit(regex->context, MATCH_LIMIT);
 	pcre2_set_heap_limit(regex->context, HEAP_LIMIT_KIB);
+	if (policy->is_for_reading)
+		regex->count = 0;
 	if (regex->count && pcre2_serialize_decode(regex->codes, (int32_t)regex->count, image->codes,
 	                                           NULL) != (int32_t)regex->count)
 		return ERR_CONFIG;
@@ -199,7 +201,8 @@ enum policy_match policy_regex_match(const struct policy *policy, uint32_t code,
 	return result >= 0 ? MATCH_YES : result == PCRE2_ERROR_NOMATCH ? MATCH_NO : MATCH_GAVE_UP;
 }
 
-enum err policy_open(const void *image, size_t image_bytes, struct policy **out)
+static enum err open_image(const void *image, size_t image_bytes, bool is_for_reading,
+                           struct policy **out)
 {
 	struct policy *policy = calloc(1, sizeof(*policy));
 	enum err err = ERR_MEMORY;
@@ -210,6 +213,7 @@ enum err policy_open(const void *image, size_t image_bytes, struct policy **out)
 		free(policy);
 		return ERR_CONFIG;
 	}
+	policy->is_for_reading = is_for_reading;
 	policy->regex = calloc(1, sizeof(*policy->regex));
 	policy->hits = calloc(policy->image.lists_count + 1, sizeof(*policy->hits));
 	policy->stamp = calloc(1, sizeof(*policy->stamp));
@@ -221,6 +225,16 @@ enum err policy_open(const void *image, size_t image_bytes, struct policy **out)
 	}
 	*out = policy;
 	return ERR_NONE;
+}
+
+enum err policy_open(const void *image, size_t image_bytes, struct policy **out)
+{
+	return open_image(image, image_bytes, false, out);
+}
+
+enum err policy_open_for_reading(const void *image, size_t image_bytes, struct policy **out)
+{
+	return open_image(image, image_bytes, true, out);
 }
 
 void policy_close(struct policy *policy)

@@ -120,6 +120,9 @@ MUST_USE enum err policy_compile(const char *path, struct problems *problems, vo
 /* Open an image (from policy_compile(), or a sealed mapping). borrows: image, until policy_close(). The image is
  * checked for version and bounds. errors: ERR_CONFIG, ERR_MEMORY. */
 MUST_USE enum err policy_open(const void *image, size_t image_bytes, struct policy **out);
+/* The same for looking at it, never for deciding: regular expressions, which PCRE2 trusts to be its own, stay as
+ * they are. For the parent, who is root. */
+MUST_USE enum err policy_open_for_reading(const void *image, size_t image_bytes, struct policy **out);
 void policy_close(struct policy *policy);
 
 /* Append the manual of policy files and lists. */

@@ -284,6 +284,26 @@ bool http_is_hop_by_hop(const struct http_head *head, struct span name)
 
 /* ---- framing (RFC 9112 section 6) ---- */
 
+/* Origins that hand fields on as CGI variables read Transfer_Encoding as Transfer-Encoding. */
+static bool is_framing_in_disguise(struct span name)
+{
+	static const char *const names[] = {"content-length", "transfer-encoding"};
+
+	for (size_t i = 0; i < COUNT_OF(names); i++) {
+		struct span plain = span_from(names[i]);
+		size_t at = 0;
+
+		if (name.len != plain.len || span_find(name, '_') == name.len)
+			continue;
+		while (at < name.len && (span_lower(name.at[at]) == plain.at[at] ||
+		                         (name.at[at] == '_' && plain.at[at] == '-')))
+			at++;
+		if (at == name.len)
+			return true;
+	}
+	return false;
+}
+
 /* Content-Length: at most one field, digits alone; Transfer-Encoding: at most one, "chunked" alone. */
 static const char *read_framing(struct http_head *head)
 {
@@ -291,6 +311,9 @@ static const char *read_framing(struct http_head *head)
 	const struct http_field *coding = http_find(head, "transfer-encoding");
 
 	head->framing = head->is_request ? HTTP_NO_BODY : HTTP_UNTIL_CLOSE;
+	for (size_t i = 0; i < head->field_count; i++)
+		if (is_framing_in_disguise(head->fields[i].name))
+			return "Content-Length or Transfer-Encoding with an underscore";
 	if (length && coding)
 		return "both Content-Length and Transfer-Encoding";
 	if (count_fields(head, "content-length") > 1)
@@ -314,6 +337,7 @@ static const char *read_framing(struct http_head *head)
 
 static void read_connection(struct http_head *head)
 {
+	const struct http_field *upgrade = http_find(head, "upgrade");
 	const char *field = "connection";
 
 	/* Clients of proxies may say Proxy-Connection instead; it counts where Connection says nothing. */
@@ -321,11 +345,10 @@ static void read_connection(struct http_head *head)
 		field = "proxy-connection";
 	head->keep_alive = head->minor == 1 ? !http_has_token(head, field, SPAN("close"))
 	                                    : http_has_token(head, field, SPAN("keep-alive"));
-	/* Inside h2c, requests would pass that policy never sees; HTTP/2 comes with TLS alone (RFC 9113
-	 * section 3.1). */
+	/* To WebSocket and nothing else: inside h2c or another protocol, requests would pass that policy never
+	 * sees, and TLS that it may want opened. */
 	head->upgrade = head->minor == 1 && http_has_token(head, "connection", SPAN("upgrade")) &&
-	                http_find(head, "upgrade") != NULL &&
-	                !http_has_token(head, "upgrade", SPAN("h2c"));
+	                upgrade != NULL && span_equal_nocase(upgrade->value, SPAN("websocket"));
 }
 
 static enum err request_err(llhttp_errno_t result)

@@ -6,6 +6,8 @@
 
 #include "net/socket.h"
 
+enum { OPEN_MAX = 3, FAIR_MS = 2000 };
+
 struct attempt {
 	struct stream *stream; /* NULL when it is over */
 	struct dial *dial;
@@ -123,18 +125,35 @@ static enum err start_attempt(struct attempt *attempt)
 	return ERR_NONE;
 }
 
-/* Start attempts until one is under way (RFC 8305 section 5). */
+static void drop_oldest(struct dial *dial)
+{
+	for (size_t i = 0; i < dial->started; i++) {
+		if (dial->attempts[i].stream == NULL)
+			continue;
+		drop_stream(&dial->attempts[i]);
+		dial->open--;
+		return;
+	}
+}
+
+/* Start attempts until one is under way (RFC 8305 section 5). A host with many silent addresses gets few
+ * descriptors: the oldest attempt makes room, but not before it had a fair time. */
 static void start_next(struct dial *dial)
 {
 	enum err err = ERR_ORIGIN_UNREACHABLE;
 
+	if (dial->open >= OPEN_MAX)
+		drop_oldest(dial);
 	while (dial->started < dial->count) {
 		err = start_attempt(&dial->attempts[dial->started++]);
 		if (err)
 			continue;
 		dial->open++;
 		if (dial->started < dial->count)
-			loop_timer_set(dial->loop, &dial->next_timer, dial->attempt_delay_ms);
+			loop_timer_set(dial->loop, &dial->next_timer,
+			               dial->open < OPEN_MAX || dial->attempt_delay_ms > FAIR_MS
+			                       ? dial->attempt_delay_ms
+			                       : FAIR_MS);
 		return;
 	}
 	dial->result.err = err;

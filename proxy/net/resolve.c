@@ -14,7 +14,7 @@
 enum {
 	SOCKETS_MAX = 64,
 	NAME_MAX_BYTES = 253,
-	FAILURE_TTL_MS = 1000,
+	FAILURE_TTL_MS = 1000, COMPLAIN_MS = 1000,
 	TICK_MS = 20,
 	ROUNDS_MAX = 64,
 	ASKED_MAX = 16384, /* questions at once: c-ares looks for a free id of 65536, and for ever if none is */
@@ -63,6 +63,8 @@ struct resolver {
 	struct socket_watch sockets[SOCKETS_MAX];
 	struct loop_timer timer; /* for c-ares' own time-outs */
 	uint64_t queries_count;
+	uint64_t complained_ms; /* when a failure was told, and how many were not since */
+	unsigned untold_count;
 	size_t asked_count; /* answers that c-ares still owes, for all entries */
 };
 
@@ -332,6 +334,22 @@ static void take_ipv6(struct entry *entry, const unsigned char *message, int len
 	}
 }
 
+/* Anybody can have names looked up that fail: not every one is an event. */
+static void complain(const struct entry *entry, const char *reason)
+{
+	struct resolver *resolver = entry->resolver;
+	uint64_t now_ms = loop_now_ms(resolver->loop);
+
+	if (resolver->complained_ms && now_ms - resolver->complained_ms < COMPLAIN_MS) {
+		resolver->untold_count++;
+		return;
+	}
+	log_event(EV_DNS_FAILED, "name=%s reason=%s untold=%u", entry->name, reason,
+	          resolver->untold_count);
+	resolver->complained_ms = now_ms;
+	resolver->untold_count = 0;
+}
+
 static void on_answer(struct entry *entry, size_t family, int status, const unsigned char *message,
                       int len)
 {
@@ -357,7 +375,7 @@ static void on_answer(struct entry *entry, size_t family, int status, const unsi
 	if (err && (entry->err == ERR_NONE || entry->err == ERR_DNS_NOT_FOUND))
 		entry->err = err;
 	if (err == ERR_DNS_FAILED || err == ERR_DNS_TIMEOUT)
-		log_event(EV_DNS_FAILED, "name=%s reason=%s", entry->name, ares_strerror(status));
+		complain(entry, ares_strerror(status));
 	if (entry->is_known)
 		return; /* a late family: it is there for the next who ask */
 	if (entry->pending == 0)

@@ -93,6 +93,18 @@ static void remove_stale(const struct sockaddr_un *address)
 	close(fd);
 }
 
+/* The file has its permissions from the first: chmod() by name could be led elsewhere. */
+static int bind_unix(int fd, const struct sockaddr_un *address, mode_t mode)
+{
+	mode_t mask = umask(0);
+	int result = fchmod(fd, mode);
+
+	if (result == 0)
+		result = bind(fd, (const struct sockaddr *)address, sizeof(*address));
+	umask(mask);
+	return result;
+}
+
 static enum err listen_unix(const struct listen_conf *conf, int *out)
 {
 	struct sockaddr_un address;
@@ -102,8 +114,8 @@ static enum err listen_unix(const struct listen_conf *conf, int *out)
 		return ERR_SYSTEM;
 	remove_stale(&address);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
-	    chmod(conf->path, (mode_t)conf->mode) < 0 || listen(fd, (int)conf->backlog) < 0)
+	if (fd < 0 || bind_unix(fd, &address, (mode_t)conf->mode) < 0 ||
+	    listen(fd, (int)conf->backlog) < 0)
 		return fail(fd);
 	*out = fd;
 	return ERR_NONE;
@@ -189,6 +201,13 @@ void socket_keep_alive(int fd)
 	/* What cannot be had (a UNIX socket) is not needed: the idle timeout stays. */
 	if (set_options(fd, keep_alive_options, COUNT_OF(keep_alive_options)) < 0)
 		errno = 0;
+}
+
+bool socket_is_quiet(int fd)
+{
+	char byte;
+
+	return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }
 
 bool socket_was_reset(int fd)

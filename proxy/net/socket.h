@@ -25,6 +25,9 @@ MUST_USE enum err socket_connect_result(int fd);
  * others it is four system calls, which only those that live long are worth. */
 void socket_keep_alive(int fd);
 
+/* Is there nothing to read, and no end? */
+bool socket_is_quiet(int fd);
+
 /* Is there an error that nobody was told yet? */
 bool socket_was_reset(int fd);
 

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { SLOTS_MIN = 1024, SLOTS_MAX = 1 << 21 };
+enum { CLIENT_BYTES = 8, SLOTS_MIN = 1024, SLOTS_MAX = 1 << 21 };
 
 size_t places_slots_for(uint64_t sessions)
 {
@@ -23,7 +23,8 @@ size_t places_page_bytes(size_t slot_count)
 static uint64_t key_of(const struct places *places, const struct address *client)
 {
 	struct address plain = address_unmapped(client);
-	uint64_t key = hash_bytes(&places->key, span_of(plain.bytes, sizeof(plain.bytes)));
+	/* Of IPv6, one subscriber has a whole /64. */
+	uint64_t key = hash_bytes(&places->key, span_of(plain.bytes, CLIENT_BYTES));
 
 	return key ? key : 1;
 }

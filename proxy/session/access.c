@@ -26,7 +26,17 @@ struct record {
 
 static struct span target_shown(const struct session *session, struct span target)
 {
+	size_t scheme = span_find_span(target, SPAN("://"));
+
 	target = span_first(target, TARGET_MAX_BYTES);
+	/* A password may stand before the host of a URL that is refused for it. */
+	if (scheme < target.len) {
+		struct span rest = span_skip(target, scheme + 3);
+		size_t at = span_find_last(span_first(rest, span_find(rest, '/')), '@');
+
+		if (at < span_find(rest, '/'))
+			target = span_skip(rest, at + 1);
+	}
 	return session_conf_of(session)->access.query ? target
 	                                              : span_first(target, span_find(target, '?'));
 }

@@ -3,6 +3,8 @@
  * it waits, or closes, is dropped. A kept connection stays in the loop's set: only its owner changes. */
 #include "session/session_private.h"
 
+#include "net/socket.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -174,6 +176,9 @@ bool origin_pool_take(struct session *session)
 		struct kept *kept = LIST_ENTRY(link, struct kept, link);
 
 		if (!is_usable(kept, session->exchange, &source, loop_now_ms(session->env->loop)))
+			continue;
+		/* What came since the last look would be taken for the next response. */
+		if (!socket_is_quiet(kept->origin->stream.io.fd))
 			continue;
 		unlink_kept(kept);
 		origin_free(session);

@@ -9,7 +9,7 @@ const struct conf_option limits_options[] = {
 	LIMIT("sessions", CONF_COUNT, sessions, 1, 10000000, "50000",
 	      "Client connections in all workers together; more are answered with 503."),
 	LIMIT("sessions_per_client", CONF_COUNT, sessions_per_client, 0, 10000000, "0",
-	      "Client connections of one address; 0 is no limit. Set it below sessions so that one client cannot use them all up."),
+	      "Client connections of one address (of IPv6: one /64); 0 is no limit. Set it below sessions so that one client cannot use them all up."),
 	LIMIT("head", CONF_SIZE_BYTES, head_bytes, 4096, 1048576, "64K",
 	      "Largest request or response head. Tokens of Kerberos need up to 64K."),
 	LIMIT("session_memory", CONF_SIZE_BYTES, session_bytes, 16384, 16777216, "256K",

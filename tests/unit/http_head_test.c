@@ -183,10 +183,12 @@ static void connections_are_kept_as_asked(void **state)
 		{"1.0", "GET / HTTP/1.0\r\n" END, false, false},
 		{"1.0 keep", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n" END, true, false},
 		{"1.0 proxy keep", "GET / HTTP/1.0\r\nProxy-Connection: keep-alive\r\n" END, true, false},
-		{"upgrade without connection", GET HOST "Upgrade: x\r\n" END, true, false},
+		{"upgrade without connection", GET HOST "Upgrade: websocket\r\n" END, true, false},
 		{"connection without upgrade", GET HOST "Connection: upgrade\r\n" END, true, false},
-		{"upgrade in 1.0", "GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: x\r\n" END, false, false},
-		{"upgrade", GET HOST "Connection: upgrade\r\nUpgrade: x\r\n" END, true, true},
+		{"upgrade in 1.0", "GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\n" END, false, false},
+		{"upgrade", GET HOST "Connection: upgrade\r\nUpgrade: WebSocket\r\n" END, true, true},
+		{"upgrade to something else", GET HOST "Connection: upgrade\r\nUpgrade: TLS/1.2\r\n" END, true, false},
+		{"upgrade to one of two", GET HOST "Connection: upgrade\r\nUpgrade: websocket, h2c\r\n" END, true, false},
 	};
 
 	(void)state;
