@@ -82,7 +82,7 @@ bool address_parse_with_port(struct span text, struct address *out)
 	return true;
 }
 
-/* inet_ntop() prints with sprintf(): too slow for two of them in every line of the access log. */
+/* inet_ntop() formats through stdio: too slow for two of them in every line of the access log. */
 static void format_ipv4(const struct address *address, struct buf *out)
 {
 	for (size_t i = 0; i < 4; i++) {

@@ -43,7 +43,6 @@
 	X(ERR_LIMIT_SESSIONS, 503, "connection_limit_reached", "the proxy has as many sessions as it may") \
 	X(ERR_LIMIT_CLIENT, 503, "connection_limit_reached", "this client has as many sessions as it may") \
 	X(ERR_LIMIT_FILES, 503, "connection_limit_reached", "the proxy is out of file descriptors or ports") \
-	X(ERR_DRAINING, 503, "proxy_internal_response", "the proxy is about to stop") \
 	X(ERR_SESSION_MEMORY, 503, "proxy_internal_error", "the session needs more memory than it may use") \
 	X(ERR_INTERNAL, 500, "proxy_internal_error", "a fault in the proxy") \
 	X(ERR_CLIENT_CLOSED, 0, NULL, "the client closed the connection early") \

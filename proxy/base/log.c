@@ -23,7 +23,8 @@ static struct {
 	log_sink *sink;
 	void *context;
 	enum log_level level;
-} logger = {write_to_stderr, NULL, LOG_LEVEL_INFO};
+	uint64_t surprise_count;
+} logger = {write_to_stderr, NULL, LOG_LEVEL_INFO, 0};
 
 const struct log_event_row *log_event_row(enum log_event event)
 {
@@ -110,8 +111,14 @@ void log_event(enum log_event event, const char *format, ...)
 	errno = saved;
 }
 
+uint64_t log_surprise_count(void)
+{
+	return logger.surprise_count;
+}
+
 void compiler_surprised(const char *what, const char *file, int line)
 {
+	logger.surprise_count++;
 	log_event(EV_SURPRISE, "%s at %s:%d", what, file, line);
 }
 

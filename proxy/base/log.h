@@ -20,7 +20,6 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_NOTICE, LOG_LEVEL
 	X(EV_CUT, NOTICE, "session ended: the policy in force denies it", "") \
 	X(EV_CONFIG_PROBLEM, ERROR, "problem in the configuration", "mend the file at the place named") \
 	X(EV_CONFIG_WARNING, WARNING, "doubtful in the configuration", "look at the place named") \
-	X(EV_LISTEN, NOTICE, "listening", "") \
 	X(EV_LISTEN_LOST, ERROR, "a listening socket was ended or changed by a role, and is as it was again", "treat it as an attack until explained") \
 	X(EV_LISTEN_FAILED, ERROR, "cannot listen", "free the address, or change listen in the configuration") \
 	X(EV_ROLE_STARTED, INFO, "role started", "") \
@@ -63,6 +62,9 @@ void log_set_sink(log_sink *sink, void *context);
 /* What is written at all; default LOG_LEVEL_INFO. */
 void log_set_level(enum log_level level);
 enum log_level log_level(void);
+
+/* Faults that SURPRISE() met in this process since its start. */
+uint64_t log_surprise_count(void);
 
 /* Log one event with details as by printf ("key=value key=value"); "" for none. Control characters
  * in the result are escaped, errno is preserved. The line reads

@@ -63,6 +63,13 @@ bool ring_write(struct ring *ring, int bell, uint32_t kind, struct span line)
 	return true;
 }
 
+bool ring_is_half_empty(const struct ring *ring)
+{
+	return atomic_load_explicit(&ring->head, memory_order_relaxed) -
+	               atomic_load_explicit(&ring->tail, memory_order_acquire) <
+	       RING_DATA_BYTES / 2;
+}
+
 bool ring_read(struct ring *ring, uint8_t *out, size_t *len, uint32_t *kind, bool *broken)
 {
 	uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);

@@ -27,6 +27,9 @@ struct ring {
 /* Append a line; `bell` is an eventfd that wakes a sleeping reader. False if it was dropped. */
 bool ring_write(struct ring *ring, int bell, uint32_t kind, struct span line);
 
+/* For the writer: has the reader come after it, so that a line about lost lines is not lost itself? */
+bool ring_is_half_empty(const struct ring *ring);
+
 /* Take the next line, copied to `out` (RING_LINE_MAX_BYTES). False if there is none; what is not a
  * valid record empties the ring and sets *broken. */
 bool ring_read(struct ring *ring, uint8_t *out, size_t *len, uint32_t *kind, bool *broken);

@@ -21,6 +21,7 @@ enum {
 	TICK_MS = 1000,
 	DRAIN_TICK_MS = 50,
 	CUT_PER_TURN = 500,
+	TELL_MS = 60000,
 	PIPES_OF_ALL = 240, /* the kernel grants a user 256 pipes of 256 KiB (facts of performance) */
 	IDS_PER_MS = 16,
 	PAGE_MAX_BYTES = IPC_BYTES_MAX - 1024,
@@ -42,6 +43,7 @@ struct worker {
 	bool is_draining;
 	/* sessions that a new policy denies are ended some at a time; then the parent is told */
 	bool is_cutting;
+	uint64_t surprises_seen, limit_told_ms, dropped_told_ms, dropped_told;
 	size_t cut_count;
 	struct ipc_message message;
 };
@@ -63,13 +65,39 @@ static void write_event(void *context, enum log_level level, struct span line)
 	ring_write(worker->ring, worker->bell, RING_EVENT + (uint32_t)level, line);
 }
 
+/* What goes on and on is told once a minute. */
+static bool is_time_to_tell(const struct worker *worker, uint64_t *told_ms)
+{
+	uint64_t now_ms = loop_now_ms(worker->loop);
+
+	if (*told_ms && now_ms - *told_ms < TELL_MS)
+		return false;
+	*told_ms = now_ms;
+	return true;
+}
+
+static void tell_dropped(struct worker *worker)
+{
+	uint64_t dropped = worker->env.metrics->access_dropped_total;
+
+	if (dropped <= worker->dropped_told || !ring_is_half_empty(worker->ring) ||
+	    !is_time_to_tell(worker, &worker->dropped_told_ms))
+		return;
+	log_event(EV_LOG_DROPPED, "lines=%llu", (unsigned long long)(dropped - worker->dropped_told));
+	worker->dropped_told = dropped;
+}
+
 static enum err enter(void *context, const struct address *client)
 {
 	struct worker *worker = context;
 	const struct limits_conf *limits = &worker->env.current->conf->limits;
+	enum err err = places_enter(&worker->places, client, limits->sessions,
+	                            limits->sessions_per_client);
 
-	return places_enter(&worker->places, client, limits->sessions,
-	                    limits->sessions_per_client);
+	if (err && is_time_to_tell(worker, &worker->limit_told_ms))
+		log_event(EV_LIMIT_REACHED, "%s",
+		          err == ERR_LIMIT_CLIENT ? "limits.sessions_per_client" : "limits.sessions");
+	return err;
 }
 
 static void leave(void *context, const struct address *client)
@@ -86,6 +114,9 @@ static void on_tick(struct loop_timer *timer)
 
 	metrics->loop_turns_total = loop_turns_count(worker->loop);
 	metrics->longest_turn_us = loop_longest_turn_us(worker->loop);
+	metrics->surprises_total += log_surprise_count() - worker->surprises_seen;
+	worker->surprises_seen = log_surprise_count();
+	tell_dropped(worker);
 	if (worker->is_draining && list_is_empty(&worker->env.sessions))
 		loop_stop(worker->loop);
 	loop_timer_set(worker->loop, timer, worker->is_draining ? DRAIN_TICK_MS : TICK_MS);
@@ -302,6 +333,7 @@ static enum err make_env(struct worker *worker, unsigned number)
 
 	env->loop = worker->loop;
 	env->metrics = &worker->places.own->metrics;
+	worker->dropped_told = env->metrics->access_dropped_total; /* of those before this one */
 	env->worker = number;
 	env->context = worker;
 	env->write_access = write_access;

@@ -46,11 +46,6 @@ static const struct state_row states[SESSION_STATE_COUNT] = {
 	[SESSION_END] = {"end", step_end, NO_TIMEOUT, ERR_NONE, 0},
 };
 
-const char *session_state_name(enum session_state state)
-{
-	return states[state].name;
-}
-
 const struct session_conf *session_conf_of(const struct session *session)
 {
 	return session->generation->conf;

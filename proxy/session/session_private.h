@@ -224,7 +224,4 @@ void origin_pool_give(struct session *session);
 void access_log_exchange(struct session *session);
 void access_log_tunnel(struct session *session, bool is_running, const struct pump_end *end);
 
-/* Name of a state. */
-const char *session_state_name(enum session_state state);
-
 #endif

@@ -197,6 +197,24 @@ def test_logger_restart():
         wait_for("the line", lambda: path.read_text().count("\n") == 1)
 
 
+def test_log_overflow_is_told():
+    """A logger that does not keep up costs lines, which are counted and told, and no client."""
+    with Proxy(CONFIG.replace("workers: 2", "workers: 1")) as proxy:
+        logger = proxy.roles()["logger0"]
+        os.kill(logger, signal.SIGSTOP)
+        try:
+            with proxy.client() as sock:
+                for _ in range(5000):
+                    sock.sendall(b"GET /" + b"x" * 300 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+                    assert sock.recv(65536).startswith(b"HTTP/1.1 404")
+        finally:
+            os.kill(logger, signal.SIGCONT)
+        wait_for("the event", lambda: "log_dropped" in proxy.events())
+        metrics = proxy.status()["metrics"]
+        lines = (proxy.folder / "access.log").read_text().count("\n")
+        assert metrics["access_dropped_total"] > 0 and lines + metrics["access_dropped_total"] == 5000, (lines, metrics)
+
+
 def test_children_end_with_parent():
     """When the parent is killed, nothing is left behind."""
     with Proxy() as proxy:
