@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lists: files of patterns, and patterns that stand in rules. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy/compile.h"
+
+enum { LIST_MAX_BYTES = 1 << 30, LINE_MAX_BYTES = 65536, EXPIRES_SOON_DAYS = 14 };
+
+static uint16_t add_list(struct compile *compile, const char *name, unsigned line)
+{
+	struct image_list list = {.line = line};
+
+	if (compile->list_count == compile->list_capacity) {
+		size_t capacity = compile->list_capacity ? compile->list_capacity * 2 : 16;
+		const char **names = realloc(compile->list_names, capacity * sizeof(*names));
+		bool *used = names ? realloc(compile->list_used, capacity * sizeof(*used)) : NULL;
+
+		if (names)
+			compile->list_names = names;
+		if (used)
+			compile->list_used = used;
+		if (names == NULL || used == NULL || capacity > LISTS_MAX * 2) {
+			compile->build.failed = true;
+			return 1;
+		}
+		compile->list_capacity = capacity;
+	}
+	list.name = build_text(&compile->build, span_from(name ? name : ""));
+	build_add(&compile->build, &compile->build.lists, &list, 1, sizeof(list));
+	compile->list_names[compile->list_count] = name;
+	compile->list_used[compile->list_count++] = name == NULL;
+	return (uint16_t)compile->list_count;
+}
+
+uint16_t compile_add_file(struct compile *compile, struct span shown)
+{
+	struct image_range name = build_text(&compile->build, shown);
+
+	return (uint16_t)build_add(&compile->build, &compile->build.files, &name, 1, sizeof(name));
+}
+
+static void note_network(struct compile *compile, uint16_t list)
+{
+	struct image_list *lists = (void *)compile->build.lists.at;
+
+	if (!compile->build.failed)
+		lists[list - 1].has_networks = true;
+}
+
+static void warn_of_expiry(struct compile *compile, const char *path, unsigned number,
+                           const struct pattern_line *line)
+{
+	uint64_t soon_ms = compile->now_ms + (uint64_t)EXPIRES_SOON_DAYS * 86400000;
+
+	if (line->expires_ms == 0 || line->expires_ms > soon_ms)
+		return;
+	problem_add(compile->problems, PROBLEM_WARNING, path, number, 1,
+	            line->expires_ms <= compile->now_ms
+	                    ? "%.*s has expired and matches nothing; remove it or set a new expires="
+	                    : "%.*s expires within 14 days",
+	            (int)line->pattern.text_len, line->pattern.text);
+}
+
+static void read_line(struct compile *compile, const char *path, uint16_t list, uint16_t file,
+                      unsigned number, struct span text)
+{
+	struct pattern_line line;
+	const char *why = "";
+	size_t at = 0;
+
+	if (text.len > LINE_MAX_BYTES) {
+		problem_add(compile->problems, PROBLEM_ERROR, path, number, 1,
+		            "the line is longer than %d bytes", LINE_MAX_BYTES);
+		return;
+	}
+	if (!pattern_line_parse(text, &line, &why, &at)) {
+		problem_add(compile->problems, PROBLEM_ERROR, path, number, (unsigned)at + 1, "%s", why);
+		return;
+	}
+	if (line.is_empty)
+		return;
+	if (!build_entry(&compile->build, &line, list, file, number, &why, &at))
+		problem_add(compile->problems, PROBLEM_ERROR, path, number, (unsigned)at + 2,
+		            "the regular expression is not valid: %s", why);
+	if (line.pattern.kind == PATTERN_NETWORK)
+		note_network(compile, list);
+	warn_of_expiry(compile, path, number, &line);
+}
+
+/* A path as it is written in the policy file, from that file's folder. */
+const char *compile_path(struct compile *compile, struct span path)
+{
+	struct span folder = span_from(compile->path);
+	size_t slash = span_find_last(folder, '/');
+
+	if ((path.len && path.at[0] == '/') || slash == folder.len)
+		return arena_string(&compile->arena, path);
+	return arena_printf(&compile->arena, "%.*s/%.*s", SPAN_ARG(span_first(folder, slash)),
+	                    SPAN_ARG(path));
+}
+
+static void read_list_file(struct compile *compile, uint16_t list, const struct yaml_node *node)
+{
+	struct problems *problems = compile->problems;
+	struct arena arena;
+	const char *path;
+	struct span text, line;
+	unsigned number = 0;
+	uint16_t file;
+
+	if (node->kind != YAML_SCALAR || node->text.len == 0) {
+		WRONG(compile, node, "a list is the path of a file, or several in [ ]");
+		return;
+	}
+	path = compile_path(compile, node->text);
+	if (path == NULL || compile->build.files.count >= UINT16_MAX) {
+		compile->build.failed = true;
+		return;
+	}
+	arena_init(&arena, LIST_MAX_BYTES + 4096);
+	if (yaml_read_file(path, LIST_MAX_BYTES, &arena, problems, &text) == ERR_NONE) {
+		build_note_content(&compile->build, text);
+		if (span_starts_with(text, SPAN("\xef\xbb\xbf")))
+			text = span_skip(text, 3);
+		file = compile_add_file(compile, node->text);
+		while (text.len && span_split(&text, '\n', &line))
+			read_line(compile, path, list, file, ++number, line);
+		if (compile->build.entries.count > ENTRIES_MAX)
+			compile->build.failed = true;
+	}
+	arena_fini(&arena);
+}
+
+void compile_lists(struct compile *compile, const struct yaml_node *lists)
+{
+	if (lists == NULL || lists->kind == YAML_NULL)
+		return;
+	if (lists->kind != YAML_MAPPING) {
+		WRONG(compile, lists, "lists: expected lines of \"name: path\"");
+		return;
+	}
+	for (const struct yaml_node *node = lists->first; node; node = node->next) {
+		uint16_t list = add_list(compile, arena_string(&compile->arena, node->key),
+		                         node->key_line);
+
+		if (node->kind != YAML_SEQUENCE)
+			read_list_file(compile, list, node);
+		else
+			for (const struct yaml_node *n = node->first; n; n = n->next)
+				read_list_file(compile, list, n);
+	}
+}
+
+static uint16_t find_list(struct compile *compile, struct span name)
+{
+	for (size_t i = 0; i < compile->list_count; i++)
+		if (compile->list_names[i] && span_equal(name, span_from(compile->list_names[i])))
+			return (uint16_t)(i + 1);
+	return 0;
+}
+
+/* An inline pattern is a list of one entry, whose place is the policy file. */
+static uint16_t add_inline(struct compile *compile, const struct yaml_node *node)
+{
+	struct pattern_line line = {.is_empty = false};
+	const char *why = "", *nearest;
+	const char *names[256];
+	size_t at = 0, count = 0;
+	uint16_t list;
+
+	if (!pattern_parse(node->text, &line.pattern, &why, &at)) {
+		WRONG(compile, node, "\"%.*s\" is no list, and no pattern either: %s",
+		      SPAN_ARG(node->text), why);
+		return 0;
+	}
+	for (size_t i = 0; i < compile->list_count && count < COUNT_OF(names); i++)
+		if (compile->list_names[i])
+			names[count++] = compile->list_names[i];
+	nearest = conf_nearest(node->text, names, count);
+	if (line.pattern.kind == PATTERN_EXACT && span_find(node->text, '.') == node->text.len) {
+		/* One bare word is more often a misspelt list than a host. */
+		WRONG(compile, node,
+		      "there is no list \"%.*s\"%s%s%s (a host without a dot is written as \"%.*s.\")",
+		      SPAN_ARG(node->text), nearest ? "; did you mean " : "", nearest ? nearest : "",
+		      nearest ? "?" : "", SPAN_ARG(node->text));
+		return 0;
+	}
+	list = add_list(compile, NULL, node->line);
+	if (!build_entry(&compile->build, &line, list, 0, node->line, &why, &at)) {
+		WRONG(compile, node, "the regular expression is not valid: %s", why);
+		return 0;
+	}
+	if (line.pattern.kind == PATTERN_NETWORK)
+		note_network(compile, list);
+	return list;
+}
+
+struct image_range compile_list_refs(struct compile *compile, const struct yaml_node *node)
+{
+	struct image_range range = {(uint32_t)compile->build.list_refs.count, 0};
+
+	for (const struct yaml_node *n = compile_first(node); n; n = compile_next(node, n)) {
+		uint16_t list;
+
+		if (!compile_is_text(compile, n))
+			continue;
+		list = find_list(compile, n->text);
+		if (list)
+			compile->list_used[list - 1] = true;
+		else
+			list = add_inline(compile, n);
+		if (list == 0)
+			continue;
+		build_add(&compile->build, &compile->build.list_refs, &list, 1, sizeof(list));
+		range.count++;
+	}
+	return range;
+}
+
+void compile_check_lists(struct compile *compile)
+{
+	const struct image_list *lists = (const void *)compile->build.lists.at;
+
+	for (size_t i = 0; i < compile->list_count; i++)
+		if (!compile->list_used[i])
+			problem_add(compile->problems, PROBLEM_WARNING, compile->path, lists[i].line, 1,
+			            "no rule uses the list %s", compile->list_names[i]);
+}
