@@ -265,6 +265,13 @@ static bool take_field(struct span key, struct span value, struct pattern_line *
 		out->added = value;
 		*why = "added= must be a date such as 2026-12-31";
 		return pattern_date_parse(value, &date);
+	} else if (span_equal(key, SPAN("source"))) {
+		out->source = value;
+		*why = "source= must say where this was read: an address, or a title in quotes";
+		return value.len > 0;
+	} else if (span_equal(key, SPAN("read"))) {
+		*why = "read= must be the date when it was read there, such as 2026-12-31";
+		return pattern_date_parse(value, &out->read_ms);
 	} else if (span_equal(key, SPAN("expires"))) {
 		*why = "expires= must be a date such as 2026-12-31 or 2026-12-31T18:00:00Z";
 		return pattern_date_parse(value, &out->expires_ms);
@@ -272,7 +279,7 @@ static bool take_field(struct span key, struct span value, struct pattern_line *
 		*why = "ports= must be ports such as 443,5004,8000-8100 (at most 16)";
 		return pattern_ports_parse(value, out->ports, PATTERN_PORTS_MAX, &out->port_count);
 	} else {
-		*why = "unknown field; known are owner= ticket= reason= added= expires= ports=";
+		*why = "unknown field; known are owner= ticket= reason= added= expires= ports= source= read=";
 		return false;
 	}
 	return true;
@@ -327,8 +334,8 @@ bool pattern_line_parse(struct span line, struct pattern_line *out, const char *
 
 	memset(out, 0, offsetof(struct pattern_line, pattern));
 	out->port_count = 0;
-	out->expires_ms = 0;
-	out->owner = out->ticket = out->reason = out->added = SPAN("");
+	out->expires_ms = out->read_ms = 0;
+	out->owner = out->ticket = out->reason = out->added = out->source = SPAN("");
 	if (line.len && line.at[line.len - 1] == '\r')
 		line.len--;
 	*at = skip_blanks(line, 0);

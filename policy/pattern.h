@@ -27,7 +27,9 @@ struct pattern_line {
 	struct image_ports ports[PATTERN_PORTS_MAX];
 	size_t port_count;
 	uint64_t expires_ms; /* 0: never */
+	uint64_t read_ms;    /* when somebody last read it in `source`, to the end of that day; 0: not said */
 	struct span owner, ticket, reason, added;
+	struct span source;  /* where it was read: an address, or the title of a document */
 };
 
 /* Parse one pattern. On failure *why says what is wrong, *at where (offset). */

@@ -27,6 +27,7 @@ static const struct row {
 	{"ports=443,5000-5010", "to these ports only"},
 	{"expires=2026-12-31", "it no longer matches after that day"},
 	{"owner= ticket= reason= added=", "for people; \"in quotes\" where there are spaces"},
+	{"source= read=2026-09-01", "where it was read (an address, a document), and when; for entries that somebody else publishes"},
 	{"# text", "to the end of the line, for people"},
 };
 

@@ -270,6 +270,27 @@ static void lines_have_fields_and_free_text(void **state)
 	assert_int_equal(line.expires_ms, 0);
 }
 
+/* Who published it, and when somebody looked last; both are gone on the next line. */
+static void lines_say_where_they_were_read(void **state)
+{
+	struct pattern_line line;
+	const char *why;
+	size_t at;
+
+	(void)state;
+	assert_true(pattern_line_parse(
+		SPAN("*.webex.com source=https://help.webex.com/a?b=c#d read=2026-12-31 # e"), &line, &why, &at));
+	assert_true(span_equal(line.source, SPAN("https://help.webex.com/a?b=c#d")));
+	assert_int_equal(line.read_ms, UINT64_C(1798761600000));
+	assert_true(pattern_line_parse(SPAN("*.webex.com source=\"a guide, page 7\" read=2026-12-31T18:00Z"),
+	                               &line, &why, &at));
+	assert_true(span_equal(line.source, SPAN("a guide, page 7")));
+	assert_int_equal(line.read_ms, UINT64_C(1798740000000));
+	assert_true(pattern_line_parse(SPAN("example.com"), &line, &why, &at));
+	assert_int_equal(line.source.len, 0);
+	assert_int_equal(line.read_ms, 0);
+}
+
 static void bad_lines_say_where(void **state)
 {
 	static const struct {
@@ -285,6 +306,8 @@ static void bad_lines_say_where(void **state)
 		{"example.com ports=0", 12},
 		{"example.com expires=soon", 12},
 		{"example.com added=soon", 12},
+		{"example.com source=", 12},
+		{"example.com source=x read=lately", 21},
 		{"example.com =x", 12},
 		{"example.com\x01", 11},
 		{"\x1b[31mexample.com", 0},
@@ -313,6 +336,7 @@ int main(void)
 		cmocka_unit_test(ports_are_numbers_and_ranges),
 		cmocka_unit_test(dates_end_with_their_day),
 		cmocka_unit_test(lines_have_fields_and_free_text),
+		cmocka_unit_test(lines_say_where_they_were_read),
 		cmocka_unit_test(bad_lines_say_where),
 	};
 
