@@ -4,24 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/look_up.h"
+#include "base/reason.h"
+#include "policy/trace.h"
 #include "policy/url.h"
-
-/* How a rule's conditions stand. `need`: facts that must be asked for. `absent`: some condition can
- * never be known here (a regular expression that gave up, too), and everything else holds. */
-struct standing {
-	bool fails;
-	bool is_absent;
-	unsigned need;
-	struct look_up_hit hit; /* in the lists of `to` */
-};
-
-/* A name that a decision is made for. */
-struct name {
-	struct span text;
-	struct address address; /* family 0: it is a name */
-	uint8_t index;
-};
 
 static const char *const question_names[] = {
 #define QUESTION_NAME(name, key) key,
@@ -83,13 +68,30 @@ static bool is_strict(enum policy_question question, unsigned answer)
 
 /* ---- conditions ---- */
 
+/* A condition that does not hold; the first is kept. */
+static void fail(struct standing *standing, enum condition condition)
+{
+	if (standing->failed == CONDITION_NONE)
+		standing->failed = (uint8_t)condition;
+}
+
+/* A condition of which it can never be told whether it holds; the first is kept. */
+static void give_up(struct standing *standing, enum reason reason, enum condition condition)
+{
+	if (standing->reason != REASON_RULE)
+		return;
+	standing->reason = (uint8_t)reason;
+	standing->unknown = (uint8_t)condition;
+}
+
 /* A fact that is missing: to be asked for, or never to be known. */
-static void miss(struct standing *standing, const struct policy_facts *facts, unsigned fact)
+static void miss(struct standing *standing, const struct policy_facts *facts, enum policy_fact fact,
+                 enum condition condition)
 {
 	if (facts->absent & fact)
-		standing->is_absent = true;
+		give_up(standing, REASON_NEVER_KNOWN, condition);
 	else
-		standing->need |= fact;
+		standing->need |= (uint8_t)fact;
 }
 
 static bool has_text(const struct policy *policy, struct image_range texts, struct span text)
@@ -144,10 +146,11 @@ static void check_user(const struct policy *policy, const struct image_rule *rul
 	if (rule->user.count == 0 && rule->group.count == 0)
 		return;
 	if (!(facts->known & FACT_USER))
-		miss(standing, facts, FACT_USER);
-	else if ((rule->user.count && !has_text(policy, rule->user, facts->user)) ||
-	         (rule->group.count && !check_group(policy, rule, facts)))
-		standing->fails = true;
+		miss(standing, facts, FACT_USER, rule->user.count ? CONDITION_USER : CONDITION_GROUP);
+	else if (rule->user.count && !has_text(policy, rule->user, facts->user))
+		fail(standing, CONDITION_USER);
+	else if (rule->group.count && !check_group(policy, rule, facts))
+		fail(standing, CONDITION_GROUP);
 }
 
 static enum policy_match match_url(const struct policy *policy, const struct image_url *url,
@@ -172,9 +175,9 @@ static void check_url(const struct policy *policy, const struct image_rule *rule
 		is_unsure |= match == MATCH_GAVE_UP;
 	}
 	if (is_unsure)
-		standing->is_absent = true;
+		give_up(standing, REASON_REGEX_LIMIT, CONDITION_URL);
 	else
-		standing->fails = true;
+		fail(standing, CONDITION_URL);
 }
 
 static void check_request(const struct policy *policy, const struct image_rule *rule,
@@ -182,14 +185,14 @@ static void check_request(const struct policy *policy, const struct image_rule *
 {
 	if (rule->method.count && facts->method.len) {
 		if (!has_text(policy, rule->method, facts->method))
-			standing->fails = true;
+			fail(standing, CONDITION_METHOD);
 	} else if (rule->method.count) {
-		miss(standing, facts, FACT_REQUEST);
+		miss(standing, facts, FACT_REQUEST, CONDITION_METHOD);
 	}
 	if (rule->url.count == 0)
 		return;
 	if (!(facts->known & FACT_REQUEST))
-		miss(standing, facts, FACT_REQUEST);
+		miss(standing, facts, FACT_REQUEST, CONDITION_URL);
 	else
 		check_url(policy, rule, facts, standing);
 }
@@ -202,16 +205,17 @@ static void check_to(const struct policy *policy, const struct image_rule *rule,
 	if (rule->to.count == 0 || look_up_find(policy, rule->to, &standing->hit))
 		return;
 	if (look_up_find_unsure(policy, rule->to, &standing->hit)) {
-		standing->is_absent = true;
+		give_up(standing, REASON_REGEX_LIMIT, CONDITION_TO);
 		return;
 	}
 	if (!rule->resolved || name->address.family || !look_up_has_networks(policy, rule->to)) {
-		standing->fails = true;
+		fail(standing, CONDITION_TO);
 	} else if (!(facts->known & FACT_ADDRESS)) {
-		miss(standing, facts, FACT_ADDRESS);
+		miss(standing, facts, FACT_ADDRESS, CONDITION_TO);
 	} else {
 		look_up(policy, facts, SPAN(""), &facts->address);
-		standing->fails = !look_up_find(policy, rule->to, &standing->hit);
+		if (!look_up_find(policy, rule->to, &standing->hit))
+			fail(standing, CONDITION_TO);
 		look_up(policy, facts, name->text, &name->address);
 	}
 }
@@ -226,17 +230,17 @@ static void check_sni(const struct policy *policy, const struct image_rule *rule
 	if (rule->sni.count == 0)
 		return;
 	if (!(facts->known & FACT_HELLO)) {
-		miss(standing, facts, FACT_HELLO);
+		miss(standing, facts, FACT_HELLO, CONDITION_SNI);
 	} else if (facts->sni.len == 0) {
-		standing->is_absent = true;
+		give_up(standing, REASON_NEVER_KNOWN, CONDITION_SNI);
 	} else {
 		look_up(policy, facts, facts->sni, &none);
-		if (!look_up_find(policy, rule->sni, &ignored)) {
-			bool is_unsure = look_up_find_unsure(policy, rule->sni, &ignored);
-
-			standing->is_absent |= is_unsure;
-			standing->fails = !is_unsure;
-		}
+		if (look_up_find(policy, rule->sni, &ignored))
+			;
+		else if (look_up_find_unsure(policy, rule->sni, &ignored))
+			give_up(standing, REASON_REGEX_LIMIT, CONDITION_SNI);
+		else
+			fail(standing, CONDITION_SNI);
 		look_up(policy, facts, name->text, &name->address);
 	}
 }
@@ -244,20 +248,24 @@ static void check_sni(const struct policy *policy, const struct image_rule *rule
 static struct standing check_rule(const struct policy *policy, const struct image_rule *rule,
                                   const struct policy_facts *facts, const struct name *name)
 {
-	struct standing standing = {.hit.entry = NONE};
+	struct standing standing = {.reason = REASON_RULE, .hit.entry = NONE};
 
-	if (!check_from(policy, rule, facts) || !check_time(policy, rule, facts) ||
-	    (rule->listener.count && !has_text(policy, rule->listener, facts->listener)))
-		standing.fails = true;
-	if (!standing.fails)
+	if (!check_from(policy, rule, facts))
+		fail(&standing, CONDITION_FROM);
+	else if (!check_time(policy, rule, facts))
+		fail(&standing, CONDITION_TIME);
+	else if (rule->listener.count && !has_text(policy, rule->listener, facts->listener))
+		fail(&standing, CONDITION_LISTENER);
+	if (!standing.failed)
 		check_to(policy, rule, facts, name, &standing);
-	if (!standing.fails && rule->port.count && !standing.hit.has_ports)
-		standing.fails = !look_up_has_port(policy, rule->port, facts->port);
-	if (!standing.fails)
+	if (!standing.failed && rule->port.count && !standing.hit.has_ports &&
+	    !look_up_has_port(policy, rule->port, facts->port))
+		fail(&standing, CONDITION_PORT);
+	if (!standing.failed)
 		check_user(policy, rule, facts, &standing);
-	if (!standing.fails)
+	if (!standing.failed)
 		check_request(policy, rule, facts, &standing);
-	if (!standing.fails)
+	if (!standing.failed)
 		check_sni(policy, rule, facts, name, &standing);
 	return standing;
 }
@@ -275,73 +283,108 @@ static bool holds_at_port(const struct policy *policy, const struct image_rule *
 /* ---- one name, then all ---- */
 
 /* Questions that take part for a name: all for the authority, the strict ones for the others. */
-static bool takes_part(enum policy_question question, const struct name *name)
+bool trace_takes_part(enum policy_question question, const struct name *name)
 {
 	return name->index == 0 || question <= POLICY_CLIENT_CERTIFICATE;
 }
 
+enum outcome trace_outcome(const struct policy *policy, const struct image_rule *rule, const struct policy_facts *facts,
+                           const struct standing *standing, enum policy_question question)
+{
+	uint8_t answer = rule->answers[question];
+
+	if (standing->failed || answer == NO_ANSWER)
+		return OUTCOME_NONE;
+	if (!holds_at_port(policy, rule, facts, standing, question, answer))
+		return OUTCOME_PORT;
+	if (standing->reason != REASON_RULE && !is_strict(question, answer))
+		return OUTCOME_UNKNOWN;
+	return standing->need ? OUTCOME_NEED : OUTCOME_HOLDS;
+}
+
 static void apply_rule(const struct policy *policy, uint32_t index, const struct policy_facts *facts,
-                       const struct name *name, struct policy_decision *out, unsigned *left)
+                       const struct name *name, const struct standing *standing, struct policy_decision *out,
+                       unsigned *left)
 {
 	const struct image_rule *rule = &policy->image.rules[index];
-	struct standing standing = check_rule(policy, rule, facts, name);
 
-	if (standing.fails)
-		return;
 	for (int q = 0; q < POLICY_QUESTION_COUNT; q++) {
 		enum policy_question question = (enum policy_question)q;
-		uint8_t answer = rule->answers[q];
+		enum outcome outcome;
 
-		if (answer == NO_ANSWER || !(*left >> q & 1) ||
-		    !holds_at_port(policy, rule, facts, &standing, question, answer))
+		if (!(*left >> q & 1))
 			continue;
-		if (standing.is_absent && !is_strict(question, answer))
+		outcome = trace_outcome(policy, rule, facts, standing, question);
+		if (outcome < OUTCOME_NEED)
 			continue;
 		*left &= ~(1u << q);
-		if (standing.need) {
-			out->needs[q] = (uint8_t)standing.need;
+		if (outcome == OUTCOME_NEED) {
+			out->needs[q] = standing->need;
 			out->open |= 1u << q;
 			continue;
 		}
-		out->answers[q] = (struct policy_answer){answer, name->index, standing.hit.list, index,
-		                                         standing.hit.entry};
+		out->answers[q] = (struct policy_answer){
+			.answer = rule->answers[q],
+			.name_index = name->index & 3u,
+			.reason = standing->reason & 63u,
+			.list = standing->hit.list,
+			.rule = index,
+			.entry = standing->hit.entry,
+		};
 		if (question == POLICY_ROUTE)
 			out->route_source = rule->route_source;
 	}
 }
 
-static uint8_t default_answer(const struct policy *policy, const struct policy_facts *facts,
-                              enum policy_question question)
+static struct policy_answer default_answer(const struct policy *policy, const struct policy_facts *facts,
+                                           const struct name *name, enum policy_question question)
 {
-	uint8_t answer = policy->header->defaults[question];
+	struct policy_answer out = {
+		.answer = policy->header->defaults[question],
+		.name_index = name->index & 3u,
+		.reason = REASON_DEFAULT,
+		.rule = POLICY_NO_RULE,
+		.entry = NONE,
+	};
 
-	if (question == POLICY_ACCESS && answer == ACCESS_ALLOW &&
-	    !look_up_has_port(policy, policy->header->default_ports, facts->port))
-		return ACCESS_DENY;
-	return answer;
+	if (question == POLICY_ACCESS && out.answer == ACCESS_ALLOW &&
+	    !look_up_has_port(policy, policy->header->default_ports, facts->port)) {
+		out.answer = ACCESS_DENY;
+		out.reason = REASON_PORT_NOT_OPEN;
+	}
+	return out;
 }
 
+/* The decision for one name alone. `standings`: NULL, or how all rules stand. */
 static void decide_name(const struct policy *policy, const struct policy_facts *facts,
-                        const struct name *name, struct policy_decision *out)
+                        const struct name *name, struct standing *standings, struct policy_decision *out)
 {
 	unsigned left = 0;
 
 	*out = (struct policy_decision){.need = 0};
 	for (int q = 0; q < POLICY_QUESTION_COUNT; q++)
-		if (takes_part((enum policy_question)q, name))
+		if (trace_takes_part((enum policy_question)q, name))
 			left |= 1u << q;
 	look_up(policy, facts, name->text, &name->address);
-	for (uint32_t i = 0; left && i < policy->image.rules_count; i++)
-		apply_rule(policy, i, facts, name, out, &left);
+	for (uint32_t i = 0; (left || standings) && i < policy->image.rules_count; i++) {
+		struct standing standing = check_rule(policy, &policy->image.rules[i], facts, name);
+
+		apply_rule(policy, i, facts, name, &standing, out, &left);
+		if (standings)
+			standings[i] = standing;
+	}
 	for (int q = 0; q < POLICY_QUESTION_COUNT; q++)
 		if (left >> q & 1)
-			out->answers[q] = (struct policy_answer){
-				default_answer(policy, facts, (enum policy_question)q), name->index, 0,
-				POLICY_NO_RULE, NONE};
+			out->answers[q] = default_answer(policy, facts, name, (enum policy_question)q);
 }
 
-/* Smaller is stricter. */
-static unsigned rank(enum policy_question question, unsigned answer)
+void trace_rules(const struct policy *policy, const struct policy_facts *facts, const struct name *name,
+                 struct standing *standings, struct policy_decision *out)
+{
+	decide_name(policy, facts, name, standings, out);
+}
+
+unsigned trace_rank(enum policy_question question, unsigned answer)
 {
 	static const uint8_t certificate_ranks[] = {1, 0, 2}; /* ignore, deny, bypass */
 
@@ -356,7 +399,7 @@ static bool is_open(const struct policy_decision *decision, enum policy_question
 /* Nothing can be stricter, whatever another name still needs. */
 static bool is_strictest(const struct policy_decision *decision, enum policy_question question)
 {
-	return !is_open(decision, question) && rank(question, decision->answers[question].answer) == 0;
+	return !is_open(decision, question) && trace_rank(question, decision->answers[question].answer) == 0;
 }
 
 static void merge(struct policy_decision *out, const struct policy_decision *other,
@@ -369,32 +412,44 @@ static void merge(struct policy_decision *out, const struct policy_decision *oth
 		out->needs[question] |= other->needs[question];
 		return;
 	}
-	if (is_open(out, question) || rank(question, other->answers[question].answer) <
-	                                      rank(question, out->answers[question].answer))
+	if (is_open(out, question) || trace_rank(question, other->answers[question].answer) <
+	                                      trace_rank(question, out->answers[question].answer))
 		out->answers[question] = other->answers[question];
 	out->open &= ~(1u << question);
 	out->needs[question] = 0;
 }
 
+size_t trace_names(const struct policy_facts *facts, struct name names[static NAMES_MAX])
+{
+	const struct span others[] = {facts->known & FACT_HELLO ? facts->sni : SPAN(""), facts->inner_host};
+	size_t count = 1;
+
+	names[0] = (struct name){.text = facts->host, .address = facts->host_address};
+	for (size_t i = 0; i < COUNT_OF(others); i++) {
+		struct name *name = &names[count];
+
+		if (others[i].len == 0 || span_equal(others[i], facts->host))
+			continue;
+		*name = (struct name){.text = others[i], .index = (uint8_t)(i + 1)};
+		if (address_parse(name->text, &name->address))
+			name->address.port = facts->port;
+		count++;
+	}
+	return count;
+}
+
 static void decide_names(const struct policy *policy, const struct policy_facts *facts,
                          struct policy_decision *out)
 {
-	struct name names[3] = {{.text = facts->host, .address = facts->host_address, .index = 0},
-	                        {.text = SPAN(""), .index = 1},
-	                        {.text = facts->inner_host, .index = 2}};
+	struct name names[NAMES_MAX];
+	size_t count = trace_names(facts, names);
 	struct policy_decision other;
 
-	if (facts->known & FACT_HELLO)
-		names[1].text = facts->sni;
-	decide_name(policy, facts, &names[0], out);
-	for (size_t i = 1; i < COUNT_OF(names); i++) {
-		if (names[i].text.len == 0 || span_equal(names[i].text, facts->host))
-			continue;
-		if (address_parse(names[i].text, &names[i].address))
-			names[i].address.port = facts->port;
-		decide_name(policy, facts, &names[i], &other);
+	decide_name(policy, facts, &names[0], NULL, out);
+	for (size_t i = 1; i < count; i++) {
+		decide_name(policy, facts, &names[i], NULL, &other);
 		for (int q = 0; q < POLICY_QUESTION_COUNT; q++)
-			if (takes_part((enum policy_question)q, &names[i]))
+			if (trace_takes_part((enum policy_question)q, &names[i]))
 				merge(out, &other, (enum policy_question)q);
 	}
 }
@@ -410,7 +465,8 @@ static void decide_plain_url(const struct policy *policy, const struct policy_fa
 
 	if (!url_make_plain(facts->url, &copy, &plain.url)) {
 		out->answers[POLICY_ACCESS] =
-			(struct policy_answer){ACCESS_DENY, 0, 0, POLICY_NO_RULE, NONE};
+			(struct policy_answer){.answer = ACCESS_DENY, .reason = REASON_URL_MEMORY,
+			                       .rule = POLICY_NO_RULE, .entry = NONE};
 		out->open &= ~(1u << POLICY_ACCESS);
 		out->needs[POLICY_ACCESS] = 0;
 		return;

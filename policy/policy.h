@@ -76,7 +76,8 @@ struct policy_facts {
 
 struct policy_answer {
 	uint8_t answer;
-	uint8_t name_index;   /* which known name: 0 authority, 1 SNI, 2 inner host */
+	uint8_t name_index : 2; /* which known name: 0 authority, 1 SNI, 2 inner host */
+	uint8_t reason : 6;   /* enum reason */
 	uint16_t list;        /* list that matched, 1-based; 0: none */
 	uint32_t rule;        /* index, or POLICY_NO_RULE: answered by defaults */
 	uint32_t entry;       /* entry of the list, for policy_place(); also the index of its counter */
