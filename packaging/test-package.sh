@@ -78,9 +78,11 @@ listed() {
 	for file in etc/sallyport/sallyport.yaml etc/sallyport/policy.yaml etc/sallyport/lists/cisco-spark-pinned.list \
 		etc/logrotate.d/sallyport usr/lib/systemd/system/sallyport.service usr/share/man/man1/sallyport.1.gz \
 		usr/share/doc/sallyport/README.md usr/share/doc/sallyport/LICENSE usr/share/doc/sallyport/copyright \
-		usr/share/doc/sallyport/changelog.Debian.gz; do
+		usr/share/doc/sallyport/changelog.Debian.gz etc/sallyport/lists/webex-bypass.list \
+		usr/share/doc/sallyport/presets/README.md usr/share/doc/sallyport/presets/examples/webex.yaml; do
 		has "-rw-r--r-- root/root ./$file" "$work/contents" || return 1
 	done
+	is "$(cd conf/presets && ls ./*.list)" "$(sed -n 's|.*/etc/sallyport/lists/\(.*\.list\)$|./\1|p' "$work/contents" | sort)" || return 1
 	! grep -vE '^[d-]rw[x-]r-[x-]r-[x-] root/root \./(etc|usr)/' "$work/contents" || return 1
 	! grep -E '\./usr/(local|sbin)|\./(var|run)/' "$work/contents"
 }
@@ -327,6 +329,16 @@ reloads() {
 	is "hello 200" "$(ask http://127.0.0.1/)" && is "hello 200" "$(ask --proxytunnel http://127.0.0.1/)"
 }
 
+# With the lists that are installed; warnings are no matter here.
+examples_are_valid() {
+	for example in "$root"/usr/share/doc/sallyport/presets/examples/*.yaml; do
+		sed "s|^policy: .*|policy: ${example#"$root"}|" "$root/etc/sallyport/sallyport.yaml" >"$root/tmp/example.yaml"
+		in_system sallyport check -c /tmp/example.yaml
+		[ $? -ne 2 ] || return 1
+	done
+	has "policy: /usr/share" "$root/tmp/example.yaml"
+}
+
 refuses_a_broken_policy() {
 	cp -p "$root/etc/sallyport/policy.yaml" "$scratch/policy"
 	echo "nonsense: yes" >>"$root/etc/sallyport/policy.yaml"
@@ -399,6 +411,7 @@ try_in_system() {
 	check "user and log folder are there" user_is_there
 	check "it is enabled" test -L "$root/etc/systemd/system/multi-user.target.wants/sallyport.service"
 	check "sallyport check is satisfied" in_system sallyport check
+	check "examples of presets are valid" examples_are_valid
 	if check "it starts with the rights of the unit" start_as_the_unit; then
 		check "children are confined" children_are_confined
 		check "it answers" answers
