@@ -5,6 +5,17 @@
 
 #include "policy/pattern.h"
 
+/* An entry as it was read. */
+struct build_entry {
+	uint32_t text_at;       /* in entry_texts */
+	uint16_t text_len;      /* canonical pattern */
+	uint8_t kind, prefix_len;
+	uint16_t list, file;    /* list from 1 */
+	uint32_t line;
+	uint32_t ports;         /* index into ports << 8 | count; 0: none */
+	uint32_t expires_min;   /* minutes since 1970; 0: never */
+};
+
 struct build_section {
 	uint8_t *at;
 	size_t count, capacity;
@@ -12,8 +23,12 @@ struct build_section {
 
 struct build {
 	bool failed; /* out of memory */
-	struct build_section strings, files, lists, entries, globs, regexes, rules, list_refs, ports,
-		networks, texts, urls, times;
+	/* Of struct image_...; entries: struct build_entry in the order of the files; entry_texts: bytes. `regexes` are
+	 * entries of the codes here, and become scans in the image. */
+	struct build_section strings, files, lists, entries, entry_texts, regexes, rules, list_refs, ports,
+		networks, texts, urls, times, zones;
+	const struct policy *previous; /* whose entries keep their index; or NULL */
+	uint32_t line_count;           /* of all files so far: where the next one's positions begin */
 	struct image_range default_ports;
 	uint8_t defaults[POLICY_QUESTION_COUNT];
 	uint32_t defaults_line, policy_file;
@@ -48,6 +63,11 @@ bool build_regex_is_anchored(struct span text);
 /* Append an entry. *why if its regular expression is not valid. */
 MUST_USE bool build_entry(struct build *build, const struct pattern_line *line, uint16_t list,
                           uint16_t file, uint32_t number, const char **why, size_t *at);
+
+static inline struct span build_entry_text(const struct build *build, const struct build_entry *entry)
+{
+	return span_of(build->entry_texts.at + entry->text_at, entry->text_len);
+}
 
 /* Key and manual of a condition of rules, while there is one at that place; how many there are. compile.c */
 size_t compile_condition(size_t at, const char **key, const char **manual);

@@ -6,7 +6,7 @@
 
 #include "policy/compile.h"
 
-enum { POLICY_MAX_BYTES = 4 << 20 };
+enum { ARENA_MAX_BYTES = 256 << 20 };
 
 static void read_route(struct compile *compile, const struct yaml_node *node, uint8_t *answer,
                        struct address *source)
@@ -93,11 +93,6 @@ static bool rule_loosens(const struct image_rule *rule)
 	return false;
 }
 
-static struct span build_span(const struct compile *compile, struct image_range range)
-{
-	return span_of(compile->build.strings.at + range.at, range.count);
-}
-
 static void note_lists(const struct build *build, struct image_range lists, bool *noted)
 {
 	const uint16_t *refs = (const void *)build->list_refs.at;
@@ -111,9 +106,8 @@ static void check_regexes(struct compile *compile)
 {
 	const struct build *build = &compile->build;
 	const struct image_rule *rules = (const void *)build->rules.at;
-	const struct image_entry *entries = (const void *)build->entries.at;
+	const struct build_entry *entries = (const void *)build->entries.at;
 	const uint32_t *regexes = (const void *)build->regexes.at;
-	const struct image_range *files = (const void *)build->files.at;
 	bool *loosens = calloc(compile->list_count + 1, sizeof(*loosens));
 
 	if (loosens == NULL) {
@@ -127,18 +121,15 @@ static void check_regexes(struct compile *compile)
 		note_lists(build, rules[i].sni, loosens);
 	}
 	for (size_t i = 0; i < build->regexes.count; i++) {
-		const struct image_entry *entry;
-		struct span text, file;
+		const struct build_entry *entry;
+		struct span text;
 
 		if (regexes[i] == NONE)
 			continue;
 		entry = &entries[regexes[i]];
-		text = build_span(compile, (struct image_range){entry->text_at, entry->text_len});
-		file = build_span(compile, files[entry->file]);
+		text = build_entry_text(build, entry);
 		if (loosens[entry->list] && !build_regex_is_anchored(pattern_regex(text))) {
-			char *path = entry->file ? arena_string(&compile->arena, file) : NULL;
-
-			problem_add(compile->problems, PROBLEM_ERROR, path ? path : compile->path,
+			problem_add(compile->problems, PROBLEM_ERROR, compile_file_path(compile, entry->file),
 			            entry->line, 1,
 			            "%.*s is used to loosen, so it must be anchored at both ends: /^...$/ "
 			            "(alternatives in parentheses: /^(a|b)$/)",
@@ -159,9 +150,9 @@ static void note_listener(const struct yaml_node *node, struct image_rule *rule)
 
 static void read_rule(struct compile *compile, const struct yaml_node *node)
 {
-	static const char *const names[] = {"name", "when", "then"};
+	static const char *const names[] = {"name", "when", "then", "include"};
 	const struct yaml_node *name = yaml_find(node, "name"), *then = yaml_find(node, "then");
-	struct image_rule rule = {.line = node->line, .column = node->column};
+	struct image_rule rule = {.file = compile->file, .line = node->line, .column = node->column};
 
 	memset(rule.answers, NO_ANSWER, sizeof(rule.answers));
 	if (node->kind != YAML_MAPPING) {
@@ -186,18 +177,39 @@ static void read_rule(struct compile *compile, const struct yaml_node *node)
 	build_add(&compile->build, &compile->build.rules, &rule, 1, sizeof(rule));
 }
 
-static void read_rules(struct compile *compile, const struct yaml_node *rules)
+static void read_rules_of(struct compile *compile, const struct document *document);
+
+/* The rules of what this include names stand here. */
+static void read_included(struct compile *compile, const struct document *from, const struct yaml_node *include)
 {
-	if (rules == NULL || rules->kind == YAML_NULL)
-		return;
-	if (rules->kind != YAML_SEQUENCE) {
+	for (const struct yaml_node *node = compile_first(include); node; node = compile_next(include, node))
+		for (const struct document *document = compile->documents; document; document = document->next)
+			if (document->include == node)
+				read_rules_of(compile, document);
+	compile_enter(compile, from);
+}
+
+static void read_rules_of(struct compile *compile, const struct document *document)
+{
+	const struct yaml_node *rules = yaml_find(document->root, "rules");
+	const struct yaml_node *include = yaml_find(document->root, "include");
+
+	compile_enter(compile, document);
+	if (rules && rules->kind != YAML_SEQUENCE && rules->kind != YAML_NULL)
 		WRONG(compile, rules, "rules: expected a list (lines that begin with \"- \")");
-		return;
+	for (const struct yaml_node *node = rules && rules->kind == YAML_SEQUENCE ? rules->first : NULL; node;
+	     node = node->next) {
+		const struct yaml_node *inner = yaml_find(node, "include");
+
+		if (inner && node->count == 1)
+			read_included(compile, document, inner);
+		else
+			read_rule(compile, node);
 	}
-	if (rules->count > RULES_MAX)
-		WRONG(compile, rules, "more than %d rules", RULES_MAX);
-	for (const struct yaml_node *node = rules->first; node; node = node->next)
-		read_rule(compile, node);
+	if (include)
+		read_included(compile, document, include);
+	if (compile->build.rules.count > RULES_MAX)
+		WRONG(compile, document->root, "more than %d rules", RULES_MAX);
 }
 
 /* What defaults leaves open is the safe answer, but auth: nobody is asked unless policy says so. */
@@ -231,64 +243,84 @@ static void read_defaults(struct compile *compile, const struct yaml_node *defau
 			build_add(&compile->build, &compile->build.ports, web, 2, sizeof(web[0])), 2};
 }
 
-static void read_policy(struct compile *compile, const struct yaml_node *root)
+static void check_keys(struct compile *compile, const struct document *document)
 {
-	static const char *const names[] = {"lists", "rules", "defaults"};
-	size_t errors = compile->problems->error_count;
+	static const char *const names[] = {"lists", "rules", "include", "defaults"};
 
-	if (root->kind != YAML_MAPPING) {
-		WRONG(compile, root, "a policy has lists:, rules: and defaults:");
+	compile_enter(compile, document);
+	if (document->root->kind != YAML_MAPPING) {
+		WRONG(compile, document->root, "a policy has lists:, rules:, include: and defaults:");
 		return;
 	}
-	for (const struct yaml_node *node = root->first; node; node = node->next) {
+	for (const struct yaml_node *node = document->root->first; node; node = node->next) {
 		size_t i = 0;
 
 		while (i < COUNT_OF(names) && !span_equal(node->key, span_from(names[i])))
 			i++;
 		if (i == COUNT_OF(names))
 			compile_complain_unknown(compile, node, names, COUNT_OF(names));
+		else if (document->from && span_equal(node->key, SPAN("defaults")))
+			problem_add(compile->problems, PROBLEM_ERROR, compile->path, node->key_line, node->key_column,
+			            "defaults: belongs into %s; a file that is included has lists: and rules:",
+			            compile->documents->path);
 	}
-	read_defaults(compile, yaml_find(root, "defaults"));
-	compile_lists(compile, yaml_find(root, "lists"));
-	read_rules(compile, yaml_find(root, "rules"));
-	compile_check_lists(compile);
-	check_regexes(compile);
-	if (compile->problems->error_count == errors && !compile->build.failed)
-		doubts_add(&compile->build, compile->path, compile->problems);
 }
 
-enum err policy_compile(const char *path, struct problems *problems, void **image,
-                        size_t *image_bytes)
+static void read_policy(struct compile *compile)
 {
-	struct compile compile = {.path = path, .problems = problems};
+	const struct document *first = compile->documents;
+
+	for (const struct document *document = first; document; document = document->next)
+		check_keys(compile, document);
+	compile_enter(compile, first);
+	read_defaults(compile, yaml_find(first->root, "defaults"));
+	for (const struct document *document = first; document; document = document->next) {
+		compile_enter(compile, document);
+		compile_lists(compile, yaml_find(document->root, "lists"));
+	}
+	read_rules_of(compile, first);
+	compile_enter(compile, first);
+	compile_check_lists(compile);
+	check_regexes(compile);
+}
+
+static void compile_fini(struct compile *compile)
+{
+	build_fini(&compile->build);
+	arena_fini(&compile->arena);
+	free(compile->paths.at);
+	free(compile->list_names);
+	free(compile->list_used);
+}
+
+enum err policy_compile_with(const char *path, const struct policy_compile_options *options,
+                             struct problems *problems, void **image, size_t *image_bytes)
+{
+	struct compile compile = {.path = path, .options = options, .problems = problems};
 	size_t errors = problems->error_count;
-	struct yaml_node *root;
-	struct span text;
 	enum err err;
 
 	compile.now_ms = (uint64_t)time(NULL) * 1000;
-	arena_init(&compile.arena, POLICY_MAX_BYTES * 4);
+	arena_init(&compile.arena, ARENA_MAX_BYTES);
 	build_init(&compile.build);
-	err = yaml_read_file(path, POLICY_MAX_BYTES, &compile.arena, problems, &text);
+	compile.build.previous = options->previous;
+	err = compile_read_documents(&compile, path);
+	/* What is wrong in lists and rules is said together with an include that is wrong. */
+	if (compile.documents)
+		read_policy(&compile);
 	if (err == ERR_NONE)
-		err = yaml_parse(text, path, &compile.arena, problems, &root);
+		err = problems->error_count > errors ? ERR_CONFIG : compile.build.failed ? ERR_MEMORY : ERR_NONE;
 	if (err == ERR_NONE) {
-		struct span shown = span_from(path);
-
-		build_note_content(&compile.build, text);
-		/* As people name it: the file, not the way to it. */
-		compile_add_file(&compile, span_skip(shown, span_find_last(shown, '/') == shown.len
-		                                            ? 0 : span_find_last(shown, '/') + 1));
-		read_policy(&compile, root);
-		err = problems->error_count > errors ? ERR_CONFIG
-		      : compile.build.failed         ? ERR_MEMORY
-		                                     : build_image(&compile.build, image, image_bytes);
+		doubts_add(&compile.build, compile.path, problems);
+		err = build_image(&compile.build, image, image_bytes);
 	}
-	if (err == ERR_SYSTEM || err == ERR_LIMIT)
-		err = ERR_CONFIG;
-	build_fini(&compile.build);
-	arena_fini(&compile.arena);
-	free(compile.list_names);
-	free(compile.list_used);
+	compile_fini(&compile);
 	return err;
+}
+
+enum err policy_compile(const char *path, struct problems *problems, void **image, size_t *image_bytes)
+{
+	static const struct policy_compile_options none;
+
+	return policy_compile_with(path, &none, problems, image, image_bytes);
 }

@@ -507,7 +507,7 @@ struct span policy_rule_file(const struct policy *policy, uint32_t rule, unsigne
 		file = policy->image.rules[rule].file;
 		*line = policy->image.rules[rule].line;
 	}
-	return image_text(policy, policy->image.files[file]);
+	return image_text(policy, policy->image.files[file].name);
 }
 
 struct span policy_list_name(const struct policy *policy, uint16_t list)
@@ -520,13 +520,12 @@ struct span policy_list_name(const struct policy *policy, uint16_t list)
 bool policy_place(const struct policy *policy, const struct policy_answer *answer,
                   struct span *file, unsigned *line, struct span *entry_text)
 {
-	const struct image_entry *entry;
+	struct policy_entry entry;
 
-	if (answer->list == 0 || answer->entry >= policy->image.entries_count)
+	if (answer->list == 0 || !policy_entry(policy, answer->entry, &entry))
 		return false;
-	entry = &policy->image.entries[answer->entry];
-	*file = image_text(policy, policy->image.files[entry->file]);
-	*line = entry->line;
-	*entry_text = image_entry_text(policy, entry);
+	*file = entry.file;
+	*line = entry.line;
+	*entry_text = entry.text;
 	return true;
 }

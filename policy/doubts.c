@@ -80,7 +80,7 @@ static bool is_for_all(const struct image_rule *rule)
 /* Lists by index, as note: has one an entry with ports=? */
 static bool *find_lists_with_ports(const struct doubts *doubts)
 {
-	const struct image_entry *entries = (const void *)doubts->build->entries.at;
+	const struct build_entry *entries = (const void *)doubts->build->entries.at;
 	bool *found = calloc(doubts->build->lists.count + 1, sizeof(*found));
 
 	for (size_t i = 0; found && i < doubts->build->entries.count; i++)
@@ -185,7 +185,7 @@ static void doubt_answers(const struct doubts *doubts)
 
 /* ---- entries that are there twice ---- */
 
-static struct span ports_of(const struct doubts *doubts, const struct image_entry *entry)
+static struct span ports_of(const struct doubts *doubts, const struct build_entry *entry)
 {
 	const struct image_ports *ports = (const void *)doubts->build->ports.at;
 	size_t count = entry->ports & 0xff;
@@ -193,13 +193,13 @@ static struct span ports_of(const struct doubts *doubts, const struct image_entr
 	return count ? span_of(ports + (entry->ports >> 8), count * sizeof(*ports)) : SPAN("");
 }
 
-static struct span entry_text(const struct doubts *doubts, const struct image_entry *entry)
+static struct span entry_text(const struct doubts *doubts, const struct build_entry *entry)
 {
-	return text_at(doubts, (struct image_range){entry->text_at, entry->text_len});
+	return build_entry_text(doubts->build, entry);
 }
 
 /* Other ports make another entry. */
-static uint64_t entry_hash(const struct doubts *doubts, const struct image_entry *entry)
+static uint64_t entry_hash(const struct doubts *doubts, const struct build_entry *entry)
 {
 	static const struct hash_key fixed = {{3, 4}};
 	const uint64_t parts[] = {entry->list, hash_bytes(&fixed, entry_text(doubts, entry)),
@@ -208,8 +208,8 @@ static uint64_t entry_hash(const struct doubts *doubts, const struct image_entry
 	return hash_bytes(&fixed, span_of(parts, sizeof(parts)));
 }
 
-static bool is_repeated(const struct doubts *doubts, const struct image_entry *entry,
-                        const struct image_entry *other)
+static bool is_repeated(const struct doubts *doubts, const struct build_entry *entry,
+                        const struct build_entry *other)
 {
 	return entry->list == other->list &&
 	       span_equal(entry_text(doubts, entry), entry_text(doubts, other)) &&
@@ -217,10 +217,10 @@ static bool is_repeated(const struct doubts *doubts, const struct image_entry *e
 }
 
 /* The path of a list as other problems have it: from where the policy file is. */
-static void add_path(const struct doubts *doubts, const struct image_entry *entry, struct buf *out)
+static void add_path(const struct doubts *doubts, const struct build_entry *entry, struct buf *out)
 {
-	const struct image_range *files = (const void *)doubts->build->files.at;
-	struct span written = text_at(doubts, files[entry->file]), policy = span_from(doubts->path);
+	const struct image_file *files = (const void *)doubts->build->files.at;
+	struct span written = text_at(doubts, files[entry->file].name), policy = span_from(doubts->path);
 	size_t slash = span_find_last(policy, '/');
 
 	if (slash < policy.len && !span_starts_with(written, SPAN("/")))
@@ -229,8 +229,8 @@ static void add_path(const struct doubts *doubts, const struct image_entry *entr
 	buf_add_byte(out, 0);
 }
 
-static void doubt_entry(const struct doubts *doubts, const struct image_entry *entry,
-                        const struct image_entry *first)
+static void doubt_entry(const struct doubts *doubts, const struct build_entry *entry,
+                        const struct build_entry *first)
 {
 	struct buf here, there;
 
@@ -250,7 +250,7 @@ static void doubt_entry(const struct doubts *doubts, const struct image_entry *e
 /* One pass with a table of what was seen: lists have a million entries. */
 static void doubt_entries(const struct doubts *doubts)
 {
-	const struct image_entry *entries = (const void *)doubts->build->entries.at;
+	const struct build_entry *entries = (const void *)doubts->build->entries.at;
 	size_t count = doubts->build->entries.count, slots = 16, repeated = 0;
 	uint32_t *seen;
 

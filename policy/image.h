@@ -4,9 +4,11 @@
 #ifndef POLICY_IMAGE_H
 #define POLICY_IMAGE_H
 
+#include <string.h>
+
 #include "policy/policy.h"
 
-#define IMAGE_MAGIC UINT64_C(0x5941504c4c415332) /* changes with the layout */
+#define IMAGE_MAGIC UINT64_C(0x5941504c4c415333) /* changes with the layout */
 
 enum {
 	LISTS_MAX = 4096,
@@ -31,19 +33,51 @@ enum pattern_kind {
 	PATTERN_REGEX,   /* /^cdn\d+\.example\.net$/ */
 };
 
-/* 24 bytes; a million of them lie in memory. Sorted so that those with the same key are neighbours. */
+/* What people ask of an entry: where it stands. 8 bytes; the rest lies in its record. An entry's index is the index of
+ * its counter and stays its own over reloads, so there are holes. */
 struct image_entry {
-	uint32_t text_at;
-	uint16_t text_len;      /* canonical pattern; the key is behind its "*." or "." */
-	uint8_t kind, prefix_len;
-	uint16_t list, file;    /* list from 1 */
-	uint32_t line;
-	uint32_t ports;         /* index into ports << 8 | count; 0: none */
-	uint32_t expires_min;   /* minutes since 1970; 0: never */
+	uint32_t at;       /* of its record: bytes in `buckets`, or IMAGE_SCAN | index in `scans`; NONE: a hole */
+	uint32_t position; /* lines of all files before its own, and its own line */
+};
+#define IMAGE_SCAN UINT32_C(0x80000000)
+
+/* Names and networks are found by the hash of their key. A bucket is two cache lines, fetched together, and holds whole
+ * records one behind the other: a look-up reads one place in memory. Records that find no room are in the next buckets. */
+enum { BUCKET_BYTES = 128, BUCKET_ROOM = BUCKET_BYTES - 2, RECORD_HEAD_BYTES = 8, RECORD_MORE_BYTES = 8 };
+struct image_bucket {
+	uint8_t count;     /* of records */
+	uint8_t goes_on;   /* one that belongs here, or before, is in a bucket behind */
+	uint8_t room[BUCKET_ROOM];
 };
 
-struct image_slot {
-	uint32_t tag, entry; /* entry + 1; 0: free */
+/* A record: head, then `len` bytes of text, then, if it has more, ports and expiry. Not aligned. The text of a name is its
+ * pattern; of a network it is its key (image_network_key()) and behind it its pattern. */
+struct image_record_head {
+	uint32_t entry;
+	uint16_t list;     /* from 1 */
+	uint8_t kind;      /* enum pattern_kind, RECORD_HAS_MORE */
+	uint8_t len;
+};
+struct image_record_more {
+	uint32_t ports;       /* index into `ports` << 8 | count; 0: none */
+	uint32_t expires_min; /* minutes since 1970; 0: never */
+};
+enum { RECORD_KIND_MASK = 7, RECORD_HAS_MORE = 8, RECORD_TEXT_MAX = 100 };
+
+/* Globs and regular expressions, and names that are longer than a record: what a literal in the name leads to. */
+struct image_scan {
+	struct image_range text;
+	uint32_t entry, code; /* code: of a regular expression; NONE */
+	struct image_record_more more;
+	uint16_t list;
+	uint8_t kind, reserved;
+};
+
+/* Text that is in every name that the scan matches (or one of several such texts). `grams` leads here from three of its
+ * bytes, so that a name is compared with few of them. */
+struct image_literal {
+	struct image_range text;
+	uint32_t scan;
 };
 
 struct image_ports {
@@ -53,13 +87,26 @@ struct image_ports {
 struct image_list {
 	struct image_range name;
 	uint32_t line; /* in the policy file; of an inline pattern, too */
-	uint32_t has_networks;
+	uint16_t file, has_networks;
+};
+
+struct image_file {
+	struct image_range name;
+	uint32_t first; /* position of its line 0 */
+};
+
+/* From this moment on the zone is so far east of UTC. */
+struct image_zone_change {
+	int64_t from_min; /* since 1970 */
+	int32_t zone_min;
+	uint32_t reserved;
 };
 
 struct image_time {
 	uint32_t days;                /* bit 0: Monday */
 	uint32_t from_min, until_min; /* of the day; until may be less: over midnight */
 	int32_t zone_min;             /* east of UTC */
+	struct image_range zone;      /* changes of a zone with a name; zone_min is what was before them */
 };
 
 struct image_url {
@@ -85,20 +132,25 @@ struct image_rule {
 /* X(section, element type) */
 #define IMAGE_SECTIONS(X) \
 	X(strings, uint8_t) \
-	X(files, struct image_range) \
+	X(files, struct image_file) \
 	X(lists, struct image_list) \
 	X(entries, struct image_entry) \
-	X(slots, struct image_slot) \
-	X(globs, uint32_t) \
-	X(regexes, uint32_t) /* entry of the code with this index; NONE: of a url */ \
-	X(codes, uint8_t)    /* pcre2_serialize_encode() of all */ \
+	X(buckets, struct image_bucket) \
+	X(scans, struct image_scan) \
+	X(grams, uint32_t)             /* first of `literals`, by gram, and one behind; empty: no scans */ \
+	X(literals, struct image_literal) \
+	X(always, uint32_t)            /* scans without a literal */ \
+	X(regexes, uint32_t)           /* scan of the code with this index; NONE: of a url */ \
+	X(batches, struct image_range) /* of `codes`: each pcre2_serialize_encode() of CODES_PER_BATCH */ \
+	X(codes, uint8_t) \
 	X(rules, struct image_rule) \
 	X(list_refs, uint16_t) \
 	X(ports, struct image_ports) \
 	X(networks, struct network) \
 	X(texts, struct image_range) \
 	X(urls, struct image_url) \
-	X(times, struct image_time)
+	X(times, struct image_time) \
+	X(zones, struct image_zone_change)
 
 struct image_section {
 	uint64_t at;    /* bytes from the start of the image */
@@ -110,8 +162,11 @@ struct image_header {
 	uint64_t key;             /* of the hash of names */
 	uint64_t generation_hash;
 	uint64_t codes_hash;      /* a damaged code must not reach PCRE2 */
+	uint64_t label_counts;    /* bit n: there is a key with n labels; bit 63: with 63 or more */
 	uint64_t prefixes4;       /* bit n: there is a network /n */
 	uint64_t prefixes6[3];
+	uint64_t home_count;      /* buckets to which a hash can lead; those behind take what finds no room */
+	uint64_t live_count;      /* entries that are no holes */
 	struct image_range default_ports;
 	uint32_t defaults_line, policy_file;
 	uint8_t defaults[POLICY_QUESTION_COUNT];
@@ -143,18 +198,14 @@ struct policy {
 	/* Scratch of the one thread that decides: hits by list, valid where the stamp is the current one. */
 	struct policy_hits *hits;
 	uint32_t *stamp;
-	bool is_for_reading;
+	struct policy_verdict *verdicts; /* VERDICT_COUNT of them, where there are scans; look_up.c */
+	uint32_t *scan_stamps;           /* by scan: seen in this look-up */
+	enum policy_open_mode mode;
 };
 
 static inline struct span image_text(const struct policy *policy, struct image_range range)
 {
 	return span_of(policy->image.strings + range.at, range.count);
-}
-
-static inline struct span image_entry_text(const struct policy *policy,
-                                           const struct image_entry *entry)
-{
-	return span_of(policy->image.strings + entry->text_at, entry->text_len);
 }
 
 /* How many bytes of a pattern's text stand before its key. */
@@ -179,6 +230,37 @@ static inline uint64_t image_hash_end(uint64_t hash)
 
 uint64_t image_hash(uint64_t key, struct span name);
 
+/* Where a hash leads: the order of hashes is that of buckets. */
+static inline size_t image_home(uint64_t hash, uint64_t home_count)
+{
+	return (size_t)((hash >> 32) * home_count >> 32);
+}
+
+/* Bytes of a whole record. */
+static inline size_t image_record_bytes(const struct image_record_head *head)
+{
+	return RECORD_HEAD_BYTES + head->len + (head->kind & RECORD_HAS_MORE ? RECORD_MORE_BYTES : 0u);
+}
+
+/* The key in a record's text. */
+static inline struct span image_record_key(uint8_t kind, struct span text)
+{
+	if (kind == PATTERN_NETWORK)
+		return span_first(text, text.len && text.at[0] == 0x04 ? 6 : 18);
+	return span_skip(text, image_key_skip(kind));
+}
+
+/* Three bytes of a name as a number below GRAM_COUNT; caseless, and bytes that no name has are one. */
+enum { GRAM_BYTES = 3, GRAM_CLASSES = 40, GRAM_COUNT = GRAM_CLASSES * GRAM_CLASSES * GRAM_CLASSES };
+static inline uint32_t image_gram_class(uint8_t byte)
+{
+	if (byte >= 'a' && byte <= 'z')
+		return 1u + byte - 'a';
+	if (byte >= '0' && byte <= '9')
+		return 27u + byte - '0';
+	return byte == '.' ? 37 : byte == '-' ? 38 : byte == '_' ? 39 : 0;
+}
+
 /* The text of a network's key: family, prefix length, bytes. */
 enum { NETWORK_KEY_BYTES = 18 };
 struct span image_network_key(const struct address *address, uint8_t prefix_len,
@@ -187,6 +269,40 @@ struct span image_network_key(const struct address *address, uint8_t prefix_len,
 /* Does the code with this index match? It gives up at its limits of steps, heap and stack. */
 enum policy_match { MATCH_NO, MATCH_YES, MATCH_GAVE_UP };
 enum policy_match policy_regex_match(const struct policy *policy, uint32_t code, struct span text);
+
+/* How many codes one serialised batch has: it is decoded when the first of them is needed. */
+enum { CODES_PER_BATCH = 32 };
+
+/* Is every index and range of the image inside of it? check_image.c */
+bool image_is_sound(const struct policy *policy);
+
+/* What is needed of an entry to match: its list, kind, text (of a network with its key in front). False: a hole. */
+struct image_record {
+	struct span text;
+	struct image_record_more more;
+	uint32_t entry;
+	uint16_t list;
+	uint8_t kind;
+	uint8_t bytes; /* of the whole record in its bucket */
+};
+bool image_record_of(const struct policy *policy, uint32_t entry, struct image_record *out);
+
+/* Read the record at this place of `buckets`. */
+static inline struct image_record image_record_read(const uint8_t *at)
+{
+	struct image_record record = {.more = {0, 0}};
+	struct image_record_head head;
+
+	memcpy(&head, at, sizeof(head));
+	record.entry = head.entry;
+	record.list = head.list;
+	record.kind = head.kind & RECORD_KIND_MASK;
+	record.bytes = (uint8_t)image_record_bytes(&head);
+	record.text = span_of(at + RECORD_HEAD_BYTES, head.len);
+	if (head.kind & RECORD_HAS_MORE)
+		memcpy(&record.more, at + RECORD_HEAD_BYTES + head.len, sizeof(record.more));
+	return record;
+}
 
 /* Is an answer one that loosens: allow, bypass, exempt? */
 bool policy_is_loosening(enum policy_question question, unsigned answer);

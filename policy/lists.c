@@ -9,7 +9,7 @@ enum { LIST_MAX_BYTES = 1 << 30, LINE_MAX_BYTES = 65536, EXPIRES_SOON_DAYS = 14 
 
 static uint16_t add_list(struct compile *compile, const char *name, unsigned line)
 {
-	struct image_list list = {.line = line};
+	struct image_list list = {.line = line, .file = compile->file};
 
 	if (compile->list_count == compile->list_capacity) {
 		size_t capacity = compile->list_capacity ? compile->list_capacity * 2 : 16;
@@ -31,13 +31,6 @@ static uint16_t add_list(struct compile *compile, const char *name, unsigned lin
 	compile->list_names[compile->list_count] = name;
 	compile->list_used[compile->list_count++] = name == NULL;
 	return (uint16_t)compile->list_count;
-}
-
-uint16_t compile_add_file(struct compile *compile, struct span shown)
-{
-	struct image_range name = build_text(&compile->build, shown);
-
-	return (uint16_t)build_add(&compile->build, &compile->build.files, &name, 1, sizeof(name));
 }
 
 static void note_network(struct compile *compile, uint16_t list)
@@ -88,21 +81,8 @@ static void read_line(struct compile *compile, const char *path, uint16_t list, 
 	warn_of_expiry(compile, path, number, &line);
 }
 
-/* A path as it is written in the policy file, from that file's folder. */
-const char *compile_path(struct compile *compile, struct span path)
-{
-	struct span folder = span_from(compile->path);
-	size_t slash = span_find_last(folder, '/');
-
-	if ((path.len && path.at[0] == '/') || slash == folder.len)
-		return arena_string(&compile->arena, path);
-	return arena_printf(&compile->arena, "%.*s/%.*s", SPAN_ARG(span_first(folder, slash)),
-	                    SPAN_ARG(path));
-}
-
 static void read_list_file(struct compile *compile, uint16_t list, const struct yaml_node *node)
 {
-	struct problems *problems = compile->problems;
 	struct arena arena;
 	const char *path;
 	struct span text, line;
@@ -114,22 +94,39 @@ static void read_list_file(struct compile *compile, uint16_t list, const struct 
 		return;
 	}
 	path = compile_path(compile, node->text);
-	if (path == NULL || compile->build.files.count >= UINT16_MAX) {
+	if (path == NULL) {
 		compile->build.failed = true;
 		return;
 	}
 	arena_init(&arena, LIST_MAX_BYTES + 4096);
-	if (yaml_read_file(path, LIST_MAX_BYTES, &arena, problems, &text) == ERR_NONE) {
-		build_note_content(&compile->build, text);
+	if (compile_read_file(compile, path, LIST_MAX_BYTES, &arena, &text) == ERR_NONE) {
 		if (span_starts_with(text, SPAN("\xef\xbb\xbf")))
 			text = span_skip(text, 3);
-		file = compile_add_file(compile, node->text);
+		file = compile_add_file(compile, path, compile_shown(compile, node->text), text);
 		while (text.len && span_split(&text, '\n', &line))
 			read_line(compile, path, list, file, ++number, line);
 		if (compile->build.entries.count > ENTRIES_MAX)
 			compile->build.failed = true;
 	}
 	arena_fini(&arena);
+}
+
+static uint16_t find_list(struct compile *compile, struct span name)
+{
+	for (size_t i = 0; i < compile->list_count; i++)
+		if (compile->list_names[i] && span_equal(name, span_from(compile->list_names[i])))
+			return (uint16_t)(i + 1);
+	return 0;
+}
+
+/* In one file YAML itself tells; here it is in two. */
+static void complain_twice(struct compile *compile, const struct yaml_node *node, uint16_t list)
+{
+	const struct image_list *lists = (const void *)compile->build.lists.at;
+
+	problem_add(compile->problems, PROBLEM_ERROR, compile->path, node->key_line, node->key_column,
+	            "the list %.*s is named in %s:%u already; write all its files there, in [ ], or choose another name",
+	            SPAN_ARG(node->key), compile_file_path(compile, lists[list - 1].file), lists[list - 1].line);
 }
 
 void compile_lists(struct compile *compile, const struct yaml_node *lists)
@@ -141,23 +138,19 @@ void compile_lists(struct compile *compile, const struct yaml_node *lists)
 		return;
 	}
 	for (const struct yaml_node *node = lists->first; node; node = node->next) {
-		uint16_t list = add_list(compile, arena_string(&compile->arena, node->key),
-		                         node->key_line);
+		uint16_t list = find_list(compile, node->key);
 
+		if (list) {
+			complain_twice(compile, node, list);
+			continue;
+		}
+		list = add_list(compile, arena_string(&compile->arena, node->key), node->key_line);
 		if (node->kind != YAML_SEQUENCE)
 			read_list_file(compile, list, node);
 		else
 			for (const struct yaml_node *n = node->first; n; n = n->next)
 				read_list_file(compile, list, n);
 	}
-}
-
-static uint16_t find_list(struct compile *compile, struct span name)
-{
-	for (size_t i = 0; i < compile->list_count; i++)
-		if (compile->list_names[i] && span_equal(name, span_from(compile->list_names[i])))
-			return (uint16_t)(i + 1);
-	return 0;
 }
 
 /* An inline pattern is a list of one entry, whose place is the policy file. */
@@ -187,7 +180,7 @@ static uint16_t add_inline(struct compile *compile, const struct yaml_node *node
 		return 0;
 	}
 	list = add_list(compile, NULL, node->line);
-	if (!build_entry(&compile->build, &line, list, 0, node->line, &why, &at)) {
+	if (!build_entry(&compile->build, &line, list, compile->file, node->line, &why, &at)) {
 		WRONG(compile, node, "the regular expression is not valid: %s", why);
 		return 0;
 	}
@@ -224,6 +217,6 @@ void compile_check_lists(struct compile *compile)
 
 	for (size_t i = 0; i < compile->list_count; i++)
 		if (!compile->list_used[i])
-			problem_add(compile->problems, PROBLEM_WARNING, compile->path, lists[i].line, 1,
+			problem_add(compile->problems, PROBLEM_WARNING, compile_file_path(compile, lists[i].file), lists[i].line, 1,
 			            "no rule uses the list %s", compile->list_names[i]);
 }

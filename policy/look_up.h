@@ -13,6 +13,10 @@ struct look_up_hit {
 	bool has_ports; /* its ports= hold instead of the rule's and the default's */
 };
 
+/* Make and free the scratch of looking up. False: no memory. */
+bool look_up_init(struct policy *policy);
+void look_up_fini(struct policy *policy);
+
 /* Find all that matches the name, or the address if its family is not 0. What was found before is forgotten. */
 void look_up(const struct policy *policy, const struct policy_facts *facts, struct span text,
              const struct address *address);

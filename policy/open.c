@@ -5,140 +5,34 @@
 #include <string.h>
 
 #include "base/hash.h"
-#include "policy/image.h"
+#include "policy/look_up.h"
+#include "policy/pattern.h"
 
-enum { MATCH_LIMIT = 10000, HEAP_LIMIT_KIB = 1024, DAY_MIN = 24 * 60 };
+enum { MATCH_LIMIT = 10000, HEAP_LIMIT_KIB = 1024 };
+
+enum code_state { CODE_ENCODED, CODE_DECODED, CODE_READY, CODE_LOST };
 
 struct policy_regex {
 	pcre2_code **codes;
-	uint8_t *is_jitted; /* by code: tried to */
+	uint8_t *states; /* by code: enum code_state */
 	size_t count;
 	pcre2_match_data *data;
 	pcre2_match_context *context;
 };
 
-/* ---- what can be wrong with an image ---- */
-
 static bool has_room(const struct image_header *header, const struct image_section *section,
                      size_t size)
 {
-	return section->at % 8 == 0 && section->at <= header->total_bytes &&
+	return section->at % 64 == 0 && section->at <= header->total_bytes &&
 	       section->count <= UINT32_MAX &&
 	       section->count <= (header->total_bytes - section->at) / size;
-}
-
-static bool in_section(struct image_range range, size_t count)
-{
-	return range.at <= count && range.count <= count - range.at;
-}
-
-static bool check_texts(const struct image *image)
-{
-	for (size_t i = 0; i < image->files_count; i++)
-		if (!in_section(image->files[i], image->strings_count))
-			return false;
-	for (size_t i = 0; i < image->texts_count; i++)
-		if (!in_section(image->texts[i], image->strings_count))
-			return false;
-	for (size_t i = 0; i < image->lists_count; i++)
-		if (!in_section(image->lists[i].name, image->strings_count))
-			return false;
-	for (size_t i = 0; i < image->urls_count; i++)
-		if (!in_section(image->urls[i].text, image->strings_count) ||
-		    (image->urls[i].regex != NONE && image->urls[i].regex >= image->regexes_count))
-			return false;
-	return true;
-}
-
-static bool check_entries(const struct image *image)
-{
-	for (size_t i = 0; i < image->entries_count; i++) {
-		const struct image_entry *entry = &image->entries[i];
-		struct image_range text = {entry->text_at, entry->text_len};
-		struct image_range ports = {entry->ports >> 8, entry->ports & 0xff};
-
-		if (!in_section(text, image->strings_count) || entry->kind > PATTERN_REGEX ||
-		    image_key_skip(entry->kind) > entry->text_len || entry->list == 0 ||
-		    entry->list > image->lists_count || entry->file >= image->files_count ||
-		    !in_section(ports, image->ports_count))
-			return false;
-	}
-	for (size_t i = 0; i < image->slots_count; i++)
-		if (image->slots[i].entry > image->entries_count)
-			return false;
-	for (size_t i = 0; i < image->globs_count; i++)
-		if (image->globs[i] >= image->entries_count)
-			return false;
-	for (size_t i = 0; i < image->regexes_count; i++)
-		if (image->regexes[i] != NONE && image->regexes[i] >= image->entries_count)
-			return false;
-	return true;
-}
-
-static bool check_times(const struct image *image)
-{
-	for (size_t i = 0; i < image->times_count; i++) {
-		const struct image_time *time = &image->times[i];
-
-		if (time->days >= 1 << 7 || time->from_min > DAY_MIN || time->until_min > DAY_MIN ||
-		    time->zone_min < -DAY_MIN || time->zone_min > DAY_MIN)
-			return false;
-	}
-	return true;
-}
-
-/* `may_lack`: a rule need not answer every question. */
-static bool check_answers(const uint8_t answers[static POLICY_QUESTION_COUNT], bool may_lack)
-{
-	for (int q = 0; q < POLICY_QUESTION_COUNT; q++)
-		if (policy_answer_name((enum policy_question)q, answers[q]) == NULL &&
-		    !(may_lack && answers[q] == NO_ANSWER))
-			return false;
-	return true;
-}
-
-static bool check_rules(const struct image *image)
-{
-	for (size_t i = 0; i < image->rules_count; i++) {
-		const struct image_rule *rule = &image->rules[i];
-
-		if (!in_section(rule->name, image->strings_count) || rule->file >= image->files_count ||
-		    !in_section(rule->to, image->list_refs_count) ||
-		    !in_section(rule->sni, image->list_refs_count) ||
-		    !in_section(rule->port, image->ports_count) ||
-		    !in_section(rule->from, image->networks_count) ||
-		    !in_section(rule->user, image->texts_count) ||
-		    !in_section(rule->group, image->texts_count) ||
-		    !in_section(rule->method, image->texts_count) ||
-		    !in_section(rule->listener, image->texts_count) ||
-		    !in_section(rule->url, image->urls_count) ||
-		    !in_section(rule->time, image->times_count) || !check_answers(rule->answers, true))
-			return false;
-	}
-	for (size_t i = 0; i < image->list_refs_count; i++)
-		if (image->list_refs[i] == 0 || image->list_refs[i] > image->lists_count)
-			return false;
-	for (size_t i = 0; i < image->networks_count; i++)
-		if (image->networks[i].prefix_len > 128)
-			return false;
-	return true;
-}
-
-static bool check_slots_have_end(const struct image *image)
-{
-	if (image->slots_count == 0 || (image->slots_count & (image->slots_count - 1)))
-		return false;
-	for (size_t i = 0; i < image->slots_count; i++)
-		if (image->slots[i].entry == 0)
-			return true;
-	return false;
 }
 
 static bool read_sections(struct policy *policy, const uint8_t *image, size_t image_bytes)
 {
 	const struct image_header *header = (const void *)image;
 
-	if (image_bytes < sizeof(*header) || (uintptr_t)image % 8 || header->magic != IMAGE_MAGIC ||
+	if (image_bytes < sizeof(*header) || (uintptr_t)image % 64 || header->magic != IMAGE_MAGIC ||
 	    header->total_bytes != image_bytes)
 		return false;
 #define READ_SECTION(name, type) \
@@ -149,39 +43,53 @@ static bool read_sections(struct policy *policy, const uint8_t *image, size_t im
 	IMAGE_SECTIONS(READ_SECTION)
 #undef READ_SECTION
 	policy->header = header;
-	return in_section(header->default_ports, policy->image.ports_count) &&
-	       header->policy_file < policy->image.files_count && check_texts(&policy->image) &&
-	       check_entries(&policy->image) && check_rules(&policy->image) &&
-	       check_times(&policy->image) && check_answers(header->defaults, false) &&
-	       check_slots_have_end(&policy->image);
+	return true;
 }
 
 /* ---- regular expressions ---- */
 
 static enum err open_regex(struct policy *policy)
 {
-	static const struct hash_key fixed = {{1, 2}};
 	const struct image *image = &policy->image;
 	struct policy_regex *regex = policy->regex;
 
-	regex->count = image->regexes_count;
-	if (hash_bytes(&fixed, span_of(image->codes, image->codes_count)) !=
-	    policy->header->codes_hash)
-		return ERR_CONFIG;
+	regex->count = policy->mode == POLICY_FOR_READING ? 0 : image->regexes_count;
 	regex->codes = calloc(regex->count + 1, sizeof(pcre2_code *));
-	regex->is_jitted = calloc(regex->count + 1, 1);
+	regex->states = calloc(regex->count + 1, 1);
 	regex->data = pcre2_match_data_create(1, NULL);
 	regex->context = pcre2_match_context_create(NULL);
-	if (!regex->codes || !regex->is_jitted || !regex->data || !regex->context)
+	if (!regex->codes || !regex->states || !regex->data || !regex->context)
 		return ERR_MEMORY;
 	pcre2_set_match_limit(regex->context, MATCH_LIMIT);
 	pcre2_set_heap_limit(regex->context, HEAP_LIMIT_KIB);
-	if (policy->is_for_reading)
-		regex->count = 0;
-	if (regex->count && pcre2_serialize_decode(regex->codes, (int32_t)regex->count, image->codes,
-	                                           NULL) != (int32_t)regex->count)
-		return ERR_CONFIG;
 	return ERR_NONE;
+}
+
+/* A damaged code must not reach PCRE2, which trusts what it decodes. */
+static bool are_codes_whole(const struct policy *policy)
+{
+	static const struct hash_key fixed = {{1, 2}};
+
+	return hash_bytes(&fixed, span_of(policy->image.codes, policy->image.codes_count)) ==
+	       policy->header->codes_hash;
+}
+
+/* Decode the batch in which the code is: all at once would take long where there are ten thousand. */
+static void decode_batch(const struct policy *policy, uint32_t code)
+{
+	struct policy_regex *regex = policy->regex;
+	size_t first = code / CODES_PER_BATCH * CODES_PER_BATCH, count = regex->count - first;
+	const struct image_range *batch = &policy->image.batches[code / CODES_PER_BATCH];
+	uint8_t state = CODE_DECODED;
+
+	if (count > CODES_PER_BATCH)
+		count = CODES_PER_BATCH;
+	if (pcre2_serialize_decode(regex->codes + first, (int32_t)count, policy->image.codes + batch->at, NULL) !=
+	    (int32_t)count) {
+		memset(regex->codes + first, 0, count * sizeof(*regex->codes));
+		state = CODE_LOST;
+	}
+	memset(regex->states + first, state, count);
 }
 
 enum policy_match policy_regex_match(const struct policy *policy, uint32_t code, struct span text)
@@ -191,33 +99,35 @@ enum policy_match policy_regex_match(const struct policy *policy, uint32_t code,
 
 	if (code >= regex->count)
 		return MATCH_NO;
-	if (!regex->is_jitted[code]) {
+	if (regex->states[code] == CODE_ENCODED)
+		decode_batch(policy, code);
+	if (regex->states[code] == CODE_LOST)
+		return MATCH_GAVE_UP; /* no memory for it */
+	if (regex->states[code] == CODE_DECODED) {
 		/* Where no executable memory can be had, the interpreter goes on under the same limits. */
 		(void)pcre2_jit_compile(regex->codes[code], PCRE2_JIT_COMPLETE);
-		regex->is_jitted[code] = true;
+		regex->states[code] = CODE_READY;
 	}
 	result = pcre2_match(regex->codes[code], text.at, text.len, 0, PCRE2_NO_UTF_CHECK, regex->data,
 	                     regex->context);
 	return result >= 0 ? MATCH_YES : result == PCRE2_ERROR_NOMATCH ? MATCH_NO : MATCH_GAVE_UP;
 }
 
-static enum err open_image(const void *image, size_t image_bytes, bool is_for_reading,
-                           struct policy **out)
+enum err policy_open_as(const void *image, size_t image_bytes, enum policy_open_mode mode, struct policy **out)
 {
 	struct policy *policy = calloc(1, sizeof(*policy));
 	enum err err = ERR_MEMORY;
 
 	if (policy == NULL)
 		return ERR_MEMORY;
-	if (!read_sections(policy, image, image_bytes)) {
+	policy->mode = mode;
+	if (!read_sections(policy, image, image_bytes) ||
+	    (mode != POLICY_IS_CHECKED && !(image_is_sound(policy) && are_codes_whole(policy)))) {
 		free(policy);
 		return ERR_CONFIG;
 	}
-	policy->is_for_reading = is_for_reading;
 	policy->regex = calloc(1, sizeof(*policy->regex));
-	policy->hits = calloc(policy->image.lists_count + 1, sizeof(*policy->hits));
-	policy->stamp = calloc(1, sizeof(*policy->stamp));
-	if (policy->regex && policy->hits && policy->stamp)
+	if (policy->regex && look_up_init(policy))
 		err = open_regex(policy);
 	if (err) {
 		policy_close(policy);
@@ -229,12 +139,7 @@ static enum err open_image(const void *image, size_t image_bytes, bool is_for_re
 
 enum err policy_open(const void *image, size_t image_bytes, struct policy **out)
 {
-	return open_image(image, image_bytes, false, out);
-}
-
-enum err policy_open_for_reading(const void *image, size_t image_bytes, struct policy **out)
-{
-	return open_image(image, image_bytes, true, out);
+	return policy_open_as(image, image_bytes, POLICY_TO_DECIDE, out);
 }
 
 void policy_close(struct policy *policy)
@@ -245,14 +150,77 @@ void policy_close(struct policy *policy)
 		pcre2_code_free(policy->regex->codes[i]);
 	if (policy->regex) {
 		free(policy->regex->codes);
-		free(policy->regex->is_jitted);
+		free(policy->regex->states);
 		pcre2_match_data_free(policy->regex->data);
 		pcre2_match_context_free(policy->regex->context);
 	}
 	free(policy->regex);
-	free(policy->hits);
-	free(policy->stamp);
+	look_up_fini(policy);
 	free(policy);
+}
+
+/* ---- entries ---- */
+
+bool image_record_of(const struct policy *policy, uint32_t entry, struct image_record *out)
+{
+	uint32_t at = entry < policy->image.entries_count ? policy->image.entries[entry].at : NONE;
+	const struct image_scan *scan;
+
+	if (at == NONE)
+		return false;
+	if (!(at & IMAGE_SCAN)) {
+		*out = image_record_read((const uint8_t *)policy->image.buckets + at);
+		return true;
+	}
+	scan = &policy->image.scans[at & ~IMAGE_SCAN];
+	*out = (struct image_record){.text = image_text(policy, scan->text), .more = scan->more, .entry = entry,
+	                             .list = scan->list, .kind = scan->kind};
+	return true;
+}
+
+/* The last file that begins before this position; of those that begin together all but the last are empty. */
+static const struct image_file *find_file(const struct policy *policy, uint32_t position)
+{
+	size_t low = 0, high = policy->image.files_count;
+
+	while (high - low > 1) {
+		size_t middle = (low + high) / 2;
+
+		if (policy->image.files[middle].first < position)
+			low = middle;
+		else
+			high = middle;
+	}
+	return &policy->image.files[low];
+}
+
+size_t policy_entry_count(const struct policy *policy)
+{
+	return policy->image.entries_count;
+}
+
+bool policy_entry(const struct policy *policy, uint32_t index, struct policy_entry *out)
+{
+	struct image_record record;
+	const struct image_file *file;
+	uint32_t position;
+
+	if (!image_record_of(policy, index, &record))
+		return false;
+	if (record.kind == PATTERN_NETWORK) /* the key stands in front */
+		record.text = span_skip(record.text, image_record_key(record.kind, record.text).len);
+	position = policy->image.entries[index].position;
+	file = find_file(policy, position);
+	*out = (struct policy_entry){
+		.text = record.text,
+		.file = image_text(policy, file->name),
+		.line = position - file->first,
+		.list = record.list,
+		.expires_ms = (uint64_t)record.more.expires_min * 60000,
+		.ports = policy->image.ports + (record.more.ports >> 8),
+		.port_count = record.more.ports & 0xff,
+	};
+	return true;
 }
 
 void policy_stats(const struct policy *policy, struct policy_stats *out)
@@ -264,7 +232,8 @@ void policy_stats(const struct policy *policy, struct policy_stats *out)
 	*out = (struct policy_stats){
 		.generation_hash = policy->header->generation_hash,
 		.rules = image->rules_count,
-		.entries = image->entries_count,
+		.entries = (size_t)policy->header->live_count,
+		.counters = image->entries_count,
 		.image_bytes = policy->header->total_bytes,
 		.wants_inspect = policy->header->defaults[POLICY_TLS] == TLS_INSPECT,
 		.wants_auth = policy->header->defaults[POLICY_AUTH] == AUTH_REQUIRED,

@@ -11,6 +11,8 @@
 #include "base/err.h"
 #include "base/problem.h"
 
+struct image_ports;
+
 /* X(question, key in the file) ; the answers of each are in the second table. Zero is the safe answer. */
 #define POLICY_QUESTIONS(X) \
 	X(ACCESS, "access") \
@@ -106,6 +108,30 @@ struct span policy_list_name(const struct policy *policy, uint16_t list);
 bool policy_place(const struct policy *policy, const struct policy_answer *answer,
                   struct span *file, unsigned *line, struct span *entry_text);
 
+/* An entry of a list, or a pattern that stands in a rule; borrowed from the image. */
+struct policy_entry {
+	struct span text;          /* canonical pattern */
+	struct span file;          /* as policy_place() says it */
+	unsigned line;
+	uint16_t list;             /* 1-based, for policy_list_name() */
+	uint64_t expires_ms;       /* 0: never */
+	const struct image_ports *ports; /* ports=, for policy/ itself */
+	size_t port_count;
+};
+
+/* Entries by index, in no order that means anything. An index is also that of the entry's counter, and stays the
+ * entry's own over reloads: so there are holes, for which this is false. */
+size_t policy_entry_count(const struct policy *policy);
+bool policy_entry(const struct policy *policy, uint32_t index, struct policy_entry *out);
+
+/* A counter of hits, 32 bits for all workers: how many (up to POLICY_HITS_MAX, which means: so many or more), and the
+ * day of the last one in days since 1970 (UTC); 0 where there was none. */
+enum { POLICY_HITS_MAX = 1000000 };
+uint32_t policy_hits_count(uint32_t cell);
+uint32_t policy_hits_day(uint32_t cell);
+/* Count one more. Any number of workers may do so at once. */
+void policy_hits_add(_Atomic uint32_t *cell, uint64_t wall_ms);
+
 /* Where the port alone denies access, append why: "port 22 is not among defaults.ports (80, 443)". `access`
  * is the answer to that question. False: something else answered. */
 bool policy_port_reason(const struct policy *policy, const struct policy_answer *access,
@@ -118,12 +144,31 @@ bool policy_port_reason(const struct policy *policy, const struct policy_answer 
 MUST_USE enum err policy_compile(const char *path, struct problems *problems, void **image,
                                  size_t *image_bytes);
 
-/* Open an image (from policy_compile(), or a sealed mapping). borrows: image, until policy_close(). The image is
- * checked for version and bounds. errors: ERR_CONFIG, ERR_MEMORY. */
+/* What compiling can be asked for beside; all may be left out. */
+struct policy_compile_options {
+	const struct policy *previous;   /* its entries keep their index, and so their counters */
+	const char *instead_path;        /* this file's content is `instead_text`: an edit before it is written */
+	struct span instead_text;
+	void (*progress)(void *context, uint64_t done, uint64_t total); /* bytes of lists read, now and then */
+	void *context;
+};
+MUST_USE enum err policy_compile_with(const char *path, const struct policy_compile_options *options,
+                                      struct problems *problems, void **image, size_t *image_bytes);
+
+/* Open an image (from policy_compile(), or a sealed mapping), at an address that 64 divides. borrows: image, until
+ * policy_close(). errors: ERR_CONFIG (it is not what this version writes, or it is damaged), ERR_MEMORY. */
 MUST_USE enum err policy_open(const void *image, size_t image_bytes, struct policy **out);
-/* The same for looking at it, never for deciding: regular expressions, which PCRE2 trusts to be its own, stay as
- * they are. For the parent, who is root. */
-MUST_USE enum err policy_open_for_reading(const void *image, size_t image_bytes, struct policy **out);
+
+/* The same, said what for. */
+enum policy_open_mode {
+	POLICY_TO_DECIDE,   /* as policy_open(): every byte is checked, milliseconds for a million entries */
+	POLICY_FOR_READING, /* to look at it, never to decide: regular expressions, which PCRE2 trusts to be its own, stay as
+	                     * they are. For the parent, who is root. */
+	POLICY_IS_CHECKED,  /* somebody who is trusted has opened these very bytes before, and nobody can have changed them.
+	                     * For workers, who must not pause. */
+};
+MUST_USE enum err policy_open_as(const void *image, size_t image_bytes, enum policy_open_mode mode,
+                                 struct policy **out);
 void policy_close(struct policy *policy);
 
 /* Append the manual of policy files and lists. */
@@ -137,6 +182,7 @@ struct policy_spot {
 struct policy_stats {
 	uint64_t generation_hash; /* of the files: the same policy has the same number on every machine */
 	size_t rules, lists, entries, image_bytes; /* entries: with the patterns that stand in rules */
+	size_t counters;          /* of entries; holes have one, too */
 	bool wants_inspect;       /* some rule or default answers tls: inspect */
 	bool wants_auth;          /* some rule or default answers auth: required */
 	bool allows_anybody;      /* some client could be allowed without a condition on its address */

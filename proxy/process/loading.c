@@ -280,7 +280,7 @@ static enum err open_image(struct loading *loading, enum err *advice)
 	struct loaded *next = loading->next;
 	void *image = shared_map(next->image_fd, next->image_bytes, false);
 	struct policy *policy;
-	enum err err = image ? policy_open_for_reading(image, next->image_bytes, &policy) : ERR_SYSTEM;
+	enum err err = image ? policy_open_as(image, next->image_bytes, POLICY_FOR_READING, &policy) : ERR_SYSTEM;
 
 	if (err == ERR_NONE) {
 		policy_stats(policy, &next->stats);
