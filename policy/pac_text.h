@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The PAC file from the inside: patterns as expressions of JavaScript (ES3). Private to this folder. */
+#ifndef POLICY_PAC_TEXT_H
+#define POLICY_PAC_TEXT_H
+
+#include "policy/image.h"
+
+/* Append a regular expression as JavaScript has it, with slashes and the flag: /^cdn[0-9]+$/i. What JavaScript knows
+ * in another sense, or not at all, is refused: *why says what, *at where (offset). */
+MUST_USE bool pac_regex_write(struct span regex, struct buf *out, const char **why, size_t *at);
+
+/* The same for a glob; there is one for each. */
+void pac_glob_write(struct span glob, struct buf *out);
+
+/* May this pattern stand in a PAC file? */
+MUST_USE bool pac_can_write(struct span pattern, const char **why, size_t *at);
+
+/* The parts that are the same in every file, before the tables and behind them. */
+extern const char pac_script_begin[];
+extern const char *const pac_script_end[]; /* ended by NULL */
+
+#endif

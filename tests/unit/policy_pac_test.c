@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The PAC file as text, and PCRE2's expressions as JavaScript's. What it answers is tested by a JavaScript engine:
+ * tests/pac/run.py. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "policy/pac.h"
+#include "policy/pac_text.h"
+#include "policy_rig.h"
+
+static struct address address_of(const char *text)
+{
+	struct address address;
+
+	assert_true(address_parse(span_from(text), &address));
+	return address;
+}
+
+static char *write_pac(const struct policy_rig *rig, const char *from, uint64_t wall_ms)
+{
+	struct address address = address_of(from);
+	struct buf out;
+	char *text;
+
+	assert_int_equal(rig->err, ERR_NONE);
+	buf_init(&out, PAC_MAX_BYTES);
+	assert_int_equal(policy_pac_write(rig->policy, &address, wall_ms, SPAN("PROXY a:1; PROXY b:2"), &out),
+	                 ERR_NONE);
+	text = buf_to_string(&out);
+	buf_fini(&out);
+	return text;
+}
+
+static void assert_has(const char *text, const char *part)
+{
+	if (strstr(text, part) == NULL)
+		fail_msg("\"%s\" is not in:\n%s", part, text);
+}
+
+static void assert_has_not(const char *text, const char *part)
+{
+	if (strstr(text, part))
+		fail_msg("\"%s\" is in:\n%s", part, text);
+}
+
+static const char rules[] =
+	"lists: {direct: a.list, office: b.list}\n"
+	"rules:\n"
+	"- {name: not of it, when: {to: secret.example}, then: {access: deny}}\n"
+	"- {name: all, when: {to: direct, port: '80,8000-8100'}, then: {pac: direct}}\n"
+	"- {name: some, when: {to: office, from: 10.0.0.0/8}, then: {pac: direct}}\n"
+	"defaults: {access: allow, tls: bypass, auth: exempt}\n";
+
+static void lists_become_tables(void **state)
+{
+	struct policy_rig rig;
+	char *text;
+
+	(void)state;
+	policy_rig_make(&rig, rules,
+	                "b.example\na.example\n*.below.example\n.both.example\n170.72.0.0/16\n[2402:2500::]/34\n"
+	                "*mcs*.webex.com\n/^cdn\\d+$/\nlast.example ports=5004,33434-33598\ngone.example expires=2020-01-01\n",
+	                "intranet.example\n");
+	text = write_pac(&rig, "192.0.2.1", 1767225600000);
+	assert_has(text, "var sp_answers = [\"PROXY a:1; PROXY b:2\", \"DIRECT\"];");
+	assert_has(text, ",[],[\"=\"],\"a.example b.example\");");
+	assert_has(text, ",[5004,5004,33434,33598],[\"=\"],\"last.example\");");
+	assert_has(text, ",[],[\".\"],\"below.example\");");
+	assert_has(text, ",[],[\"=\",\".\"],\"both.example\");");
+	assert_has(text, ",[],[\"\"],\"416:2856845312 634:9218.9472.0\");");
+	assert_has(text, "[/^[^.]*mcs[^.]*\\.webex\\.com$/i]");
+	assert_has(text, "[/^cdn\\d+$/i]");
+	assert_has(text, "var sp_prefixes4 = [16];\nvar sp_prefixes6 = [34];");
+	assert_has(text, ",[80,80,8000,8100],1]];");
+	assert_has(text, "var sp_default = 0;");
+	assert_has_not(text, "secret");
+	assert_has_not(text, "gone");
+	assert_has_not(text, "intranet");
+	free(text);
+	policy_rig_fini(&rig);
+}
+
+static void clients_have_classes(void **state)
+{
+	struct address out = address_of("192.0.2.1"), in = address_of("10.1.2.3"), too = address_of("::ffff:10.9.9.9");
+	struct policy_rig rig;
+	char *text;
+
+	(void)state;
+	policy_rig_make(&rig, rules, "a.example\n", "intranet.example\n");
+	text = write_pac(&rig, "10.1.2.3", 0);
+	assert_has(text, "intranet.example");
+	assert_true(policy_pac_has_classes(rig.policy));
+	assert_true(policy_pac_class(rig.policy, &in) == policy_pac_class(rig.policy, &too));
+	assert_true(policy_pac_class(rig.policy, &in) != policy_pac_class(rig.policy, &out));
+	free(text);
+	policy_rig_fini(&rig);
+}
+
+static void same_policy_same_bytes(void **state)
+{
+	char *texts[2];
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct policy_rig rig;
+
+		policy_rig_make(&rig, rules, "c.example\na.example\n*.b.example\n10.0.0.0/8\n", "d.example\n");
+		texts[i] = write_pac(&rig, "10.1.2.3", 0);
+		policy_rig_fini(&rig);
+	}
+	assert_string_equal(texts[0], texts[1]);
+	free(texts[0]);
+	free(texts[1]);
+}
+
+static void what_is_too_large_names_its_lists(void **state)
+{
+	struct policy_rig rig;
+	struct buf list, why;
+	char *text;
+
+	(void)state;
+	buf_init(&list, 1 << 20);
+	buf_init(&why, 1000);
+	for (int i = 0; i < 2000; i++)
+		buf_printf(&list, "host-%d.of-a-long-name.example\n", i);
+	text = buf_to_string(&list);
+	policy_rig_make(&rig, rules, text, "d.example\n");
+	assert_int_equal(rig.err, ERR_NONE);
+	assert_true(policy_pac_fits(rig.policy, 0, PAC_MAX_BYTES, &why));
+	assert_false(policy_pac_fits(rig.policy, 0, 60000, &why));
+	free(text);
+	text = buf_to_string(&why);
+	assert_string_equal(text, "it takes most for the lists direct (64 KiB), office (1 KiB)");
+	free(text);
+	buf_fini(&list);
+	buf_fini(&why);
+	policy_rig_fini(&rig);
+}
+
+static const struct {
+	const char *in, *out, *why; /* out NULL: refused, and why */
+} regexes[] = {
+	{"^a+b*?c{2,3}$", "/^a+b*?c{2,3}$/i", NULL},
+	{"^(cdn|img)\\d+\\.x$", "/^(?:cdn|img)\\d+\\.x$/i", NULL},
+	{"[]a^-]", "/[\\]a\\^\\-]/i", NULL},
+	{"[^a-f\\w./]", "/[^a-f\\w\\.\\/]/i", NULL},
+	{"a/b]}", "/a\\/b\\]\\}/i", NULL},
+	{"(?=x)(?!y)(?:z)?", "/(?=x)(?!y)(?:z)?/i", NULL},
+	{"\\x41\\_\\-\\bq", "/A_\\-\\bq/i", NULL},
+	{"a++", NULL, "possessive"},
+	{"(?>a)", NULL, "(?:"},
+	{"(?i)a", NULL, "leave (?i) out"},
+	{"(?<=a)b", NULL, "(?:"},
+	{"(?<n>a)", NULL, "(?:"},
+	{"(a)\\1", NULL, "escape"},
+	{"\\Aa\\z", NULL, "escape"},
+	{"\\Qa.b\\E", NULL, "escape"},
+	{"[[:alpha:]]", NULL, "range"},
+	{"[\\d-z]", NULL, "range"},
+	{"a{,3}", NULL, "brace"},
+	{"(?=a)*", NULL, "repeated"},
+	{"(*UTF)a", NULL, "(*"},
+	{"\xc3\xa4", NULL, "ASCII"},
+	{"(?#a)b", NULL, "(?:"},
+	{"[\\b]", NULL, "escape"},
+};
+
+static void expressions_are_converted_or_refused(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(regexes); i++) {
+		const char *why = "";
+		struct buf out;
+		char *text;
+		size_t at;
+		bool ok;
+
+		buf_init(&out, 1000);
+		ok = pac_regex_write(span_from(regexes[i].in), &out, &why, &at);
+		text = buf_to_string(&out);
+		if (ok != (regexes[i].out != NULL))
+			fail_msg("%s: %s (%s)", regexes[i].in, ok ? "was taken" : "was refused", why);
+		if (ok)
+			assert_string_equal(text, regexes[i].out);
+		else
+			assert_has(why, regexes[i].why);
+		free(text);
+		buf_fini(&out);
+	}
+}
+
+static void globs_keep_to_their_labels(void **state)
+{
+	static const char *const rows[][2] = {
+		{"*mcs*.webex.com", "/^[^.]*mcs[^.]*\\.webex\\.com$/i"},
+		{"*.*.example.com", "/^(?:[^.]+\\.){2,}example\\.com$/i"},
+		{"*.cdn-*.example.com", "/^(?:[^.]+\\.){1,}cdn\\-[^.]*\\.example\\.com$/i"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct buf out;
+		char *text;
+
+		buf_init(&out, 1000);
+		pac_glob_write(span_from(rows[i][0]), &out);
+		text = buf_to_string(&out);
+		assert_string_equal(text, rows[i][1]);
+		free(text);
+		buf_fini(&out);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(lists_become_tables),
+		cmocka_unit_test(clients_have_classes),
+		cmocka_unit_test(same_policy_same_bytes),
+		cmocka_unit_test(what_is_too_large_names_its_lists),
+		cmocka_unit_test(expressions_are_converted_or_refused),
+		cmocka_unit_test(globs_keep_to_their_labels),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
