@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/reason.h"
 #include "policy/image.h"
-
-enum { PORTS_SHOWN_MAX = 20 };
 
 static const char *const name_kinds[] = {"the authority", "the SNI", "the inner host"};
 
@@ -31,32 +30,6 @@ static void add_fact_names(unsigned facts, struct buf *out)
 	}
 }
 
-/* Would the default have allowed, but for the port? */
-static bool is_by_port(const struct policy *policy, const struct policy_answer *access)
-{
-	return access->rule == POLICY_NO_RULE &&
-	       access->answer != policy->header->defaults[POLICY_ACCESS];
-}
-
-bool policy_port_reason(const struct policy *policy, const struct policy_answer *access,
-                        uint16_t port, struct buf *out)
-{
-	struct image_range range = policy->header->default_ports;
-
-	if (!is_by_port(policy, access))
-		return false;
-	buf_printf(out, "port %u is not among defaults.ports (", port);
-	for (uint32_t i = 0; i < range.count && i < PORTS_SHOWN_MAX; i++) {
-		const struct image_ports *ports = &policy->image.ports[range.at + i];
-
-		buf_printf(out, "%s%u", i ? ", " : "", ports->first);
-		if (ports->last != ports->first)
-			buf_printf(out, "-%u", ports->last);
-	}
-	buf_add_string(out, range.count > PORTS_SHOWN_MAX ? ", ...)" : ")");
-	return true;
-}
-
 static void explain_answer(const struct policy *policy, const struct policy_facts *facts,
                            enum policy_question question, const struct policy_answer *answer,
                            struct buf *out)
@@ -71,9 +44,10 @@ static void explain_answer(const struct policy *policy, const struct policy_fact
 		buf_printf(out, "rule \"%.*s\" (%.*s:%u)\n",
 		           SPAN_ARG(policy_rule_name(policy, answer->rule)), SPAN_ARG(rule_file),
 		           rule_line);
-	if (question == POLICY_ACCESS && is_by_port(policy, answer)) {
+	(void)question;
+	if (answer->reason == REASON_PORT_NOT_OPEN) {
 		buf_printf(out, "%-30s", "");
-		policy_port_reason(policy, answer, facts->port, out);
+		policy_say_reason(policy, facts, answer, out);
 		buf_add_byte(out, '\n');
 	}
 	if (policy_place(policy, answer, &file, &line, &entry))
@@ -153,9 +127,9 @@ static void explain_answer_json(const struct policy *policy, const struct policy
 	add_json_member(out, "rule", policy_rule_name(policy, answer->rule));
 	add_json_member(out, "rule_file", rule_file);
 	buf_printf(out, ",\"rule_line\":%u", rule_line);
-	if (question == POLICY_ACCESS && is_by_port(policy, answer)) {
+	if (answer->reason == REASON_PORT_NOT_OPEN) {
 		buf_add_string(out, ",\"why\":\"");
-		policy_port_reason(policy, answer, facts->port, out);
+		policy_say_reason(policy, facts, answer, out);
 		buf_add_byte(out, '"');
 	}
 	if (policy_place(policy, answer, &file, &line, &entry)) {

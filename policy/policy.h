@@ -132,10 +132,21 @@ uint32_t policy_hits_day(uint32_t cell);
 /* Count one more. Any number of workers may do so at once. */
 void policy_hits_add(_Atomic uint32_t *cell, uint64_t wall_ms);
 
-/* Where the port alone denies access, append why: "port 22 is not among defaults.ports (80, 443)". `access`
- * is the answer to that question. False: something else answered. */
-bool policy_port_reason(const struct policy *policy, const struct policy_answer *access,
-                        uint16_t port, struct buf *out);
+/* ---- in words, the same in explain, on the error page and in Proxy-Status; each appends ---- */
+
+/* `rule "no bad hosts" (policy.yaml:3)`, `defaults (policy.yaml:5)` */
+void policy_say_rule(const struct policy *policy, const struct policy_answer *answer, struct buf *out);
+
+/* `*.bad.test (bad.list:1, list bad)`. False: no entry had a part in it. */
+bool policy_say_entry(const struct policy *policy, const struct policy_answer *answer, struct buf *out);
+
+/* What rule and entry do not tell: "port 22 is not among defaults.ports (80, 443)". False: there is nothing else. */
+bool policy_say_reason(const struct policy *policy, const struct policy_facts *facts,
+                       const struct policy_answer *answer, struct buf *out);
+
+/* The same behind what is asked for, where that is not access: "tls: inspect". */
+void policy_say_refusal(const struct policy *policy, const struct policy_facts *facts, enum policy_question question,
+                        const struct policy_answer *answer, struct buf *out);
 
 /* ---- compile: in a short-lived child, or in a command; never in a worker ---- */
 

@@ -36,10 +36,11 @@ struct http_reply {
 	const char *proxy_name;    /* first parameter of Proxy-Status */
 	const char *id;            /* session id, on the page, so that support finds the log line */
 	const char *detail;        /* which check, or ""; may hold text from outside */
+	const char *why;           /* code of the reason (base/reason.h), or "" */
 	struct span authority;     /* host:port that was asked for, or empty */
 	struct span address;       /* that the host led to and that is refused, or empty */
-	struct span rule;          /* policy rule that decided, or empty */
-	struct span place;         /* "lists/x.list:12", or empty */
+	struct span rule;          /* that decided: `rule "no bad hosts" (policy.yaml:3)`, or empty */
+	struct span entry;         /* because of which: "*.bad.test (bad.list:1, list bad)", or empty */
 	struct span fields;        /* further header lines, each with CRLF */
 	struct span title, text;   /* of a page that is no error */
 	bool html;                 /* by Accept: http_wants_html() */

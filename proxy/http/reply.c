@@ -5,7 +5,7 @@
 
 #include <time.h>
 
-enum { PAGE_MAX_BYTES = 32768 };
+enum { PAGE_MAX_BYTES = 32768, DETAILS_MAX_BYTES = 16384 };
 
 /* X(status, reason) */
 #define REASONS(X) \
@@ -81,14 +81,16 @@ static void add_details(const struct http_reply *reply, struct buf *out)
 {
 	struct buf text;
 
-	buf_init(&text, 1024);
+	buf_init(&text, DETAILS_MAX_BYTES);
 	buf_add_string(&text, err_name(reply->err));
 	if (reply->detail && reply->detail[0])
 		buf_printf(&text, ": %s", reply->detail);
 	if (reply->rule.len)
-		buf_printf(&text, "; rule %.*s", SPAN_ARG(reply->rule));
-	if (reply->place.len)
-		buf_printf(&text, "; %.*s", SPAN_ARG(reply->place));
+		buf_printf(&text, "; decided by %.*s", SPAN_ARG(reply->rule));
+	if (reply->entry.len)
+		buf_printf(&text, "; because of %.*s", SPAN_ARG(reply->entry));
+	if (reply->why && reply->why[0])
+		buf_printf(&text, "; why %s", reply->why);
 	buf_printf(&text, "; id %s", reply->id);
 	buf_add(out, SPAN("; details="));
 	add_sf_string(out, buf_span(&text));
@@ -106,7 +108,7 @@ static void add_proxy_status(const struct http_reply *reply, struct buf *out)
 
 /* ---- the page ---- */
 
-enum { ROWS_MAX = 6 };
+enum { ROWS_MAX = 7 };
 
 struct row {
 	const char *name;
@@ -119,8 +121,9 @@ static size_t rows_of(const struct http_reply *reply, struct row rows[static ROW
 		{"Destination", reply->authority},
 		{"Address", reply->address},
 		{"Decided by", reply->rule},
-		{"Written in", reply->place},
+		{"Because of", reply->entry},
 		{"Reason", span_from(reply->detail)},
+		{"Why", span_from(reply->why)},
 		{"Id", span_from(reply->id)},
 	};
 	size_t count = 0;

@@ -104,6 +104,13 @@ static const char *why_embedded_denied(unsigned deny, const struct address *to)
 	return NULL;
 }
 
+static const char ourselves[] = "the proxy itself";
+
+enum reason guard_reason(const char *why)
+{
+	return why == ourselves ? REASON_OWN_ADDRESS : REASON_GUARD;
+}
+
 static bool is_unspecified(const struct address *address)
 {
 	static const uint8_t zeros[sizeof(address->bytes)];
@@ -129,7 +136,7 @@ bool guard_allows(const struct destinations_conf *conf, const struct address *ow
 
 	for (size_t i = 0; i < own_count; i++) {
 		if (is_own(&own[i], &plain)) {
-			*why = "the proxy itself";
+			*why = ourselves;
 			return false;
 		}
 	}

@@ -14,9 +14,11 @@ struct record {
 	uint16_t port;
 	struct address origin;
 	const struct policy_answer *answers; /* NULL: not decided */
+	unsigned open;               /* bits 1 << question: not answered before it was refused */
 	int status;
 	enum err err;
 	const char *reason;      /* which check it was; NULL or "": not known */
+	enum reason why;         /* REASON_NONE: the error says all */
 	struct address refused;
 	const char *ended_by, *how;
 	uint64_t bytes_up, bytes_down, duration_ms;
@@ -94,6 +96,7 @@ static void add_answer(const struct policy *policy, enum policy_question questio
 	buf_add(out, SPAN("\":{\"answer\":\""));
 	buf_add_string(out, policy_answer_name(question, answer->answer));
 	buf_add_byte(out, '"');
+	add_text(out, "why", span_from(reason_name(answer->reason)));
 	add_text(out, "rule", policy_rule_name(policy, answer->rule));
 	rule_file = policy_rule_file(policy, answer->rule, &rule_line);
 	if (!span_equal(rule_file, policy_rule_file(policy, POLICY_NO_RULE, &main_line)))
@@ -124,7 +127,7 @@ static void add_decision(const struct record *record, struct buf *out)
 		return;
 	buf_add_string(out, ",\"decision\":{");
 	for (int q = 0; q < POLICY_QUESTION_COUNT; q++) {
-		if (!is_told((enum policy_question)q, &record->answers[q]))
+		if ((record->open >> q & 1) || !is_told((enum policy_question)q, &record->answers[q]))
 			continue;
 		add_answer(policy, (enum policy_question)q, &record->answers[q], first, out);
 		first = false;
@@ -183,6 +186,7 @@ static void write_json(const struct record *record, bool brief, struct buf *out)
 		add_number(out, "status", (uint64_t)record->status);
 	if (record->err)
 		add_text(out, "error", span_from(err_name(record->err)));
+	add_text(out, "why", span_from(reason_name(record->why)));
 	add_text(out, "reason", span_from(record->reason));
 	add_refused(out, &record->refused);
 	add_text(out, "ended_by", span_from(record->ended_by));
@@ -284,6 +288,7 @@ static void add_field(const struct record *record, enum access_field field, stru
 	FIELD(ORIGIN) address_format_with_port(&record->origin, out);
 	NUMBER(STATUS, (uint64_t)record->status, 0);
 	TEXT(ERROR, record->err ? span_from(err_name(record->err)) : SPAN(""));
+	TEXT(WHY, span_from(reason_name(record->why)));
 	TEXT(REASON, span_from(record->reason));
 	FIELD(ADDRESS) address_format(&record->refused, out);
 	TEXT(ENDED_BY, span_from(record->ended_by));
@@ -344,6 +349,23 @@ static void write_line(const struct record *record)
 	env->write_access(env->context, buf_span(line));
 }
 
+const struct policy_answer *access_refusing_answer(const struct exchange *exchange)
+{
+	bool is_policy = exchange->err == ERR_POLICY_DENIED || exchange->err == ERR_INSPECT_UNAVAILABLE ||
+	                 exchange->err == ERR_AUTH_UNAVAILABLE || exchange->err == ERR_ROUTE_SOURCE;
+
+	return is_policy && exchange->is_decided ? &exchange->decision.answers[exchange->denied_by] : NULL;
+}
+
+enum reason access_reason(const struct exchange *exchange)
+{
+	const struct policy_answer *answer = access_refusing_answer(exchange);
+
+	if (exchange->err == ERR_DESTINATION_DENIED)
+		return guard_reason(exchange->detail);
+	return answer ? (enum reason)answer->reason : REASON_NONE;
+}
+
 static bool is_client_error(enum err err)
 {
 	return err == ERR_CLIENT_CLOSED || err == ERR_CLIENT_RESET || err == ERR_CLIENT_TIMEOUT;
@@ -371,9 +393,11 @@ void access_log_exchange(struct session *session)
 		.port = exchange->target.host.port,
 		.origin = exchange->origin,
 		.answers = exchange->is_decided ? exchange->decision.answers : NULL,
+		.open = exchange->decision.open,
 		.status = exchange->status,
 		.err = exchange->err,
 		.reason = exchange->detail,
+		.why = access_reason(exchange),
 		.bytes_up = exchange->bytes_up,
 		.bytes_down = exchange->bytes_down,
 		.duration_ms = loop_now_ms(session->env->loop) - exchange->started_ms,

@@ -2,6 +2,8 @@
 /* REFUSE and LINGER: replies of our own, and closing so that they arrive. */
 #include "session/session_private.h"
 
+enum { QUOTE_MAX_BYTES = 4096 };
+
 /* After these it is still clear where the next request begins; after all others it is not. */
 static const bool keeps_framing[ERR_COUNT] = {
 	[ERR_NONE] = true,
@@ -41,24 +43,24 @@ static bool can_keep(const struct session *session)
 	return !exchange->is_connect || buf_len(&session->in) == 0;
 }
 
-static void quote_decision(const struct session *session, struct http_reply *reply,
-                           struct arena *arena)
+/* In the words of explain. */
+static void quote_decision(struct session *session, struct http_reply *reply)
 {
-	const struct exchange *exchange = session->exchange;
-	const struct policy_answer *answer = &exchange->decision.answers[exchange->denied_by];
+	struct exchange *exchange = session->exchange;
+	const struct policy_answer *answer = access_refusing_answer(exchange);
 	const struct policy *policy = session->generation->policy;
-	struct span file, entry;
-	unsigned line;
-	char *place;
+	struct buf text;
 
-	if (exchange->err != ERR_POLICY_DENIED && exchange->err != ERR_INSPECT_UNAVAILABLE &&
-	    exchange->err != ERR_AUTH_UNAVAILABLE && exchange->err != ERR_ROUTE_SOURCE)
+	reply->why = reason_name(access_reason(exchange));
+	if (answer == NULL)
 		return;
-	reply->rule = policy_rule_name(policy, answer->rule);
-	if (!policy_place(policy, answer, &file, &line, &entry))
-		file = policy_rule_file(policy, answer->rule, &line);
-	place = arena_printf(arena, "%.*s:%u", SPAN_ARG(file), line);
-	reply->place = span_from(place);
+	buf_init(&text, QUOTE_MAX_BYTES);
+	policy_say_rule(policy, answer, &text);
+	reply->rule = span_from(arena_string(&exchange->arena, buf_span(&text)));
+	buf_reset(&text);
+	policy_say_entry(policy, answer, &text);
+	reply->entry = span_from(arena_string(&exchange->arena, buf_span(&text)));
+	buf_fini(&text);
 }
 
 /* As it is asked for: the port may be what is denied. */
@@ -142,8 +144,9 @@ static void write_reply(struct session *session)
 		.detail = exchange->detail,
 		.authority = authority_of(exchange),
 		.address = refused_address(exchange),
+		.why = "",
 		.rule = SPAN(""),
-		.place = SPAN(""),
+		.entry = SPAN(""),
 		.fields = SPAN(""),
 		.title = SPAN(""),
 		.text = SPAN(""),
@@ -154,8 +157,8 @@ static void write_reply(struct session *session)
 
 	if (exchange->err == ERR_NONE)
 		describe_ourselves(exchange, &reply);
-	else if (exchange->is_decided)
-		quote_decision(session, &reply, &exchange->arena);
+	else
+		quote_decision(session, &reply);
 	exchange->status = reply.status;
 	exchange->head.keep_alive = reply.keep_alive;
 	/* Interim responses that the client has not got yet, or half, go before it. */

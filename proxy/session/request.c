@@ -284,30 +284,25 @@ void request_count_hits(struct session *session, const struct policy_decision *d
 	}
 }
 
-static bool deny(struct session *session, enum policy_question question, enum err err,
-                 const char *detail)
+/* The detail stands beside the rule, which the reply quotes: "defaults" alone would not say that it was the port. */
+static bool deny(struct session *session, enum policy_question question, enum err err)
 {
-	session->exchange->denied_by = question;
+	struct exchange *exchange = session->exchange;
+	const char *detail;
+	struct buf text;
+
+	buf_init(&text, 1024);
+	policy_say_refusal(session->generation->policy, &exchange->facts, question,
+	                   &exchange->decision.answers[question], &text);
+	detail = arena_string(&exchange->arena, buf_span(&text));
+	buf_fini(&text);
+	exchange->denied_by = question;
 	if (err == ERR_POLICY_DENIED)
 		session->env->metrics->denied_total++;
-	session_fail(session, err, detail);
+	session_fail(session, err, detail ? detail : "");
 	return false;
 }
 
-/* Beside the rule, which the reply quotes: "defaults" alone would not say that it was the port. */
-static const char *why_denied(struct session *session)
-{
-	struct exchange *exchange = session->exchange;
-	const char *why = NULL;
-	struct buf text;
-
-	buf_init(&text, 512);
-	if (policy_port_reason(session->generation->policy, &exchange->decision.answers[POLICY_ACCESS],
-	                       exchange->facts.port, &text))
-		why = arena_string(&exchange->arena, buf_span(&text));
-	buf_fini(&text);
-	return why ? why : "";
-}
 
 bool request_decide(struct session *session)
 {
@@ -318,13 +313,13 @@ bool request_decide(struct session *session)
 	exchange->is_decided = true;
 	if (!(decision->open >> POLICY_ACCESS & 1) &&
 	    decision->answers[POLICY_ACCESS].answer == ACCESS_DENY)
-		return deny(session, POLICY_ACCESS, ERR_POLICY_DENIED, why_denied(session));
+		return deny(session, POLICY_ACCESS, ERR_POLICY_DENIED);
 	if (decision->answers[POLICY_AUTH].answer == AUTH_REQUIRED &&
 	    !(decision->open >> POLICY_AUTH & 1))
-		return deny(session, POLICY_AUTH, ERR_AUTH_UNAVAILABLE, "auth: required");
+		return deny(session, POLICY_AUTH, ERR_AUTH_UNAVAILABLE);
 	if (exchange->is_connect && !(decision->open >> POLICY_TLS & 1) &&
 	    decision->answers[POLICY_TLS].answer == TLS_INSPECT)
-		return deny(session, POLICY_TLS, ERR_INSPECT_UNAVAILABLE, "tls: inspect");
+		return deny(session, POLICY_TLS, ERR_INSPECT_UNAVAILABLE);
 	return true;
 }
 

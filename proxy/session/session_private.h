@@ -17,6 +17,7 @@
 #include "http/body.h"
 #include "http/message.h"
 #include "net/dial.h"
+#include "net/guard.h"
 #include "session/session.h"
 
 /* X(state, name for traces and lists) */
@@ -219,6 +220,12 @@ bool origin_pool_take(struct session *session);
 void origin_pool_give(struct session *session);
 
 /* ---- access.c ---- */
+
+/* The answer that refused the exchange, whose rule is quoted; NULL: it was something else. */
+const struct policy_answer *access_refusing_answer(const struct exchange *exchange);
+
+/* The code of why it was refused; REASON_NONE where the error says all. */
+enum reason access_reason(const struct exchange *exchange);
 
 /* Write the line of the exchange (once), or of the tunnel. */
 void access_log_exchange(struct session *session);

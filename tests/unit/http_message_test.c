@@ -268,8 +268,9 @@ static struct http_reply hostile_reply(bool html)
 		.id = "0-1.1",
 		.detail = "a\"b\\c\r\nSet-Cookie: x",
 		.authority = SPAN("<script>alert(1)</script>"),
+		.why = "rule",
 		.rule = SPAN("rule \"one\"\r\nX: y <b>"),
-		.place = SPAN("lists/x.list:12"),
+		.entry = SPAN("x.example (lists/x.list:12)"),
 		.fields = SPAN("X-More: 1\r\n"),
 		.title = SPAN(""),
 		.text = SPAN(""),
@@ -291,8 +292,8 @@ static void replies_escape_what_came_from_outside(void **state)
 		buf_fini(&out);
 		assert_non_null(strstr(text, "HTTP/1.1 403 Forbidden\r\nDate: Mon, 23 Nov 2026 08:13:59 GMT\r\n"));
 		assert_non_null(strstr(text, "Proxy-Status: sp; error=http_request_denied; details=\"policy_denied: "
-		                             "a\\\"b\\\\c??Set-Cookie: x; rule rule \\\"one\\\"??X: y <b>; "
-		                             "lists/x.list:12; id 0-1.1\"\r\n"));
+		                             "a\\\"b\\\\c??Set-Cookie: x; decided by rule \\\"one\\\"??X: y <b>; "
+		                             "because of x.example (lists/x.list:12); why rule; id 0-1.1\"\r\n"));
 		assert_null(strstr(text, "\r\nSet-Cookie"));
 		assert_null(strstr(text, "\r\nX: y"));
 		assert_non_null(strstr(text, "\r\nX-More: 1\r\n"));
