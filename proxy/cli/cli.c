@@ -10,7 +10,7 @@
 #include "process/parent.h"
 #include "process/roles.h"
 
-#define BIT(option) (1u << OPTION_##option)
+#define BIT(option) (UINT64_C(1) << OPTION_##option)
 
 static const struct command commands[] = {
 	{"run", NULL, "serve, in the foreground", BIT(config), run_command},
@@ -20,6 +20,8 @@ static const struct command commands[] = {
 	 BIT(config) | BIT(json) | BIT(from) | BIT(user) | BIT(group) | BIT(sni) | BIT(method) |
 	         BIT(url) | BIT(address) | BIT(listener) | BIT(at),
 	 explain_command},
+	{"replay", "ACCESS_LOG...", "say what a proposed policy would have changed (- is standard input; .gz, too)",
+	 BIT(config) | BIT(with) | BIT(listener) | BIT(json), replay_command},
 	{"reload", NULL, "have the running proxy load its files anew; on any error nothing changes",
 	 BIT(config) | BIT(json) | BIT(cut), reload_command},
 	{"drain", NULL, "have the running proxy stop when its sessions have ended (timeouts.drain)",
@@ -123,8 +125,12 @@ static bool read_line(const struct command *command, int count, char **args,
 		if (!take_option(command, index, line))
 			return false;
 	}
-	if (optind < count && command->argument)
-		line->argument = args[optind++];
+	if (optind < count && command->argument) {
+		line->argument = args[optind];
+		line->arguments = (const char *const *)args + optind;
+		line->argument_count = strstr(command->argument, "...") ? (size_t)(count - optind) : 1;
+		optind += (int)line->argument_count;
+	}
 	if (optind < count) {
 		command_complain("%s: what is \"%s\"? See sallyport %s --help", command->name,
 		                 args[optind], command->name);

@@ -23,6 +23,7 @@ enum { EXIT_WELL = 0, EXIT_FINDING = 1, EXIT_USAGE = 2 };
 	X(address, 0, "address", "IP", "the address that would be dialled") \
 	X(listener, 0, "listener", "NAME", "where the client comes in (default: the first)") \
 	X(at, 0, "at", "TIME", "when: 2026-11-23T08:00:00Z (default now)") \
+	X(with, 0, "with", "POLICY", "the proposed policy file") \
 	X(help, 'h', "help", NULL, "this")
 
 #define COMMAND_BIT(member, letter, name, argument, help) OPTION_##member,
@@ -36,12 +37,14 @@ struct command_line {
 	const char *options[OPTION_COUNT];
 	const char *groups[COMMAND_GROUPS_MAX];
 	size_t group_count;
-	const char *argument; /* HOST[:PORT] */
+	const char *argument;         /* HOST[:PORT]; the first of: */
+	const char *const *arguments;
+	size_t argument_count;
 };
 
 struct command {
-	const char *name, *argument, *summary; /* argument: NULL if it takes none */
-	unsigned options;                      /* bits 1 << enum command_option */
+	const char *name, *argument, *summary; /* argument: NULL if it takes none, "..." in it: several */
+	uint64_t options;                      /* bits 1 << enum command_option */
 	int (*run)(const struct command_line *line);
 };
 
@@ -63,6 +66,7 @@ int explain_command(const struct command_line *line);
 int reload_command(const struct command_line *line);
 int drain_command(const struct command_line *line);
 int status_command(const struct command_line *line);
+int replay_command(const struct command_line *line);
 int reference_command(const struct command_line *line);
 
 #endif
