@@ -10,6 +10,7 @@ import os
 import pathlib
 import random
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -39,7 +40,7 @@ BASE_POLICY = "defaults: {access: allow, tls: bypass, auth: exempt, ports: [1-65
 
 
 STEPS_WITHOUT_PEER = ("connect", "refused", "accept", "sync", "!", "write", "signal", "sleep", "refuse", "full", "move",
-                      "logged", "stopped")
+                      "logged", "stopped", "said")
 
 
 class Wrong(Exception):
@@ -262,7 +263,7 @@ class Script(threading.Thread):
                    "sync": self.run_state.sync, "!": self.run_state.command,
                    "write": self.run_state.write_section, "signal": self.run_state.signal,
                    "move": self.run_state.move, "logged": self.run_state.logged,
-                   "stopped": self.run_state.wait_stopped,
+                   "stopped": self.run_state.wait_stopped, "said": self.run_state.expect_said,
                    "sleep": lambda seconds: time.sleep(float(seconds))}
         if word not in actions:
             raise Wrong(f"no such step: {word}")
@@ -428,6 +429,7 @@ class Run:
         self.marks, self.failed = {}, threading.Event()
         self.marks_lock = threading.Condition()
         self.stopped = False
+        self.said = ""
 
     def lines_of(self, kind):
         return [(name, lines) for k, name, lines in self.sections if k == kind]
@@ -461,11 +463,17 @@ class Run:
     def command(self, rest):
         """`! STATUS COMMAND...`: sallyport COMMAND -c the configuration; its exit status must be that."""
         status, _, words = rest.partition(" ")
-        words = words.split()
+        words = shlex.split(words)
         done = subprocess.run([self.binary, words[0], "-c", str(self.folder / "sallyport.yaml"), *words[1:]],
                               capture_output=True, timeout=PATIENCE_S * 2, check=False, text=True)
+        self.said = done.stdout + done.stderr
         if done.returncode != int(status):
-            raise Wrong(f"{words}: exit status {done.returncode}: {done.stdout}{done.stderr}")
+            raise Wrong(f"{words}: exit status {done.returncode}: {self.said}")
+
+    def expect_said(self, regex):
+        """`said REGEX`: what the last command printed has this, in one line."""
+        if not re.search(regex, self.said, re.MULTILINE):
+            raise Wrong(f"nothing like {regex!r} was said:\n{self.said}")
 
     def write_section(self, rest):
         """`write FILE SECTION`: replace a file in the folder by the section `== file SECTION`."""
