@@ -43,10 +43,11 @@ struct image_entry {
 
 /* Names and networks are found by the hash of their key. A bucket is two cache lines, fetched together, and holds whole
  * records one behind the other: a look-up reads one place in memory. Records that find no room are in the next buckets. */
-enum { BUCKET_BYTES = 128, BUCKET_ROOM = BUCKET_BYTES - 2, RECORD_HEAD_BYTES = 8, RECORD_MORE_BYTES = 8 };
+enum { BUCKET_BYTES = 128, BUCKET_ROOM = BUCKET_BYTES - 4, RECORD_HEAD_BYTES = 8, RECORD_MORE_BYTES = 8 };
 struct image_bucket {
+	uint16_t goes_on;  /* image_hash_bit() of all that belong here, or before, and are in a bucket behind */
 	uint8_t count;     /* of records */
-	uint8_t goes_on;   /* one that belongs here, or before, is in a bucket behind */
+	uint8_t reserved;
 	uint8_t room[BUCKET_ROOM];
 };
 
@@ -214,18 +215,35 @@ static inline size_t image_key_skip(uint8_t kind)
 	return kind == PATTERN_BELOW ? 2 : kind == PATTERN_SUFFIX ? 1 : 0;
 }
 
-/* The hash of a name grows from its last byte to its first, so that one pass gives that of every
- * suffix. */
-static inline uint64_t image_hash_byte(uint64_t hash, uint8_t byte)
+/* Both halves of the product of what comes in and what nobody knows. */
+static inline uint64_t image_hash_mix(uint64_t hash, uint64_t word)
 {
-	return (hash ^ byte) * UINT64_C(0x9e3779b97f4a7c15);
+	__extension__ typedef unsigned __int128 wide;
+	wide product = (wide)(hash ^ UINT64_C(0x9e3779b97f4a7c15)) * (word ^ hash >> 32 ^ UINT64_C(0xd6e8feb86659fd93));
+
+	return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static inline uint64_t image_hash_end(uint64_t hash)
+/* The hash of a name grows label by label, from its last to its first, so that one pass gives that of every suffix. */
+static inline uint64_t image_hash_label(uint64_t hash, struct span label)
 {
-	hash ^= hash >> 32;
-	hash *= UINT64_C(0xd6e8feb86659fd93);
-	return hash ^ hash >> 29;
+	const uint8_t *at = label.at;
+	size_t len = label.len;
+	uint64_t word;
+	uint32_t first, last;
+
+	for (; len > 8; len -= 8, at += 8) {
+		memcpy(&word, at, 8);
+		hash = image_hash_mix(hash, word);
+	}
+	if (len >= 4) { /* what overlaps does no harm: the length is hashed, too */
+		memcpy(&first, at, 4);
+		memcpy(&last, at + len - 4, 4);
+		word = (uint64_t)first << 32 | last;
+	} else {
+		word = len ? (uint64_t)at[0] << 16 | (uint64_t)at[len / 2] << 8 | at[len - 1] : 0;
+	}
+	return image_hash_mix(hash, word ^ (uint64_t)label.len << 56);
 }
 
 uint64_t image_hash(uint64_t key, struct span name);
@@ -234,6 +252,11 @@ uint64_t image_hash(uint64_t key, struct span name);
 static inline size_t image_home(uint64_t hash, uint64_t home_count)
 {
 	return (size_t)((hash >> 32) * home_count >> 32);
+}
+
+static inline uint16_t image_hash_bit(uint64_t hash)
+{
+	return (uint16_t)(1u << (hash & 15));
 }
 
 /* Bytes of a whole record. */

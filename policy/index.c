@@ -15,10 +15,15 @@
 uint64_t image_hash(uint64_t key, struct span name)
 {
 	uint64_t hash = key;
+	size_t end = name.len;
 
-	for (size_t i = name.len; i > 0; i--)
-		hash = image_hash_byte(hash, name.at[i - 1]);
-	return image_hash_end(hash);
+	for (size_t i = name.len; i > 0; i--) {
+		if (i > 1 && name.at[i - 2] != '.')
+			continue;
+		hash = image_hash_label(hash, span_of(name.at + i - 1, end - (i - 1)));
+		end = i - 2;
+	}
+	return hash;
 }
 
 struct span image_network_key(const struct address *address, uint8_t prefix_len,
@@ -147,7 +152,7 @@ static bool is_again(const struct build *build, const struct build_entry *entry,
 struct filling {
 	struct index *index;
 	struct image_bucket *bucket; /* the current one */
-	size_t at, used, marked;     /* its place, bytes in it; before `marked` all goes on that must */
+	size_t at, used;             /* its place, bytes in it */
 	bool failed;
 };
 
@@ -202,6 +207,7 @@ static bool place(struct filling *filling, const struct build *build, const stru
 	const struct build_entry *entry = entry_at(build, sorted->entry);
 	size_t home = image_home(sorted->hash, home_count);
 	uint32_t number = filling->index->numbers[sorted->entry];
+	uint16_t bit = image_hash_bit(sorted->hash);
 
 	if (home > filling->at && !open_bucket(filling, home))
 		return false;
@@ -209,9 +215,10 @@ static bool place(struct filling *filling, const struct build *build, const stru
 		if (!open_bucket(filling, filling->at + 1))
 			return false;
 	}
-	for (size_t i = home > filling->marked ? home : filling->marked; i < filling->at; i++)
-		filling->index->buckets[i].goes_on = 1;
-	filling->marked = filling->at > filling->marked ? filling->at : filling->marked;
+	/* From the last to the first: where the bit is set it is set in all before that matter, since what set it has its home
+	 * no later than this one. */
+	for (size_t i = filling->at; i-- > home && !(filling->index->buckets[i].goes_on & bit);)
+		filling->index->buckets[i].goes_on |= bit;
 	filling->index->entries[number].at = put_record(filling, build, entry, number);
 	return true;
 }
@@ -224,8 +231,8 @@ static enum err fill_buckets(const struct build *build, struct image_header *hea
 
 	for (size_t i = 0; i < count; i++)
 		total += record_bytes(entry_at(build, order[i].entry));
-	/* Four fifths full: fewer cache lines for all, and seldom a second bucket for one. */
-	header->home_count = total * 5 / (BUCKET_ROOM * 4) + 1;
+	/* Three quarters full: fewer pages for all, and seldom a second bucket for one. */
+	header->home_count = total * 4 / (BUCKET_ROOM * 3) + 1;
 	index->bucket_count = (size_t)header->home_count;
 	if (index->bucket_count * BUCKET_BYTES >= IMAGE_SCAN / 2)
 		return ERR_LIMIT;

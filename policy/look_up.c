@@ -70,12 +70,40 @@ static void note(const struct looking *looking, const struct image_record *recor
 /* ---- names and networks: one place in memory for each key ---- */
 
 /* `whole`: the key is the name itself, and not what is above it. */
-static bool is_hit(const struct image_record *record, struct span key, bool whole)
+static bool is_of_kind(uint8_t kind, bool whole)
 {
-	if (!span_equal(image_record_key(record->kind, record->text), key))
-		return false;
-	return record->kind == PATTERN_SUFFIX || record->kind == PATTERN_NETWORK ||
-	       (record->kind == PATTERN_EXACT) == whole;
+	return kind == PATTERN_SUFFIX || kind == PATTERN_NETWORK || (kind == PATTERN_EXACT) == whole;
+}
+
+/* How many bytes a record's text has beside the key: in front of a name, behind a network. */
+static size_t bytes_beside(uint8_t kind, size_t len, size_t key_len)
+{
+	return kind == PATTERN_NETWORK ? len - key_len : image_key_skip(kind);
+}
+
+static void look_up_bucket(const struct looking *looking, const struct image_bucket *bucket, struct span key,
+                           bool whole)
+{
+	const uint8_t *at = bucket->room;
+
+	for (unsigned i = 0; i < bucket->count; i++) {
+		struct image_record_head head;
+		uint8_t kind;
+		size_t beside;
+
+		memcpy(&head, at, sizeof(head));
+		kind = head.kind & RECORD_KIND_MASK;
+		beside = bytes_beside(kind, head.len, key.len);
+		/* The first byte of a network's key is none of a name's. */
+		if (head.len - beside == key.len &&
+		    memcmp(at + RECORD_HEAD_BYTES + (kind == PATTERN_NETWORK ? 0 : beside), key.at, key.len) == 0 &&
+		    is_of_kind(kind, whole)) {
+			struct image_record record = image_record_read(at);
+
+			note(looking, &record, true);
+		}
+		at += image_record_bytes(&head);
+	}
 }
 
 static void look_up_key(const struct looking *looking, uint64_t hash, struct span key, bool whole)
@@ -84,19 +112,9 @@ static void look_up_key(const struct looking *looking, uint64_t hash, struct spa
 	const struct image_bucket *bucket =
 		&policy->image.buckets[image_home(hash, policy->header->home_count)];
 
-	for (;; bucket++) {
-		const uint8_t *at = bucket->room;
-
-		for (unsigned i = 0; i < bucket->count; i++) {
-			struct image_record record = image_record_read(at);
-
-			if (is_hit(&record, key, whole))
-				note(looking, &record, true);
-			at += record.bytes;
-		}
-		if (!bucket->goes_on)
-			return;
-	}
+	do
+		look_up_bucket(looking, bucket, key, whole);
+	while (bucket++->goes_on & image_hash_bit(hash));
 }
 
 static void prefetch(const struct policy *policy, uint64_t hash)
@@ -119,14 +137,15 @@ static void look_up_suffixes(struct looking *looking)
 	unsigned labels = 0;
 
 	looking->did_suffixes = true;
-	for (size_t i = name.len; i > 0; i--) {
-		hash = image_hash_byte(hash, name.at[i - 1]);
+	for (size_t i = name.len, end = name.len; i > 0; i--) {
 		if (i > 1 && name.at[i - 2] != '.')
 			continue;
+		hash = image_hash_label(hash, span_of(name.at + i - 1, end - (i - 1)));
+		end = i - 2;
 		labels += labels < 63;
 		if (!(counts >> labels & 1) || count == LABELS_MAX)
 			continue;
-		hashes[count] = image_hash_end(hash);
+		hashes[count] = hash;
 		starts[count] = (uint16_t)(i - 1);
 		prefetch(policy, hashes[count++]);
 	}

@@ -115,7 +115,8 @@ static uint32_t find_record(const struct numbering *numbering, const struct buil
 	const struct policy *previous = numbering->previous;
 	uint8_t room[NETWORK_KEY_BYTES];
 	struct span key = index_key(numbering->build, entry, room);
-	size_t at = image_home(image_hash(previous->header->key, key), previous->header->home_count);
+	uint64_t hash = image_hash(previous->header->key, key);
+	size_t at = image_home(hash, previous->header->home_count);
 
 	for (;; at++) {
 		const struct image_bucket *bucket = &previous->image.buckets[at];
@@ -129,7 +130,7 @@ static uint32_t find_record(const struct numbering *numbering, const struct buil
 				return record.entry;
 			place += record.bytes;
 		}
-		if (!bucket->goes_on)
+		if (!(bucket->goes_on & image_hash_bit(hash)))
 			return NONE;
 	}
 }
