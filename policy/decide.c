@@ -336,8 +336,8 @@ static void apply_rule(const struct policy *policy, uint32_t index, const struct
 	}
 }
 
-static struct policy_answer default_answer(const struct policy *policy, const struct policy_facts *facts,
-                                           const struct name *name, enum policy_question question)
+struct policy_answer trace_default(const struct policy *policy, const struct policy_facts *facts,
+                                   const struct name *name, enum policy_question question)
 {
 	struct policy_answer out = {
 		.answer = policy->header->defaults[question],
@@ -375,7 +375,7 @@ static void decide_name(const struct policy *policy, const struct policy_facts *
 	}
 	for (int q = 0; q < POLICY_QUESTION_COUNT; q++)
 		if (left >> q & 1)
-			out->answers[q] = default_answer(policy, facts, name, (enum policy_question)q);
+			out->answers[q] = trace_default(policy, facts, name, (enum policy_question)q);
 }
 
 void trace_rules(const struct policy *policy, const struct policy_facts *facts, const struct name *name,

@@ -30,6 +30,8 @@ struct looking {
 	uint16_t port;
 	uint64_t wall_ms;
 	bool did_suffixes;
+	look_up_seen *seen; /* NULL: nobody looks on */
+	void *context;
 };
 
 /* ---- hits ---- */
@@ -53,6 +55,8 @@ static void note(const struct looking *looking, const struct image_record *recor
 	struct policy_hits *hits = &policy->hits[record->list];
 	int kind = ports.count > 0;
 
+	if (looking->seen)
+		looking->seen(looking->context, record->entry, is_sure);
 	if (record->more.expires_min && looking->wall_ms / 60000 >= record->more.expires_min)
 		return;
 	if (kind && !look_up_has_port(policy, ports, looking->port))
@@ -337,20 +341,33 @@ static void begin(const struct policy *policy)
 	*policy->stamp = 1;
 }
 
+static void find_all(struct looking *looking, const struct address *address)
+{
+	begin(looking->policy);
+	if (address->family) {
+		look_up_address(looking, address);
+	} else if (looking->name.len) {
+		if (looking->policy->image.scans_count)
+			look_up_scans(looking);
+		if (!looking->did_suffixes)
+			look_up_suffixes(looking);
+	}
+}
+
 void look_up(const struct policy *policy, const struct policy_facts *facts, struct span text,
              const struct address *address)
 {
-	struct looking looking = {policy, text, facts->port, facts->wall_ms, false};
+	struct looking looking = {policy, text, facts->port, facts->wall_ms, false, NULL, NULL};
 
-	begin(policy);
-	if (address->family) {
-		look_up_address(&looking, address);
-	} else if (text.len) {
-		if (policy->image.scans_count)
-			look_up_scans(&looking);
-		if (!looking.did_suffixes)
-			look_up_suffixes(&looking);
-	}
+	find_all(&looking, address);
+}
+
+void look_up_and_tell(const struct policy *policy, const struct policy_facts *facts, struct span text,
+                      const struct address *address, look_up_seen *seen, void *context)
+{
+	struct looking looking = {policy, text, facts->port, facts->wall_ms, false, seen, context};
+
+	find_all(&looking, address);
 }
 
 /* ---- list by list ---- */

@@ -21,6 +21,11 @@ void look_up_fini(struct policy *policy);
 void look_up(const struct policy *policy, const struct policy_facts *facts, struct span text,
              const struct address *address);
 
+/* The same, and tell of each entry that matches, in force or not. `is_sure`: false if an expression gave up. */
+typedef void look_up_seen(void *context, uint32_t entry, bool is_sure);
+void look_up_and_tell(const struct policy *policy, const struct policy_facts *facts, struct span text,
+                      const struct address *address, look_up_seen *seen, void *context);
+
 /* Has one of the lists a hit? The entry with ports= goes before the one without, as it says more. */
 bool look_up_find(const struct policy *policy, struct image_range lists, struct look_up_hit *hit);
 

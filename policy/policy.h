@@ -205,10 +205,22 @@ void policy_stats(const struct policy *policy, struct policy_stats *out);
 bool policy_rule_listener(const struct policy *policy, uint32_t rule, uint32_t at, struct span *name,
                           struct policy_spot *spot);
 
-/* The same decision in words: each question with its answer, rule, file and line, list entry; what was missing,
- * and what can never be known. Text, or one JSON object. `more` goes to its end: lines, or members (",\"key\":1"). */
-void policy_explain(const struct policy *policy, const struct policy_facts *facts, bool json,
-                    struct span more, struct buf *out);
+/* What explaining can be asked for beside; all may be left out. */
+struct policy_explain_options {
+	bool json;            /* one JSON object, with everything; else lines for people, short first */
+	bool verbose;         /* lines: every rule and every list, too */
+	struct span verdict;  /* what becomes of the request: lines, or members (",\"key\":1"), that stand first */
+	struct span more;     /* the same, behind the answers */
+	/* Line `line` of a list's file, borrowed until the next call; false: it cannot be read. NULL: nobody reads. */
+	bool (*read_line)(void *context, struct span file, unsigned line, struct span *text);
+	void *context;
+};
+
+/* Append the same decision in words: each question with its answer, rule, file and line, list entry and what is
+ * written there of it; what was missing, and what the answer could become; how the names were merged; rules that came
+ * too late, and rules that do not match; what every list matches. errors: ERR_MEMORY. */
+MUST_USE enum err policy_explain(const struct policy *policy, const struct policy_facts *facts,
+                                 const struct policy_explain_options *options, struct buf *out);
 
 /* A name as lists have it: A-labels (IDNA 2008) in lower case. False if it has none, or they do not fit. */
 MUST_USE bool policy_name_to_ascii(struct span name, char *out, size_t max, size_t *len);

@@ -57,6 +57,10 @@ size_t trace_names(const struct policy_facts *facts, struct name names[static NA
 void trace_rules(const struct policy *policy, const struct policy_facts *facts, const struct name *name,
                  struct standing *standings, struct policy_decision *out);
 
+/* What answers for this name if no rule does. */
+struct policy_answer trace_default(const struct policy *policy, const struct policy_facts *facts,
+                                   const struct name *name, enum policy_question question);
+
 /* What becomes of a rule's answer to a question, if no rule before it has answered. */
 enum outcome trace_outcome(const struct policy *policy, const struct image_rule *rule, const struct policy_facts *facts,
                            const struct standing *standing, enum policy_question question);

@@ -243,6 +243,8 @@ static int explain(const struct command_line *line, struct loaded_files *files)
 	struct span groups[COMMAND_GROUPS_MAX];
 	struct verdict_request request = {.settings = &files->settings, .policy = files->policy};
 	bool json = line->options[OPTION_json] != NULL;
+	struct policy_explain_options options = {.json = json, .verdict = SPAN("")};
+	enum err err;
 	struct buf text, verdict;
 	int status = set_host(line, &files->arena, &request);
 
@@ -255,11 +257,15 @@ static int explain(const struct command_line *line, struct loaded_files *files)
 	buf_init(&text, EXPLAIN_MAX_BYTES);
 	buf_init(&verdict, EXPLAIN_MAX_BYTES);
 	verdict_add(&request, json, &verdict);
-	policy_explain(files->policy, &request.facts, json, buf_span(&verdict), &text);
-	printf("%.*s", SPAN_ARG(buf_span(&text)));
+	options.more = buf_span(&verdict);
+	err = policy_explain(files->policy, &request.facts, &options, &text);
+	if (err)
+		command_complain("explain: %s", err_text(err));
+	else
+		printf("%.*s", SPAN_ARG(buf_span(&text)));
 	buf_fini(&verdict);
 	buf_fini(&text);
-	return EXIT_WELL;
+	return err ? EXIT_USAGE : EXIT_WELL;
 }
 
 int explain_command(const struct command_line *line)

@@ -7,6 +7,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void decide(const struct policy *policy, const char *host, uint16_t port, unsigned known)
 {
 	struct policy_facts facts = policy_rig_facts(host, port);
+	struct policy_explain_options options = {.verbose = true, .verdict = SPAN(""), .more = SPAN("")};
 	struct policy_decision decision;
 	struct buf out;
 
@@ -20,8 +21,9 @@ static void decide(const struct policy *policy, const char *host, uint16_t port,
 	for (int q = 0; q < POLICY_QUESTION_COUNT; q++)
 		ASSERT(policy_answer_name((enum policy_question)q, decision.answers[q].answer) != NULL);
 	ASSERT((decision.need & facts.known) == 0 && (decision.need & facts.absent) == 0);
-	buf_init(&out, 1 << 20);
-	policy_explain(policy, &facts, known & FACT_HELLO, SPAN(""), &out);
+	buf_init(&out, 1 << 28);
+	options.json = known & FACT_HELLO;
+	ASSERT(policy_explain(policy, &facts, &options, &out) == ERR_NONE);
 	buf_fini(&out);
 }
 

@@ -21,6 +21,7 @@ static const char policy_text[] =
 
 static char *explain_by(const char *policy, const struct policy_facts *facts, bool json)
 {
+	struct policy_explain_options options = {.verdict = SPAN(""), .more = SPAN("")};
 	struct policy_rig rig;
 	struct buf out;
 	char *text;
@@ -28,7 +29,8 @@ static char *explain_by(const char *policy, const struct policy_facts *facts, bo
 	policy_rig_make(&rig, policy, "# pins\n*.wbx2.com\n/^cdn\\d+$/\n", NULL);
 	assert_int_equal(rig.err, ERR_NONE);
 	buf_init(&out, 100000);
-	policy_explain(rig.policy, facts, json, SPAN(""), &out);
+	options.json = json;
+	assert_int_equal(policy_explain(rig.policy, facts, &options, &out), ERR_NONE);
 	text = buf_to_string(&out);
 	buf_fini(&out);
 	policy_rig_fini(&rig);
@@ -149,7 +151,8 @@ static void a_port_that_denies_is_named(void **state)
 		assert_int_equal(strstr(json, reason) != NULL, rows[i].ports != NULL);
 		if (rows[i].ports) {
 			assert_has(text, rows[i].ports);
-			assert_has(json_string_value(member(access, "why")), rows[i].ports);
+			assert_string_equal(json_string_value(member(access, "why")), "port-not-open");
+			assert_has(json_string_value(member(access, "reason")), rows[i].ports);
 		}
 		json_decref(root);
 		free(text);
