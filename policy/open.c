@@ -199,6 +199,11 @@ size_t policy_entry_count(const struct policy *policy)
 	return policy->image.entries_count;
 }
 
+bool policy_has_entry(const struct policy *policy, uint32_t index)
+{
+	return index < policy->image.entries_count && policy->image.entries[index].at != NONE;
+}
+
 bool policy_entry(const struct policy *policy, uint32_t index, struct policy_entry *out)
 {
 	struct image_record record;

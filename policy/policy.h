@@ -123,6 +123,7 @@ struct policy_entry {
  * entry's own over reloads: so there are holes, for which this is false. */
 size_t policy_entry_count(const struct policy *policy);
 bool policy_entry(const struct policy *policy, uint32_t index, struct policy_entry *out);
+bool policy_has_entry(const struct policy *policy, uint32_t index);
 
 /* A counter of hits, 32 bits for all workers: how many (up to POLICY_HITS_MAX, which means: so many or more), and the
  * day of the last one in days since 1970 (UTC); 0 where there was none. */
@@ -161,6 +162,8 @@ struct policy_compile_options {
 	const char *instead_path;        /* this file's content is `instead_text`: an edit before it is written */
 	struct span instead_text;
 	void (*progress)(void *context, uint64_t done, uint64_t total); /* bytes of lists read, now and then */
+	/* Each file of each list, before it is read: the list's name, the way to the file, and how people name it. */
+	void (*on_list)(void *context, const char *list, const char *path, struct span shown);
 	void *context;
 };
 MUST_USE enum err policy_compile_with(const char *path, const struct policy_compile_options *options,

@@ -92,13 +92,14 @@ void children_send_generation(struct child *worker, bool cut)
 	const struct loaded *loaded = parent->current;
 	static struct address own[GENERATION_OWN_MAX];
 	size_t own_count = listeners_own(&loaded->listeners, own, GENERATION_OWN_MAX);
-	int fds[IPC_FDS_MAX] = {loaded->text_fd, loaded->image_fd, loaded->counters_fd};
+	int fds[IPC_FDS_MAX] = {loaded->text_fd, loaded->image_fd, loaded->counters.rules_fd,
+	                        loaded->counters.entries_fd};
 	struct generation_head head = {
 		.number = loaded->number,
 		.text_bytes = loaded->text.len,
 		.image_bytes = loaded->image_bytes,
-		.rule_count = loaded->stats.rules,
-		.entry_count = loaded->stats.entries,
+		.rule_cells = loaded->counters.rule_cells,
+		.entry_cells = loaded->counters.entry_cells,
 		.listener_count = (uint32_t)loaded->listeners.count,
 		.own_count = (uint32_t)own_count,
 		.path_bytes = (uint32_t)strlen(parent->path),
@@ -116,10 +117,10 @@ void children_send_generation(struct child *worker, bool cut)
 	add_addresses(&payload, own, own_count);
 	buf_add(&payload, span_from(parent->path));
 	buf_add(&payload, buf_span(&servers));
-	memcpy(fds + 3, loaded->listeners.fds, loaded->listeners.count * sizeof(*fds));
+	memcpy(fds + GENERATION_FDS, loaded->listeners.fds, loaded->listeners.count * sizeof(*fds));
 	if (buf_is_whole(&payload) && buf_is_whole(&servers))
 		children_send(worker, IPC_GENERATION, loaded->number, buf_span(&payload), fds,
-		              3 + loaded->listeners.count);
+		              GENERATION_FDS + loaded->listeners.count);
 	else
 		log_event(EV_SYSTEM, "what=generation errno=%d", ENOMEM);
 	buf_fini(&servers);
@@ -182,6 +183,9 @@ static void on_message(struct child *child)
 		break;
 	case IPC_SESSIONS_PAGE:
 		control_on_sessions(parent, child);
+		break;
+	case IPC_CUT_PAGE:
+		control_on_cuts(parent, child);
 		break;
 	default:
 		loading_on_message(parent);

@@ -3,12 +3,14 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "process/counters.h"
 #include "process/shared.h"
 
-enum { ARENA_MAX_BYTES = 64 << 20, SERVERS_MAX = 64 };
+enum { ARENA_MAX_BYTES = 64 << 20, SERVERS_MAX = 64, SLICE_BYTES = 16 << 20 };
 
 bool generation_parse(struct span payload, struct generation_parts *out)
 {
@@ -43,26 +45,56 @@ struct address generation_address(struct span addresses, size_t at)
 	return address;
 }
 
-size_t generation_counters_bytes(uint64_t rule_count, uint64_t entry_count)
+static void close_policy(struct session_generation *session)
 {
-	/* One more, since a region of no size cannot be mapped. */
-	return (size_t)(rule_count + entry_count + 1) * sizeof(uint32_t);
-}
-
-static void generation_free(struct session_generation *session)
-{
-	struct generation *generation = CONTAINER_OF(session, struct generation, session);
 	union {
 		const struct policy *from;
 		struct policy *to;
 	} cast = {.from = session->policy};
 
 	policy_close(cast.to);
-	shared_unmap(generation->image, generation->image_bytes);
-	shared_unmap(generation->counters, generation->counters_bytes);
+	session->policy = NULL;
+}
+
+bool generation_free_some(struct generation *generation)
+{
+	struct session_generation *session = &generation->session;
+	size_t left = generation->image ? generation->image_bytes - generation->unmapped : 0;
+
+	close_policy(session);
+	if (left > SLICE_BYTES) {
+		shared_unmap((uint8_t *)generation->image + generation->unmapped, SLICE_BYTES);
+		generation->unmapped += SLICE_BYTES;
+		return true;
+	}
+	if (left)
+		shared_unmap((uint8_t *)generation->image + generation->unmapped, left);
+	shared_unmap_cells(session->rule_hits, session->rule_cells);
+	shared_unmap_cells(session->entry_hits, session->entry_cells);
 	arena_fini(&generation->arena);
 	free(generation->own);
 	free(generation);
+	return false;
+}
+
+static void on_unreferenced(struct session_generation *session)
+{
+	struct generation *generation = CONTAINER_OF(session, struct generation, session);
+
+	generation->on_unused(generation->context, generation);
+}
+
+bool generation_populate_some(struct generation *generation)
+{
+	uint8_t *at = (uint8_t *)generation->image + generation->populated;
+	size_t left = generation->image_bytes - generation->populated;
+	size_t slice = left < SLICE_BYTES ? left : SLICE_BYTES;
+
+	/* Where the kernel does not know it (before 5.14), each page comes with its first use. */
+	if (slice && madvise(at, slice, MADV_POPULATE_READ) < 0)
+		slice = left;
+	generation->populated += slice;
+	return generation->populated < generation->image_bytes;
 }
 
 /* "system" among the servers was replaced by the parent, which may read files. */
@@ -114,8 +146,8 @@ static enum err load_settings(struct generation *generation, int fd,
 	return err;
 }
 
-static enum err open_policy(struct generation *generation, int image, int counters,
-                            const struct generation_head *head)
+/* The parent has opened the same image, which is sealed: it need not be read through once more, and that would take long. */
+static enum err open_policy(struct generation *generation, int image, const struct generation_head *head)
 {
 	struct session_generation *session = &generation->session;
 	struct policy_stats stats;
@@ -124,22 +156,28 @@ static enum err open_policy(struct generation *generation, int image, int counte
 
 	generation->image_bytes = (size_t)head->image_bytes;
 	generation->image = shared_map(image, generation->image_bytes, false);
-	generation->counters_bytes = generation_counters_bytes(head->rule_count, head->entry_count);
-	generation->counters = shared_map(counters, generation->counters_bytes, true);
-	if (generation->image == NULL || generation->counters == NULL)
+	if (generation->image == NULL)
 		return ERR_SYSTEM;
-	err = policy_open(generation->image, generation->image_bytes, &policy);
+	err = policy_open_as(generation->image, generation->image_bytes, POLICY_IS_CHECKED, &policy);
 	if (err)
 		return err;
 	session->policy = policy;
 	policy_stats(policy, &stats);
-	if (stats.rules != head->rule_count || stats.entries != head->entry_count)
+	if (head->rule_cells != (stats.rules + 1) * POLICY_QUESTION_COUNT || head->entry_cells < stats.counters)
 		return ERR_MESSAGE;
-	session->rule_hits = generation->counters;
-	session->rule_hit_count = stats.rules;
-	session->entry_hits = session->rule_hits + stats.rules;
-	session->entry_hit_count = stats.entries;
 	return ERR_NONE;
+}
+
+static enum err map_counters(struct generation *generation, int rules, int entries,
+                             const struct generation_head *head)
+{
+	struct session_generation *session = &generation->session;
+
+	session->rule_cells = (size_t)head->rule_cells;
+	session->entry_cells = (size_t)head->entry_cells;
+	session->rule_hits = shared_map(rules, counters_bytes(head->rule_cells), true);
+	session->entry_hits = shared_map(entries, counters_bytes(head->entry_cells), true);
+	return session->rule_hits && session->entry_hits ? ERR_NONE : ERR_SYSTEM;
 }
 
 static enum err copy_own(struct generation *generation, const struct generation_parts *parts)
@@ -153,35 +191,46 @@ static enum err copy_own(struct generation *generation, const struct generation_
 	return ERR_NONE;
 }
 
+static enum err fill(struct generation *generation, const struct generation_parts *parts,
+                     const int fds[static GENERATION_FDS])
+{
+	enum err err = load_settings(generation, fds[0], parts);
+
+	if (err == ERR_NONE)
+		err = open_policy(generation, fds[1], &parts->head);
+	if (err == ERR_NONE)
+		err = map_counters(generation, fds[2], fds[3], &parts->head);
+	return err ? err : copy_own(generation, parts);
+}
+
 enum err generation_open(struct ipc_message *message, const struct generation_parts *parts,
+                         void (*on_unused)(void *context, struct generation *generation), void *context,
                          struct generation **out)
 {
 	struct generation *generation = calloc(1, sizeof(*generation));
-	int text = ipc_take_fd(message, 0), image = ipc_take_fd(message, 1);
-	int counters = ipc_take_fd(message, 2);
+	int fds[GENERATION_FDS];
 	enum err err = ERR_MEMORY;
 
+	for (size_t i = 0; i < GENERATION_FDS; i++)
+		fds[i] = ipc_take_fd(message, i);
 	if (generation) {
 		struct session_generation *session = &generation->session;
 
 		arena_init(&generation->arena, ARENA_MAX_BYTES);
+		generation->on_unused = on_unused;
+		generation->context = context;
 		session->references = 1;
 		session->number = parts->head.number;
 		session->conf = &generation->settings.session;
 		session->destinations = &generation->settings.destinations;
 		session->dns = &generation->settings.dns;
-		session->free = generation_free;
-		err = load_settings(generation, text, parts);
-		if (err == ERR_NONE)
-			err = open_policy(generation, image, counters, &parts->head);
-		if (err == ERR_NONE)
-			err = copy_own(generation, parts);
+		session->free = on_unreferenced;
+		err = fill(generation, parts, fds);
 		if (err)
 			session_generation_unref(session);
 	}
-	close(text);
-	close(image);
-	close(counters);
+	for (size_t i = 0; i < GENERATION_FDS; i++)
+		close(fds[i]);
 	if (err == ERR_NONE)
 		*out = generation;
 	return err;

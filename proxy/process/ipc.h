@@ -18,17 +18,18 @@ enum { IPC_VERSION = 1, IPC_BYTES_MAX = 1 << 16, IPC_FDS_MAX = 250 };
 #define IPC_TYPES(X) \
 	X(START, sizeof(struct ipc_start), sizeof(struct ipc_start), 0, IPC_FDS_MAX, \
 	  "parent to all: who to become, shared regions") \
-	X(GENERATION, 64, IPC_BYTES_MAX, 3, IPC_FDS_MAX, "parent to worker: configuration and policy, generation.h") \
+	X(GENERATION, 64, IPC_BYTES_MAX, 4, IPC_FDS_MAX, "parent to worker: configuration and policy, generation.h") \
 	X(LOGS, sizeof(struct ipc_logs), sizeof(struct ipc_logs), 0, 2, "parent to logger: where lines go") \
 	X(EVENT, 5, 4096, 0, 0, "parent to logger: uint32_t level, then a line of the event log") \
 	X(DRAIN, 0, 0, 0, 0, "parent to worker: take no more clients, end when the last has gone") \
 	X(STOP, 0, 0, 0, 0, "parent to all: end now, in order") \
 	X(SESSIONS, sizeof(struct ipc_sessions), sizeof(struct ipc_sessions), 0, 0, "parent to worker: list some") \
-	X(COMPILE, 1, 4096, 0, 0, "parent to compile: path of the policy file") \
+	X(COMPILE, sizeof(struct ipc_compile) + 1, 4096, 0, 1, "parent to compile: head, path of the policy file; the image in force") \
 	X(READY, sizeof(struct ipc_ready), sizeof(struct ipc_ready), 0, 0, "all to parent: what was asked for is in force") \
 	X(SESSIONS_PAGE, sizeof(struct ipc_sessions_page), IPC_BYTES_MAX, 0, 0, "worker to parent: head, then lines") \
-	X(PROBLEM, sizeof(struct ipc_problem), 16384, 0, 0, "compile to parent: head, file, text") \
-	X(COMPILED, sizeof(struct ipc_compiled), sizeof(struct ipc_compiled), 0, 1, "compile to parent: the end, with the image")
+	X(PROBLEM, sizeof(struct ipc_problem), 16384, 0, 0, "compile to parent: head, file, other file, text") \
+	X(COMPILED, sizeof(struct ipc_compiled), sizeof(struct ipc_compiled), 0, 1, "compile to parent: the end, with the image") \
+	X(CUT_PAGE, 1, IPC_BYTES_MAX, 0, 0, "worker to parent: lines of sessions that the new policy ended; id: generation")
 
 #define IPC_ENUM(type, least, most, fds_least, fds_most, text) IPC_##type,
 enum ipc_type { IPC_NONE, IPC_TYPES(IPC_ENUM) IPC_TYPE_COUNT };
@@ -63,7 +64,13 @@ struct ipc_ready {
 };
 
 struct ipc_problem {
-	uint32_t level, line, column, file_bytes; /* enum problem_level */
+	uint32_t code, line, column, file_bytes; /* enum problem_code */
+	uint32_t related_line, related_bytes;    /* of the other place's file; 0: there is none */
+	uint64_t more;                           /* so many of this code in this file are not told; no text */
+};
+
+struct ipc_compile {
+	uint64_t previous_bytes; /* of the image in force; 0: there is none */
 };
 
 struct ipc_compiled {

@@ -53,7 +53,9 @@ void loaded_free(struct loaded *loaded, const struct loaded *next)
 	listeners_close(&loaded->listeners, next ? &next->listeners : NULL);
 	close_fd(&loaded->text_fd);
 	close_fd(&loaded->image_fd);
-	close_fd(&loaded->counters_fd);
+	counters_close(&loaded->counters);
+	policy_close(loaded->policy);
+	shared_unmap(loaded->image, loaded->image_bytes);
 	close_fd(&loaded->access_fd);
 	close_fd(&loaded->event_fd);
 	arena_fini(&loaded->arena);
@@ -67,7 +69,8 @@ static struct loaded *loaded_new(void)
 	if (loaded == NULL)
 		return NULL;
 	arena_init(&loaded->arena, ARENA_MAX_BYTES);
-	loaded->text_fd = loaded->image_fd = loaded->counters_fd = -1;
+	loaded->text_fd = loaded->image_fd = -1;
+	counters_init(&loaded->counters);
 	loaded->access_fd = loaded->event_fd = -1;
 	return loaded;
 }
@@ -147,8 +150,12 @@ static void log_problems(const struct problems *problems)
 		if (problem->line)
 			snprintf(place, sizeof(place), ":%u:%u", problem->line, problem->column);
 		log_event(problem->level == PROBLEM_ERROR ? EV_CONFIG_PROBLEM : EV_CONFIG_WARNING,
-		          "%s%s: %s", problem->file, place, problem->text);
+		          "%s%s: %s [%s]", problem->file, place, problem->text, problem_row(problem->code)->code);
 	}
+	for (const struct problem_group *group = problems->groups; group; group = group->next)
+		if (group->more)
+			log_event(problem_row(group->code)->level == PROBLEM_ERROR ? EV_CONFIG_PROBLEM : EV_CONFIG_WARNING,
+			          "%s: and %zu more [%s]", group->file, group->more, problem_row(group->code)->code);
 }
 
 static void report(struct loading *loading)
@@ -253,6 +260,7 @@ static void switch_to_next(struct loading *loading)
 		finish(loading, ERR_NONE); /* the start: roles come after */
 		return;
 	}
+	counters_take_over(&parent->current->counters, parent->current->policy, &previous->counters, previous->policy);
 	loop_timer_set(parent->loop, &loading->timer, SWITCH_MAX_MS);
 	children_send_logs(&parent->logger);
 	for (size_t i = 0; i < parent->worker_count; i++)
@@ -277,25 +285,19 @@ void loading_on_worker(struct parent *parent, size_t cut_count)
 /* What is in it, and in *advice what is to be said of it beside the settings. */
 static enum err open_image(struct loading *loading, enum err *advice)
 {
+	const struct loaded *current = loading->parent->current;
 	struct loaded *next = loading->next;
-	void *image = shared_map(next->image_fd, next->image_bytes, false);
-	struct policy *policy;
-	enum err err = image ? policy_open_as(image, next->image_bytes, POLICY_FOR_READING, &policy) : ERR_SYSTEM;
+	enum err err;
 
-	if (err == ERR_NONE) {
-		policy_stats(policy, &next->stats);
-		*advice = advice_add(&next->settings, policy, loading->parent->path, &loading->problems);
-		policy_close(policy);
-	}
-	shared_unmap(image, next->image_bytes);
-	return err;
-}
-
-static enum err make_counters(struct loaded *next)
-{
-	return shared_new("sallyport-counters",
-	                  generation_counters_bytes(next->stats.rules, next->stats.entries),
-	                  &next->counters_fd);
+	next->image = shared_map(next->image_fd, next->image_bytes, false);
+	if (next->image == NULL)
+		return ERR_SYSTEM;
+	err = policy_open_as(next->image, next->image_bytes, POLICY_FOR_READING, &next->policy);
+	if (err)
+		return err;
+	policy_stats(next->policy, &next->stats);
+	*advice = advice_add(&next->settings, next->policy, loading->parent->path, &loading->problems);
+	return counters_make(&next->counters, next->policy, current ? &current->counters : NULL);
 }
 
 static void on_compiled(struct loading *loading, struct ipc_message *message)
@@ -312,7 +314,7 @@ static void on_compiled(struct loading *loading, struct ipc_message *message)
 		finish(loading, ERR_CONFIG);
 		return;
 	}
-	if (open_image(loading, &err) || make_counters(next)) {
+	if (open_image(loading, &err)) {
 		fail(loading, "the compiled policy cannot be opened");
 		return;
 	}
@@ -328,17 +330,27 @@ static void on_compiled(struct loading *loading, struct ipc_message *message)
 
 static void on_problem(struct loading *loading, struct span payload)
 {
+	struct problem_place at, other = {.file = NULL};
 	struct ipc_problem head;
-	struct span file, text;
-	char *name;
+	struct span file, other_file;
+	enum problem_code code;
 
 	memcpy(&head, payload.at, sizeof(head));
 	payload = span_skip(payload, sizeof(head));
 	file = span_first(payload, head.file_bytes);
-	text = span_skip(payload, file.len);
-	name = arena_string(&loading->problems.arena, file);
-	problem_add(&loading->problems, head.level ? PROBLEM_WARNING : PROBLEM_ERROR,
-	            name ? name : "", head.line, head.column, "%.*s", SPAN_ARG(text));
+	payload = span_skip(payload, file.len);
+	other_file = span_first(payload, head.related_bytes);
+	payload = span_skip(payload, other_file.len);
+	code = head.code < PROBLEM_CODE_COUNT ? (enum problem_code)head.code : PROBLEM_CONFIGURATION;
+	at = (struct problem_place){arena_string(&loading->problems.arena, file), head.line, head.column};
+	if (at.file == NULL)
+		at.file = "";
+	if (other_file.len)
+		other = (struct problem_place){arena_string(&loading->problems.arena, other_file), head.related_line, 0};
+	if (head.more)
+		problems_add_more(&loading->problems, code, at.file, (size_t)head.more);
+	else
+		problem_add_code(&loading->problems, code, at, other.file ? &other : NULL, "%.*s", SPAN_ARG(payload));
 }
 
 void loading_on_message(struct parent *parent)
@@ -361,13 +373,27 @@ void loading_on_compiler_death(struct parent *parent)
 		fail(loading, "the role that compiles the policy has died; see the event log");
 }
 
+static void send_compile(struct loading *loading)
+{
+	const struct loaded *current = loading->parent->current;
+	struct ipc_compile head = {current ? current->image_bytes : 0};
+	struct buf payload;
+
+	buf_init(&payload, 8192);
+	buf_add(&payload, span_of(&head, sizeof(head)));
+	buf_add(&payload, span_from(loading->next->settings.policy));
+	children_send(&loading->parent->compiler, IPC_COMPILE, 0, buf_span(&payload), current ? &current->image_fd : NULL,
+	              current ? 1 : 0);
+	buf_fini(&payload);
+}
+
 static void start_compiler(struct loading *loading)
 {
 	struct child *compiler = &loading->parent->compiler;
 
 	loop_timer_set(loading->parent->loop, &loading->timer, COMPILE_MAX_MS);
 	children_start(compiler);
-	children_send(compiler, IPC_COMPILE, 0, span_from(loading->next->settings.policy), NULL, 0);
+	send_compile(loading);
 }
 
 /* ---- first: the settings ---- */

@@ -7,6 +7,7 @@
 
 #include "net/loop.h"
 #include "policy/policy.h"
+#include "process/counters.h"
 #include "process/ipc.h"
 #include "process/listeners.h"
 #include "process/places.h"
@@ -44,8 +45,11 @@ struct loaded {
 	struct span text;
 	struct conf_texts servers;  /* without "system" */
 	struct listeners listeners;
-	int text_fd, image_fd, counters_fd, access_fd, event_fd;
+	int text_fd, image_fd, access_fd, event_fd;
+	struct counters counters;
 	size_t image_bytes;
+	void *image;                /* mapped */
+	struct policy *policy;      /* opened for reading */
 	struct policy_stats stats;
 	uint64_t loaded_ms;         /* wall clock */
 };
@@ -165,6 +169,9 @@ void control_close(struct parent *parent);
 
 /* A worker sent a page of sessions. */
 void control_on_sessions(struct parent *parent, const struct child *worker);
+
+/* A worker said which sessions the new policy ended. */
+void control_on_cuts(struct parent *parent, const struct child *worker);
 
 /* A worker has ended: nobody waits for its sessions any more. */
 void control_on_death(struct parent *parent, const struct child *worker);

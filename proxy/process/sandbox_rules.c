@@ -85,7 +85,7 @@ const struct sandbox_rule sandbox_compile_rules[] = {
 	CALL_IF(openat, HAS(2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY)),
 	CALL_IF(open, HAS(1, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY)),
 	CALL(fstat), CALL(newfstatat), CALL(statx), CALL(lseek), CALL(pread64), CALL(getcwd),
-	CALL(readlink), CALL_IF(ioctl, IS(1, TCGETS)),
+	CALL(readlink), CALL(getdents64), CALL_IF(ioctl, IS(1, TCGETS)),
 	CALL(memfd_create),
 	CALL_IF(fcntl, IS(1, F_ADD_SEALS)),
 	END};

@@ -101,3 +101,9 @@ void shared_unmap(const void *at, size_t bytes)
 	if (at)
 		munmap(cast.to, bytes);
 }
+
+void shared_unmap_cells(_Atomic uint32_t *cells, size_t count)
+{
+	if (cells)
+		munmap((void *)(uintptr_t)cells, count * sizeof(*cells));
+}

@@ -5,6 +5,7 @@
 #define PROCESS_SHARED_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "base/span.h"
@@ -27,5 +28,8 @@ void *shared_map(int fd, size_t bytes, bool is_writable);
 const void *shared_map_changing(int fd, size_t bytes);
 
 void shared_unmap(const void *at, size_t bytes);
+
+/* The same for counters. */
+void shared_unmap_cells(_Atomic uint32_t *cells, size_t count);
 
 #endif

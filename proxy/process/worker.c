@@ -20,11 +20,14 @@
 enum {
 	TICK_MS = 1000,
 	DRAIN_TICK_MS = 50,
+	SWEEP_MS = 1,
 	CUT_PER_TURN = 500,
 	TELL_MS = 60000,
 	PIPES_OF_ALL = 240, /* the kernel grants a user 256 pipes of 256 KiB (facts of performance) */
 	IDS_PER_MS = 16,
 	PAGE_MAX_BYTES = IPC_BYTES_MAX - 1024,
+	CUTS_MAX_BYTES = 1 << 19,
+	SEND_AGAIN_MS = 10,
 };
 
 #define IDS_SINCE_MS UINT64_C(1767225600000) /* 2026-01-01 */
@@ -39,12 +42,17 @@ struct worker {
 	struct ring *ring;
 	int bell;
 	struct generation *generation; /* the one in force; this holds one reference */
+	struct generation *next;       /* on its way into reach; its message is in `message` */
+	struct list unused;            /* generations that nobody has any more, and that go piece by piece */
+	struct loop_timer sweep;
 	size_t worker_count;
 	bool is_draining;
-	/* sessions that a new policy denies are ended some at a time; then the parent is told */
-	bool is_cutting;
+	/* sessions that a new policy denies are ended some at a time; then the parent is told which, and that the
+	 * generation is in force */
+	bool is_switching;
+	struct session_cuts cuts;
+	struct loop_timer send_again;
 	uint64_t surprises_seen, limit_told_ms, dropped_told_ms, dropped_told;
-	size_t cut_count;
 	struct ipc_message message;
 };
 
@@ -124,6 +132,31 @@ static void on_tick(struct loop_timer *timer)
 
 /* ---- generations ---- */
 
+/* Unmapping a large policy takes as long as mapping it: a slice at a time. */
+static void on_sweep(struct loop_timer *timer)
+{
+	struct worker *worker = CONTAINER_OF(timer, struct worker, sweep);
+	struct generation *generation;
+
+	if (list_is_empty(&worker->unused))
+		return;
+	generation = CONTAINER_OF(worker->unused.next, struct generation, link);
+	list_remove(&generation->link);
+	if (generation_free_some(generation))
+		list_add_last(&worker->unused, &generation->link);
+	if (!list_is_empty(&worker->unused))
+		loop_timer_set(worker->loop, timer, SWEEP_MS);
+}
+
+static void on_unused(void *context, struct generation *generation)
+{
+	struct worker *worker = context;
+
+	list_add_last(&worker->unused, &generation->link);
+	if (worker->loop)
+		loop_timer_set(worker->loop, &worker->sweep, SWEEP_MS);
+}
+
 static void switch_to(struct worker *worker, struct generation *next)
 {
 	struct generation *previous = worker->generation;
@@ -144,11 +177,11 @@ static enum err use_listeners(struct worker *worker, const struct generation_par
 	size_t count = parts->head.listener_count;
 
 	if (count != worker->generation->settings.listen.count ||
-	    worker->message.fd_count != 3 + count)
+	    worker->message.fd_count != GENERATION_FDS + count)
 		return ERR_MESSAGE;
 	for (size_t i = 0; i < count; i++) {
 		addresses[i] = generation_address(parts->listeners, i);
-		fds[i] = ipc_take_fd(&worker->message, 3 + i);
+		fds[i] = ipc_take_fd(&worker->message, GENERATION_FDS + i);
 	}
 	return acceptor_use(worker->acceptor, &worker->generation->settings.listen, addresses, fds);
 }
@@ -157,40 +190,109 @@ static enum err use_listeners(struct worker *worker, const struct generation_par
 static enum err acknowledge(struct worker *worker)
 {
 	uint64_t number = worker->generation->session.number;
-	struct ipc_ready ready = {number, worker->cut_count};
+	struct ipc_ready ready = {number, worker->cuts.count};
 
 	return ipc_send(worker->channel.fd, IPC_READY, number, span_of(&ready, sizeof(ready)), NULL,
 	                0);
 }
 
-static enum err cut_some(struct worker *worker)
+/* Whole lines, as many as there is room for in a message. */
+static enum err send_cuts(struct worker *worker)
 {
-	worker->is_cutting = session_cut_some(&worker->env, CUT_PER_TURN, &worker->cut_count);
-	if (!worker->is_cutting)
-		return acknowledge(worker);
-	loop_again(worker->loop, &worker->channel, 0);
+	struct buf *lines = &worker->cuts.lines;
+
+	while (buf_len(lines)) {
+		struct span page = span_first(buf_span(lines), PAGE_MAX_BYTES);
+		enum err err;
+
+		page = span_first(page, span_find_last(page, '\n') + 1);
+		err = ipc_send(worker->channel.fd, IPC_CUT_PAGE, worker->generation->session.number, page,
+		               NULL, 0);
+		if (err)
+			return err;
+		buf_consume(lines, page.len);
+	}
 	return ERR_NONE;
 }
 
-static enum err use_generation(struct worker *worker)
+static void end_switch(struct worker *worker)
 {
-	struct generation_parts parts;
-	struct generation *next;
+	worker->is_switching = false;
+	loop_timer_clear(worker->loop, &worker->send_again);
+	buf_fini(&worker->cuts.lines);
+}
+
+static void begin_switch(struct worker *worker, bool cuts)
+{
+	end_switch(worker);
+	worker->is_switching = true;
+	worker->cuts = (struct session_cuts){.count = 0};
+	buf_init(&worker->cuts.lines, CUTS_MAX_BYTES);
+	if (cuts)
+		session_cut_begin(&worker->env);
+}
+
+/* The next step of it. A parent that is slow is asked again later: what serves is not ended for that. */
+static enum err switch_on(struct worker *worker)
+{
+	struct session_cuts *cuts = &worker->cuts;
 	enum err err;
 
+	if (worker->env.cut_next) {
+		if (session_cut_some(&worker->env, CUT_PER_TURN, cuts)) {
+			loop_again(worker->loop, &worker->channel, 0);
+			return ERR_NONE;
+		}
+		if (cuts->count > cuts->told)
+			log_event(EV_CUT, "more=%zu", cuts->count - cuts->told);
+	}
+	err = send_cuts(worker);
+	if (err == ERR_NONE)
+		err = acknowledge(worker);
+	if (err == ERR_LIMIT) {
+		loop_timer_set(worker->loop, &worker->send_again, SEND_AGAIN_MS);
+		return ERR_NONE;
+	}
+	end_switch(worker);
+	return err;
+}
+
+/* In reach: switch over to it. */
+static enum err use_next(struct worker *worker)
+{
+	struct generation *next = worker->next;
+	struct generation_parts parts;
+	enum err err;
+
+	worker->next = NULL;
 	if (!generation_parse(worker->message.payload, &parts))
 		return ERR_MESSAGE;
-	err = generation_open(&worker->message, &parts, &next);
-	if (err)
-		return err;
 	err = resolver_set_conf(worker->env.resolver, next->session.dns);
 	switch_to(worker, next);
 	if (err == ERR_NONE && !worker->is_draining)
 		err = use_listeners(worker, &parts);
-	worker->cut_count = 0;
-	if (parts.head.cut)
-		session_cut_begin(&worker->env);
-	return err ? err : cut_some(worker);
+	begin_switch(worker, parts.head.cut);
+	return err ? err : switch_on(worker);
+}
+
+/* A slice per turn; no other message is taken meanwhile. */
+static enum err populate_some(struct worker *worker)
+{
+	if (!generation_populate_some(worker->next))
+		return use_next(worker);
+	loop_again(worker->loop, &worker->channel, 0);
+	return ERR_NONE;
+}
+
+static enum err take_generation(struct worker *worker)
+{
+	struct generation_parts parts;
+	enum err err;
+
+	if (!generation_parse(worker->message.payload, &parts))
+		return ERR_MESSAGE;
+	err = generation_open(&worker->message, &parts, on_unused, worker, &worker->next);
+	return err ? err : populate_some(worker);
 }
 
 /* ---- the parent's messages ---- */
@@ -239,7 +341,7 @@ static enum err on_message(struct worker *worker)
 {
 	switch ((unsigned)worker->message.type) {
 	case IPC_GENERATION:
-		return use_generation(worker);
+		return take_generation(worker);
 	case IPC_SESSIONS:
 		return send_sessions(worker);
 	case IPC_DRAIN:
@@ -269,17 +371,30 @@ static void on_channel(struct loop_io *io, unsigned events)
 	enum ipc_got got;
 
 	(void)events;
-	if (worker->is_cutting)
-		end_if(worker, cut_some(worker));
+	if (worker->is_switching)
+		end_if(worker, switch_on(worker));
+	if (worker->next) {
+		end_if(worker, populate_some(worker));
+		if (worker->next)
+			return;
+		ipc_drop(&worker->message);
+	}
 	while ((got = ipc_receive(io->fd, roles_row(ROLE_PARENT)->sends, &worker->message)) ==
 	       IPC_GOT) {
-		enum err err = on_message(worker);
-
+		end_if(worker, on_message(worker));
+		if (worker->next)
+			return;
 		ipc_drop(&worker->message);
-		end_if(worker, err);
 	}
 	if (got != IPC_EMPTY)
 		stop(worker); /* the parent has gone */
+}
+
+static void on_send_again(struct loop_timer *timer)
+{
+	struct worker *worker = CONTAINER_OF(timer, struct worker, send_again);
+
+	end_if(worker, switch_on(worker));
 }
 
 /* ---- beginning and end ---- */
@@ -353,7 +468,7 @@ static enum err make_env(struct worker *worker, unsigned number)
 }
 
 /* The first generation is needed to make what the sandbox must not see made. */
-static enum err take_generation(struct worker *worker, unsigned number)
+static enum err take_first_generation(struct worker *worker, unsigned number)
 {
 	struct generation_parts parts;
 	struct generation *first;
@@ -364,7 +479,7 @@ static enum err take_generation(struct worker *worker, unsigned number)
 		return err;
 	if (!generation_parse(worker->message.payload, &parts))
 		return ERR_MESSAGE;
-	err = generation_open(&worker->message, &parts, &first);
+	err = generation_open(&worker->message, &parts, on_unused, worker, &first);
 	if (err)
 		return err;
 	switch_to(worker, first);
@@ -388,11 +503,12 @@ static enum err set_up(struct worker *worker, unsigned number)
 	log_set_sink(write_event, worker);
 	err = loop_new(&worker->loop);
 	if (err == ERR_NONE)
-		err = take_generation(worker, number);
+		err = take_first_generation(worker, number);
 	if (err)
 		return err;
 	worker->channel.on_ready = on_channel;
 	worker->tick.on_due = on_tick;
+	worker->send_again.on_due = on_send_again;
 	loop_timer_set(worker->loop, &worker->tick, TICK_MS);
 	atomic_store(&worker->places.own->is_accepting, 1);
 	if (fcntl(worker->channel.fd, F_SETFL, O_NONBLOCK) < 0)
@@ -403,12 +519,21 @@ static enum err set_up(struct worker *worker, unsigned number)
 static void tear_down(struct worker *worker)
 {
 	atomic_store(&worker->places.own->is_accepting, 0);
+	end_switch(worker);
 	acceptor_free(worker->acceptor);
 	session_env_fini(&worker->env);
 	resolver_free(worker->env.resolver);
 	pump_pipes_free(worker->env.pipes);
 	session_generation_unref(&worker->generation->session);
 	loop_timer_clear(worker->loop, &worker->tick);
+	loop_timer_clear(worker->loop, &worker->sweep);
+	while (!list_is_empty(&worker->unused)) {
+		struct generation *generation = CONTAINER_OF(worker->unused.next, struct generation, link);
+
+		list_remove(&generation->link);
+		while (generation_free_some(generation))
+			;
+	}
 	loop_free(worker->loop);
 }
 
@@ -420,6 +545,8 @@ int worker_main(int channel, unsigned number)
 	/* Writing to a socket that was closed is an error to handle, not an end. */
 	signal(SIGPIPE, SIG_IGN);
 	worker.channel.fd = channel;
+	worker.sweep.on_due = on_sweep;
+	list_init(&worker.unused);
 	err = set_up(&worker, number);
 	if (err) {
 		log_event(EV_SYSTEM, "role=worker number=%u what=start error=%s errno=%d", number,

@@ -260,31 +260,36 @@ static bool fill_facts(struct session *session)
 	return true;
 }
 
-static void count(_Atomic uint32_t *hits, size_t hit_count, uint32_t index)
+/* Was this entry counted for a question before? One exchange is one hit. */
+static bool was_counted(const struct policy_decision *decision, int question)
 {
-	if (index < hit_count)
-		atomic_fetch_add_explicit(&hits[index], 1, memory_order_relaxed);
+	const struct policy_answer *answer = &decision->answers[question];
+
+	for (int q = 0; q < question; q++)
+		if (decision->answers[q].list && decision->answers[q].entry == answer->entry)
+			return true;
+	return false;
 }
 
 void request_count_hits(struct session *session, const struct policy_decision *decision)
 {
 	const struct session_generation *generation = session->generation;
-	uint32_t last = POLICY_NO_RULE;
+	uint64_t wall_ms = loop_wall_ms(session->env->loop);
+	size_t defaults = generation->rule_cells / POLICY_QUESTION_COUNT - 1;
 
 	for (int q = 0; q < POLICY_QUESTION_COUNT; q++) {
 		const struct policy_answer *answer = &decision->answers[q];
+		size_t row = answer->rule == POLICY_NO_RULE ? defaults : answer->rule;
 
-		/* A rule that answers several questions of one exchange was hit once. */
-		if (answer->rule == POLICY_NO_RULE || answer->rule == last)
+		if (row > defaults)
 			continue;
-		last = answer->rule;
-		count(generation->rule_hits, generation->rule_hit_count, answer->rule);
-		if (answer->list)
-			count(generation->entry_hits, generation->entry_hit_count, answer->entry);
+		atomic_fetch_add_explicit(&generation->rule_hits[row * POLICY_QUESTION_COUNT + (size_t)q], 1,
+		                          memory_order_relaxed);
+		if (answer->list && answer->entry < generation->entry_cells && !was_counted(decision, q))
+			policy_hits_add(&generation->entry_hits[answer->entry], wall_ms);
 	}
 }
 
-/* The detail stands beside the rule, which the reply quotes: "defaults" alone would not say that it was the port. */
 static bool deny(struct session *session, enum policy_question question, enum err err)
 {
 	struct exchange *exchange = session->exchange;

@@ -24,10 +24,9 @@ struct session_generation {
 	const struct destinations_conf *destinations;
 	const struct dns_conf *dns;
 	const struct policy *policy;
-	_Atomic uint32_t *rule_hits;            /* shared by all workers; by rule index */
-	size_t rule_hit_count;
-	_Atomic uint32_t *entry_hits;           /* by entry index */
-	size_t entry_hit_count;
+	/* Shared by all workers: for each rule, and behind them for defaults, one cell per question; and one for each entry. */
+	_Atomic uint32_t *rule_hits, *entry_hits;
+	size_t rule_cells, entry_cells;
 	void (*free)(struct session_generation *generation); /* when the last reference is gone */
 };
 
@@ -78,10 +77,18 @@ void session_env_fini(struct session_env *env);
 void session_start(struct session_env *env, struct session_listener *listener, int fd,
                    const struct address *peer);
 
+/* What was cut. For each there is a line of JSON in `lines` (the caller's), as long as there is room, and an event. */
+struct session_cuts {
+	size_t count, told;
+	struct buf lines;
+};
+
+enum { SESSION_CUT_LINE_MAX_BYTES = 8192 };
+
 /* After env->current has changed: begin to look at all sessions, and look at `most` of them (so that no turn is
- * long): those that the policy denies now are ended and logged, and counted in *cut_count. True while there are more. */
+ * long): those whose access the policy denies now are ended and added to *cuts. True while there are more. */
 void session_cut_begin(struct session_env *env);
-bool session_cut_some(struct session_env *env, size_t most, size_t *cut_count);
+bool session_cut_some(struct session_env *env, size_t most, struct session_cuts *cuts);
 
 /* Draining began: idle client connections are closed, others after their exchange. */
 void session_drain(struct session_env *env);
