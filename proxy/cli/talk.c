@@ -12,7 +12,12 @@
 
 #include "cli/command.h"
 
-enum { CONFIG_MAX_BYTES = 4 << 20, ARENA_MAX_BYTES = 64 << 20, PATIENCE_S = 200 };
+enum {
+	CONFIG_MAX_BYTES = 4 << 20,
+	ARENA_MAX_BYTES = 64 << 20,
+	PATIENCE_S = 200,
+	CELL_MAX_BYTES = 700,
+};
 
 /* The path alone is wanted, and a broken file must not stand between us and the running proxy: it will
  * say itself what is wrong with it. */
@@ -70,9 +75,10 @@ static int connect_to(const char *path)
 	return -1;
 }
 
-/* Ask, and give every line of the answer but the last to `show`; the last one is the result (the
- * caller's), NULL if there was none. */
-static json_t *ask(const struct command_line *line, const char *question, void (*show)(const char *))
+/* Ask, and give every line of the answer but the last to `show` (NULL: to nobody); the last one is the result
+ * (the caller's), NULL if there was none. */
+static json_t *ask(const struct command_line *line, const char *question,
+                   void (*show)(void *context, const char *text), void *context)
 {
 	const char *config = command_config(line);
 	char *path = config ? control_path(config) : NULL, *text = NULL, *last = NULL;
@@ -88,7 +94,7 @@ static json_t *ask(const struct command_line *line, const char *question, void (
 		command_complain("the proxy does not listen: %s", strerror(errno));
 	while (getline(&text, &size, stream) > 0) {
 		if (last && show)
-			show(last);
+			show(context, last);
 		free(last);
 		last = strdup(text);
 	}
@@ -107,6 +113,25 @@ static const char *text_of(const json_t *object, const char *key)
 	const char *text = json_string_value(json_object_get(object, key));
 
 	return text ? text : "";
+}
+
+/* The same for a terminal: what a client sent, or a role that is not what it was, must not move the cursor. */
+struct cell {
+	char text[CELL_MAX_BYTES];
+};
+
+static const char *shown(struct cell *cell, const char *text)
+{
+	size_t len = 0;
+
+	for (; *text && len + 1 < sizeof(cell->text); text++) {
+		bool is_c1 = (uint8_t)text[0] == 0xc2 && (uint8_t)text[1] < 0xa0; /* U+0080 to U+009F */
+
+		cell->text[len++] = (uint8_t)*text < 0x20 || *text == 0x7f || is_c1 ? '?' : *text;
+		text += is_c1 && text[1];
+	}
+	cell->text[len] = '\0';
+	return cell->text;
 }
 
 static long long number_of(const json_t *object, const char *key)
@@ -143,18 +168,78 @@ static void print_problem(const json_t *problem)
 	fprintf(stderr, " %s: %s\n", text_of(problem, "level"), text_of(problem, "text"));
 }
 
+/* A session that the new policy ended: for a program, then for people. */
+static void keep_cut(void *context, const char *text)
+{
+	json_t *session = json_loads(text, 0, NULL);
+
+	if (session)
+		json_array_append_new(context, session);
+}
+
+static void print_cut(void *context, const char *text)
+{
+	json_t *session = json_loads(text, 0, NULL);
+	bool *is_headed = context;
+	struct cell cell;
+	char target[CELL_MAX_BYTES];
+
+	if (session == NULL)
+		return;
+	if (!*is_headed)
+		printf("%-18s %-22s %-32s %8s %12s %12s  %s\n", "session", "client", "target", "age",
+		       "bytes up", "bytes down", "denied by");
+	*is_headed = true;
+	printf("%-18s ", shown(&cell, text_of(session, "id")));
+	printf("%-22s ", shown(&cell, text_of(session, "client")));
+	snprintf(target, sizeof(target), "%.255s:%lld", shown(&cell, text_of(session, "host")),
+	         number_of(session, "port"));
+	printf("%-32s %6lld s %12lld %12lld ", target, number_of(session, "age_ms") / 1000,
+	       number_of(session, "bytes_up"), number_of(session, "bytes_down"));
+	printf(" %s", shown(&cell, text_of(session, "because")));
+	if (json_object_get(session, "user"))
+		printf(", user %s", shown(&cell, text_of(session, "user")));
+	putchar('\n');
+	json_decref(session);
+}
+
+static void print_cut_sum(const json_t *answer)
+{
+	long long more = number_of(answer, "more");
+
+	printf(", sessions ended: %lld", number_of(answer, "cut"));
+	if (more)
+		printf(" (%lld of them are only in the access log, with \"how\": \"cut\")", more);
+}
+
+static int reload_for_program(const struct command_line *line, const char *question, bool cut)
+{
+	json_t *sessions = cut ? json_array() : NULL;
+	json_t *answer = ask(line, question, sessions ? keep_cut : NULL, sessions);
+
+	if (answer == NULL) {
+		json_decref(sessions);
+		return EXIT_USAGE;
+	}
+	if (sessions)
+		json_object_set_new(answer, "sessions", sessions);
+	return print_raw(answer);
+}
+
 int reload_command(const struct command_line *line)
 {
-	bool cut = line->options[OPTION_cut] != NULL;
-	json_t *answer = ask(line, cut ? "{\"command\": \"reload\", \"cut\": true}\n"
-	                               : "{\"command\": \"reload\"}\n", NULL);
+	bool cut = line->options[OPTION_cut] != NULL, is_headed = false;
+	const char *question = cut ? "{\"command\": \"reload\", \"cut\": true}\n"
+	                           : "{\"command\": \"reload\"}\n";
 	const json_t *problem;
+	json_t *answer;
 	size_t i;
 
+	if (line->options[OPTION_json])
+		return reload_for_program(line, question, cut);
+	answer = ask(line, question, cut ? print_cut : NULL, &is_headed);
 	if (answer == NULL)
 		return EXIT_USAGE;
-	if (line->options[OPTION_json])
-		return print_raw(answer);
 	if (json_object_get(answer, "error"))
 		return print_refusal(answer);
 	json_array_foreach(json_object_get(answer, "problems"), i, problem)
@@ -165,7 +250,7 @@ int reload_command(const struct command_line *line)
 	}
 	printf("in force: generation %lld", number_of(answer, "generation"));
 	if (cut)
-		printf(", sessions ended: %lld", number_of(answer, "cut"));
+		print_cut_sum(answer);
 	putchar('\n');
 	json_decref(answer);
 	return EXIT_WELL;
@@ -173,7 +258,7 @@ int reload_command(const struct command_line *line)
 
 int drain_command(const struct command_line *line)
 {
-	json_t *answer = ask(line, "{\"command\": \"drain\"}\n", NULL);
+	json_t *answer = ask(line, "{\"command\": \"drain\"}\n", NULL, NULL);
 
 	if (answer == NULL)
 		return EXIT_USAGE;
@@ -186,21 +271,26 @@ int drain_command(const struct command_line *line)
 
 /* ---- status ---- */
 
-static void print_line(const char *text)
+static void print_line(void *context, const char *text)
 {
+	(void)context;
 	fputs(text, stdout);
 }
 
 /* One session as people read it. */
-static void print_session(const char *text)
+static void print_session(void *context, const char *text)
 {
 	json_t *session = json_loads(text, 0, NULL);
 	const char *target = text_of(session, "target");
+	struct cell cell;
 
-	printf("%-22s %-24s %-10s %8lld s %12lld up %12lld down  %s\n", text_of(session, "id"),
-	       text_of(session, "client"), text_of(session, "state"),
-	       number_of(session, "age_ms") / 1000, number_of(session, "bytes_up"),
-	       number_of(session, "bytes_down"), target[0] ? target : text_of(session, "host"));
+	(void)context;
+	printf("%-22s ", shown(&cell, text_of(session, "id")));
+	printf("%-24s ", shown(&cell, text_of(session, "client")));
+	printf("%-10s ", shown(&cell, text_of(session, "state")));
+	printf("%8lld s %12lld up %12lld down  %s\n", number_of(session, "age_ms") / 1000,
+	       number_of(session, "bytes_up"), number_of(session, "bytes_down"),
+	       shown(&cell, target[0] ? target : text_of(session, "host")));
 	json_decref(session);
 }
 
@@ -248,7 +338,8 @@ int status_command(const struct command_line *line)
 	bool sessions = line->options[OPTION_sessions] != NULL;
 	json_t *answer = ask(line, sessions ? "{\"command\": \"sessions\"}\n"
 	                                    : "{\"command\": \"status\"}\n",
-	                     !sessions ? NULL : line->options[OPTION_json] ? print_line : print_session);
+	                     !sessions ? NULL : line->options[OPTION_json] ? print_line : print_session,
+	                     NULL);
 
 	if (answer == NULL)
 		return EXIT_USAGE;

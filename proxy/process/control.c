@@ -19,7 +19,11 @@
 enum {
 	CLIENTS_MAX = 16,
 	ASK_MAX_BYTES = 4096,
-	ANSWER_MAX_BYTES = 1 << 20,
+	ANSWER_MAX_BYTES = 1 << 21,
+	PROBLEMS_MAX_BYTES = 1 << 19,
+	/* of all sessions that a reload ended, these are told; the access log has each */
+	CUT_LINES_MAX = 1000,
+	CUT_LINES_MAX_BYTES = 1 << 19,
 	PATIENCE_MS = 180000,
 	PAGE_COUNT = 64, /* sessions per message */
 };
@@ -35,6 +39,9 @@ struct control_client {
 	bool lists;
 	size_t worker;
 	uint64_t after_id, message_id;
+	/* `reload` that cuts: what was told of it */
+	bool cuts;
+	size_t cut_lines, cut_lines_bytes;
 };
 
 struct control {
@@ -57,7 +64,7 @@ static void hang_up(struct control_client *client)
 	loop_close(parent->loop, &client->io);
 	buf_fini(&client->in);
 	buf_fini(&client->out);
-	client->lists = false;
+	client->lists = client->cuts = false;
 }
 
 static void write_out(struct control_client *client)
@@ -92,12 +99,43 @@ static void add_json(struct control_client *client, json_t *object)
 	json_decref(object);
 }
 
+/* Whatever a worker may have written, what goes on are lines that can be an object each, without control characters. */
+static bool is_line_sound(struct span line)
+{
+	if (line.len < 2 || line.at[0] != '{' || line.at[line.len - 1] != '}')
+		return false;
+	for (size_t i = 0; i < line.len; i++)
+		if (line.at[i] < 0x20)
+			return false;
+	return true;
+}
+
+/* Add the sound ones of a worker's lines, at most `most_lines` and `most_bytes`; the number that was added. */
+static size_t add_lines(struct control_client *client, struct span lines, size_t most_lines,
+                        size_t most_bytes)
+{
+	struct span line;
+	size_t count = 0;
+
+	while (lines.len && count < most_lines && span_split(&lines, '\n', &line)) {
+		if (!is_line_sound(line))
+			continue;
+		if (line.len >= most_bytes)
+			break;
+		most_bytes -= line.len + 1;
+		buf_add(&client->out, line);
+		buf_add_byte(&client->out, '\n');
+		count++;
+	}
+	return count;
+}
+
 /* The last line. owns: object. */
 static void answer(struct control_client *client, json_t *object)
 {
 	add_json(client, object);
 	client->is_answered = true;
-	client->lists = false;
+	client->lists = client->cuts = false;
 	write_out(client);
 }
 
@@ -113,7 +151,7 @@ static json_t *pack_problems(const struct problems *problems)
 	struct buf text;
 	json_t *array = NULL;
 
-	buf_init(&text, ANSWER_MAX_BYTES / 2);
+	buf_init(&text, PROBLEMS_MAX_BYTES);
 	problems_format_json(problems, &text);
 	if (buf_is_whole(&text))
 		array = json_loadb((const char *)buf_span(&text).at, buf_len(&text), 0, NULL);
@@ -123,22 +161,51 @@ static json_t *pack_problems(const struct problems *problems)
 
 static void on_loaded(void *context, const struct loading_result *result)
 {
-	answer(context, json_pack("{s:b, s:I, s:I, s:o}", "ok", result->err == ERR_NONE,
-	                          "generation", (json_int_t)result->generation, "cut",
-	                          (json_int_t)result->cut_count, "problems",
-	                          pack_problems(result->problems)));
+	struct control_client *client = context;
+	size_t told = client->cut_lines;
+	json_t *last = json_pack("{s:b, s:I, s:I, s:o}", "ok", result->err == ERR_NONE, "generation",
+	                         (json_int_t)result->generation, "cut",
+	                         (json_int_t)result->cut_count, "problems",
+	                         pack_problems(result->problems));
+
+	if (client->cuts) /* how many were not told */
+		json_object_set_new(last, "more",
+		                    json_integer(result->cut_count > told
+		                                         ? (json_int_t)(result->cut_count - told)
+		                                         : 0));
+	answer(client, last);
+}
+
+void control_on_cuts(struct parent *parent, const struct child *worker)
+{
+	for (size_t i = 0; parent->control && i < CLIENTS_MAX; i++) {
+		struct control_client *client = &parent->control->clients[i];
+		size_t before = buf_len(&client->out);
+
+		/* What comes before the reload or behind a worker's own end of it is nobody's. */
+		if (!client->cuts || parent->message.id != parent->current->number ||
+		    worker->generation == parent->current->number)
+			continue;
+		client->cut_lines += add_lines(client, parent->message.payload,
+		                               CUT_LINES_MAX - client->cut_lines,
+		                               CUT_LINES_MAX_BYTES - client->cut_lines_bytes);
+		client->cut_lines_bytes += buf_len(&client->out) - before;
+		write_out(client);
+	}
 }
 
 static void ask_reload(struct control_client *client, const json_t *ask)
 {
 	struct parent *parent = client->control->parent;
+	bool cuts = json_is_true(json_object_get(ask, "cut"));
 	enum err err;
 
 	if (parent->state != PARENT_RUNNING) {
 		answer_error(client, "the proxy is about to stop");
 		return;
 	}
-	err = loading_start(parent, json_is_true(json_object_get(ask, "cut")), on_loaded, client);
+	err = loading_start(parent, cuts, on_loaded, client);
+	client->cuts = cuts && err == ERR_NONE;
 	if (err == ERR_LIMIT)
 		answer_error(client, "a reload is under way; try again when it is done");
 	else if (err)
@@ -305,7 +372,7 @@ void control_on_sessions(struct parent *parent, const struct child *worker)
 			page.is_last = 1;
 		client->after_id = page.is_last ? 0 : page.last_id;
 		client->worker += page.is_last;
-		buf_add(&client->out, lines);
+		add_lines(client, lines, SIZE_MAX, SIZE_MAX);
 		client->message_id = 0;
 		if (buf_len(&client->out))
 			write_out(client);

@@ -25,7 +25,8 @@ static const struct role_row rows[ROLE_COUNT] = {
 	                          SENDS(IPC_EVENT) | SENDS(IPC_DRAIN) | SENDS(IPC_STOP) |
 	                          SENDS(IPC_SESSIONS) | SENDS(IPC_COMPILE)},
 	[ROLE_WORKER] = {.name = "worker", .main = worker_main, .capability = -1, .is_kept = true,
-	                 .sends = SENDS(IPC_READY) | SENDS(IPC_SESSIONS_PAGE),
+	                 .sends = SENDS(IPC_READY) | SENDS(IPC_SESSIONS_PAGE) |
+	                          SENDS(IPC_CUT_PAGE),
 	                 .rules = sandbox_worker_rules},
 	[ROLE_LOGGER] = {.name = "logger", .main = logger_main, .capability = -1, .is_kept = true,
 	                 .sends = SENDS(IPC_READY), .rules = sandbox_logger_rules},

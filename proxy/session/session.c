@@ -359,43 +359,6 @@ void session_start(struct session_env *env, struct session_listener *listener, i
 
 /* ---- all sessions ---- */
 
-static bool cut_one(struct session *session)
-{
-	const unsigned decided = TO(RESOLVE) | TO(DIAL) | TO(RELAY) | TO(TUNNEL);
-	char id[48];
-
-	if (!(decided >> session->state & 1) || !tunnel_is_denied(session))
-		return false;
-	log_event(EV_CUT, "session=%s", session_id_text(session, id));
-	if (session->state == SESSION_TUNNEL) {
-		tunnel_stop(session, ERR_CUT);
-	} else {
-		session->exchange->has_response = true;
-		session_fail(session, ERR_CUT, "");
-		session_run(session);
-	}
-	return true;
-}
-
-void session_cut_begin(struct session_env *env)
-{
-	env->cut_next = env->sessions.next;
-}
-
-bool session_cut_some(struct session_env *env, size_t most, size_t *cut_count)
-{
-	/* A session that ends between two calls moves this on (step_end()). */
-	while (env->cut_next && env->cut_next != &env->sessions && most--) {
-		struct session *session = LIST_ENTRY(env->cut_next, struct session, link);
-
-		env->cut_next = env->cut_next->next;
-		*cut_count += cut_one(session);
-	}
-	if (env->cut_next == &env->sessions)
-		env->cut_next = NULL;
-	return env->cut_next != NULL;
-}
-
 void session_drain(struct session_env *env)
 {
 	env->draining = true;

@@ -10,7 +10,9 @@
  * RELAY       one http:// exchange
  * REFUSE      a reply of our own
  * LINGER      our last bytes are on their way: read until the client has closed, too
- * END         gone at the end of this turn */
+ * END         gone at the end of this turn
+ *
+ * cut.c ends sessions from outside. */
 #ifndef SESSION_SESSION_PRIVATE_H
 #define SESSION_SESSION_PRIVATE_H
 
@@ -111,7 +113,8 @@ struct tunnel {
 	bool is_upgrade;           /* target is a URL */
 	uint8_t method_len, host_len;
 	uint16_t target_len;
-	char text[];               /* method, host, target */
+	uint8_t other_len;
+	char text[];               /* method, host, target, and a Host field that named another host */
 };
 
 struct session {
@@ -188,9 +191,6 @@ enum step tunnel_start(struct session *session, const struct span first[2]);
 
 /* End the tunnel now, for this reason. */
 void tunnel_stop(struct session *session, enum err err);
-
-/* Re-decide a running tunnel, or an exchange that was decided; true if the policy in force denies it. */
-bool tunnel_is_denied(struct session *session);
 
 /* RELAY begins: the origin stands. */
 enum step relay_start(struct session *session);

@@ -45,12 +45,13 @@ static struct tunnel *new_tunnel(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
 	struct span method = exchange->head.method, host = exchange->facts.host;
-	struct span target = target_of(exchange);
+	struct span target = target_of(exchange), other = exchange->facts.inner_host;
 	struct tunnel *tunnel;
 
 	target = span_first(target, UINT16_MAX);
 	method = span_first(method, UINT8_MAX);
-	tunnel = calloc(1, sizeof(*tunnel) + method.len + host.len + target.len);
+	ASSERT(host.len <= UINT8_MAX && other.len <= UINT8_MAX); /* names and addresses are shorter */
+	tunnel = calloc(1, sizeof(*tunnel) + method.len + host.len + target.len + other.len);
 	if (tunnel == NULL)
 		return NULL;
 	memcpy(tunnel->answers, exchange->decision.answers, sizeof(tunnel->answers));
@@ -64,9 +65,11 @@ static struct tunnel *new_tunnel(struct session *session)
 	tunnel->method_len = (uint8_t)method.len;
 	tunnel->host_len = (uint8_t)host.len;
 	tunnel->target_len = (uint16_t)target.len;
+	tunnel->other_len = (uint8_t)other.len;
 	memcpy(tunnel->text, method.at, method.len);
 	memcpy(tunnel->text + method.len, host.at, host.len);
 	memcpy(tunnel->text + method.len + host.len, target.at, target.len);
+	memcpy(tunnel->text + method.len + host.len + target.len, other.at, other.len);
 	return tunnel;
 }
 
@@ -113,59 +116,4 @@ void tunnel_stop(struct session *session, enum err err)
 {
 	session->tunnel->err = err;
 	pump_stop(&session->tunnel->pump);
-}
-
-static struct span target_text(const struct tunnel *tunnel)
-{
-	return span_of(tunnel->text + tunnel->method_len + tunnel->host_len, tunnel->target_len);
-}
-
-static struct policy_facts facts_of(const struct session *session)
-{
-	const struct tunnel *tunnel = session->tunnel;
-	const struct exchange *exchange = session->exchange;
-	struct policy_facts facts;
-
-	if (tunnel == NULL) {
-		facts = exchange->facts;
-		if (exchange->address_count && !(facts.known & FACT_ADDRESS)) {
-			facts.known |= FACT_ADDRESS;
-			facts.address = exchange->origin.family ? exchange->origin
-			                                        : exchange->addresses[0];
-		}
-	} else {
-		facts = (struct policy_facts){
-			.from = session->client_address,
-			.listener = span_from(session->listener->name),
-			.host = span_of(tunnel->text + tunnel->method_len, tunnel->host_len),
-			.port = tunnel->port,
-			.known = FACT_ADDRESS,
-			.absent = (unsigned)POLICY_NEVER_KNOWN | FACT_REQUEST,
-			.address = tunnel->origin,
-			.method = span_of(tunnel->text, tunnel->method_len),
-			.sni = SPAN(""),
-			.inner_host = SPAN(""),
-			.url = SPAN(""),
-			.user = SPAN(""),
-		};
-		if (address_parse(facts.host, &facts.host_address))
-			facts.host_address.port = tunnel->port;
-		if (tunnel->is_upgrade) {
-			facts.known |= FACT_REQUEST;
-			facts.absent &= ~(unsigned)FACT_REQUEST;
-			facts.url = target_text(tunnel);
-		}
-	}
-	facts.wall_ms = loop_wall_ms(session->env->loop);
-	return facts;
-}
-
-bool tunnel_is_denied(struct session *session)
-{
-	struct policy_facts facts = facts_of(session);
-	struct policy_decision decision;
-
-	policy_decide(session->env->current->policy, &facts, &decision);
-	return !(decision.open >> POLICY_ACCESS & 1) &&
-	       decision.answers[POLICY_ACCESS].answer == ACCESS_DENY;
 }
