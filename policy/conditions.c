@@ -164,7 +164,7 @@ static const struct condition {
 	{"url", read_urls, offsetof(struct image_rule, url), false, false,
 	 "beginnings, or expressions /.../, of the URL of an http:// request; that of a CONNECT is never known, and there it is as with user"},
 	{"time", compile_times, offsetof(struct image_rule, time), true, true,
-	 "\"mon-fri 08:00-18:00 +01:00\": days, hours, zone, each once or not at all; the zone is an offset (or UTC, Z): names, and with them summer time, are not known"},
+	 "\"mon-fri 08:00-18:00 +01:00\": days, hours, zone, each once or not at all; the zone is an offset, UTC, or a name such as Europe/Berlin with its summer time"},
 	{"listener", read_texts, offsetof(struct image_rule, listener), true, true,
 	 "names of listeners of sallyport.yaml"},
 };

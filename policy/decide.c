@@ -24,6 +24,7 @@ static const char *const answer_names[POLICY_QUESTION_COUNT][4] = {
 	[POLICY_ROUTE] = {"direct", "source"},
 	[POLICY_PAC] = {"proxy", "direct"},
 	[POLICY_LOG] = {"full", "brief", "none"},
+	[POLICY_SNI] = {"any", "must-match"},
 };
 
 const char *policy_question_name(enum policy_question question)
@@ -52,6 +53,7 @@ bool policy_is_loosening(enum policy_question question, unsigned answer)
 	case POLICY_ROUTE:
 	case POLICY_PAC:
 	case POLICY_LOG:
+	case POLICY_SNI:
 	case POLICY_QUESTION_COUNT:
 		break;
 	}
@@ -111,12 +113,28 @@ static bool check_from(const struct policy *policy, const struct image_rule *rul
 	return rule->from.count == 0;
 }
 
+/* Minutes east of UTC at that time: of a zone with a name the last change before it. */
+static int32_t zone_at(const struct policy *policy, const struct image_time *time, int64_t now_min)
+{
+	int32_t zone_min = time->zone_min;
+
+	for (uint32_t i = 0; i < time->zone.count; i++) {
+		const struct image_zone_change *change = &policy->image.zones[time->zone.at + i];
+
+		if (change->from_min > now_min)
+			break;
+		zone_min = change->zone_min;
+	}
+	return zone_min;
+}
+
 static bool check_time(const struct policy *policy, const struct image_rule *rule,
                        const struct policy_facts *facts)
 {
 	for (uint32_t i = 0; i < rule->time.count; i++) {
 		const struct image_time *time = &policy->image.times[rule->time.at + i];
-		int64_t minutes = (int64_t)(facts->wall_ms / 60000) + time->zone_min;
+		int64_t now_min = (int64_t)(facts->wall_ms / 60000);
+		int64_t minutes = now_min + zone_at(policy, time, now_min);
 		uint32_t minute = (uint32_t)(((minutes % 1440) + 1440) % 1440);
 		uint32_t day = (uint32_t)((minutes / 1440 + 3) % 7); /* 1970-01-01 was a Thursday */
 
@@ -479,12 +497,36 @@ static void decide_plain_url(const struct policy *policy, const struct policy_fa
 	free(copy);
 }
 
+/* Another name in the ClientHello than the one that was asked for reaches another host behind the same address (domain
+ * fronting). One that sends none, as media clients do, says nothing that could differ. */
+static void decide_sni(const struct policy_facts *facts, struct policy_decision *out)
+{
+	const struct policy_answer *sni = &out->answers[POLICY_SNI];
+
+	if (is_open(out, POLICY_SNI) || sni->answer != SNI_MUST_MATCH || is_strictest(out, POLICY_ACCESS))
+		return;
+	if (!(facts->known & FACT_HELLO)) {
+		if (!(facts->absent & FACT_HELLO))
+			out->needs[POLICY_SNI] |= FACT_HELLO;
+		return;
+	}
+	if (facts->sni.len == 0 || span_equal(facts->sni, facts->host))
+		return;
+	out->answers[POLICY_ACCESS] = *sni;
+	out->answers[POLICY_ACCESS].answer = ACCESS_DENY;
+	out->answers[POLICY_ACCESS].name_index = 1;
+	out->answers[POLICY_ACCESS].reason = REASON_SNI_DIFFERS;
+	out->open &= ~(1u << POLICY_ACCESS);
+	out->needs[POLICY_ACCESS] = 0;
+}
+
 void policy_decide(const struct policy *policy, const struct policy_facts *facts,
                    struct policy_decision *out)
 {
 	decide_names(policy, facts, out);
 	if (policy->image.urls_count && (facts->known & FACT_REQUEST))
 		decide_plain_url(policy, facts, out);
+	decide_sni(facts, out);
 	for (int q = 0; q < POLICY_QUESTION_COUNT; q++)
 		out->need |= out->needs[q];
 }

@@ -23,7 +23,8 @@ struct image_ports;
 	X(CLASS, "class") \
 	X(ROUTE, "route") \
 	X(PAC, "pac") \
-	X(LOG, "log")
+	X(LOG, "log") \
+	X(SNI, "sni")
 
 #define POLICY_QUESTION_ENUM(name, key) POLICY_##name,
 enum policy_question { POLICY_QUESTIONS(POLICY_QUESTION_ENUM) POLICY_QUESTION_COUNT };
@@ -38,6 +39,7 @@ enum policy_class { CLASS_NORMAL, CLASS_MEDIA, CLASS_BULK };
 enum policy_route { ROUTE_DIRECT, ROUTE_SOURCE /* from the address in `route_source` */ };
 enum policy_pac { PAC_PROXY, PAC_DIRECT };
 enum policy_log { LOG_FULL, LOG_BRIEF, LOG_NONE };
+enum policy_sni { SNI_ANY, SNI_MUST_MATCH /* a ClientHello that names another host than the authority is denied */ };
 
 /* "access", and "deny" for its answer 0. */
 const char *policy_question_name(enum policy_question question);

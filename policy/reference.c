@@ -12,6 +12,7 @@ static const char *const questions[POLICY_QUESTION_COUNT] = {
 	[POLICY_ROUTE] = "how it is dialled; source: from this IP address of the host, not in defaults",
 	[POLICY_PAC] = "what a PAC file tells clients; no effect in this version",
 	[POLICY_LOG] = "how much the access log says of it",
+	[POLICY_SNI] = "must-match: a ClientHello that names another host than was asked for is denied; this version reads none in a tunnel",
 };
 
 static const struct row {

@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The condition time: "mon-fri 08:00-18:00 +01:00". */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
 #include "policy/compile.h"
 
 static bool parse_day(struct span text, uint32_t *out)
@@ -50,7 +56,7 @@ static bool parse_clock(struct span text, uint32_t *out)
 	return true;
 }
 
-static bool parse_zone(struct span text, int32_t *out)
+static bool parse_offset(struct span text, int32_t *out)
 {
 	uint32_t minutes;
 
@@ -65,7 +71,92 @@ static bool parse_zone(struct span text, int32_t *out)
 	return true;
 }
 
-static bool parse_time(struct span text, struct image_time *out)
+/* ---- zones with a name: what the system knows of them is written down for the years to come ---- */
+
+enum { DAY_S = 86400, DAYS_BACK = 400, DAYS_AHEAD = 3700, NAME_MAX_BYTES = 64 };
+
+static int32_t offset_at(int64_t at_s)
+{
+	time_t time = (time_t)at_s;
+	struct tm local;
+
+	return localtime_r(&time, &local) ? (int32_t)(local.tm_gmtoff / 60) : 0;
+}
+
+/* The moment between two at which the offset changes, to the minute. */
+static int64_t find_change(int64_t before_s, int64_t after_s)
+{
+	int32_t before = offset_at(before_s);
+
+	while (after_s - before_s > 60) {
+		int64_t middle_s = before_s + (after_s - before_s) / 2 / 60 * 60;
+
+		if (offset_at(middle_s) == before)
+			before_s = middle_s;
+		else
+			after_s = middle_s;
+	}
+	return after_s;
+}
+
+static void add_changes(struct build *build, uint64_t now_ms, struct image_time *out)
+{
+	int64_t from_s = (int64_t)(now_ms / 1000) / DAY_S * DAY_S - (int64_t)DAYS_BACK * DAY_S;
+
+	out->zone_min = offset_at(from_s);
+	out->zone.at = (uint32_t)build->zones.count;
+	for (int day = 0; day < DAYS_BACK + DAYS_AHEAD; day++, from_s += DAY_S) {
+		struct image_zone_change change = {.zone_min = offset_at(from_s + DAY_S)};
+
+		if (change.zone_min == offset_at(from_s))
+			continue;
+		change.from_min = find_change(from_s, from_s + DAY_S) / 60;
+		build_add(build, &build->zones, &change, 1, sizeof(change));
+		out->zone.count++;
+	}
+}
+
+/* "Europe/Berlin": a file of tzdata. */
+static bool is_zone_name(struct span text)
+{
+	bool has_slash = false;
+
+	for (size_t i = 0; i < text.len; i++) {
+		uint8_t byte = span_lower(text.at[i]);
+
+		if ((byte < 'a' || byte > 'z') && strchr("0123456789/_+-", byte) == NULL)
+			return false;
+		has_slash |= byte == '/' && i > 0;
+	}
+	return has_slash && text.len < NAME_MAX_BYTES;
+}
+
+static bool parse_zone_name(struct compile *compile, struct span text, struct image_time *out)
+{
+	char path[NAME_MAX_BYTES + 32], zone[NAME_MAX_BYTES + 2];
+	const char *old = getenv("TZ");
+	char *kept = old ? strdup(old) : NULL;
+	struct stat file;
+
+	snprintf(path, sizeof(path), "/usr/share/zoneinfo/%.*s", SPAN_ARG(text));
+	snprintf(zone, sizeof(zone), ":%.*s", SPAN_ARG(text));
+	if (stat(path, &file) < 0 || !S_ISREG(file.st_mode) || (old && kept == NULL)) {
+		free(kept);
+		return false;
+	}
+	setenv("TZ", zone, 1);
+	tzset();
+	add_changes(&compile->build, compile->now_ms, out);
+	if (kept)
+		setenv("TZ", kept, 1);
+	else
+		unsetenv("TZ");
+	tzset();
+	free(kept);
+	return true;
+}
+
+static bool parse_time(struct compile *compile, struct span text, struct image_time *out)
 {
 	enum { DAYS = 1, ZONE = 2, HOURS = 4 };
 	unsigned seen = 0;
@@ -80,7 +171,8 @@ static bool parse_time(struct span text, struct image_time *out)
 			continue;
 		if (parse_days(word, &out->days))
 			part = DAYS;
-		else if (parse_zone(word, &out->zone_min))
+		else if (parse_offset(word, &out->zone_min) ||
+		         (is_zone_name(word) && parse_zone_name(compile, word, out)))
 			part = ZONE;
 		else if (!parse_clock(span_first(word, dash), &out->from_min) ||
 		         !parse_clock(span_skip(word, dash + 1), &out->until_min))
@@ -101,9 +193,10 @@ struct image_range compile_times(struct compile *compile, const struct yaml_node
 
 		if (!compile_is_text(compile, n))
 			continue;
-		if (!parse_time(n->text, &time)) {
+		if (!parse_time(compile, n->text, &time)) {
 			WRONG(compile, n, "\"%.*s\" is no time; write \"mon-fri 08:00-18:00 +01:00\" (each "
-			                  "part once or not at all; the zone as an offset, UTC without one), or a list of such", SPAN_ARG(n->text));
+			                  "part once or not at all; the zone as an offset or a name of tzdata such as Europe/Berlin, UTC "
+			                  "without one), or a list of such", SPAN_ARG(n->text));
 			continue;
 		}
 		build_add(&compile->build, &compile->build.times, &time, 1, sizeof(time));

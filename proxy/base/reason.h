@@ -18,6 +18,8 @@
 	  "a regular expression of the rule gave up at its limits; where it denies, inspects or requires, it counts as " \
 	  "a match") \
 	X(REASON_URL_MEMORY, "url-memory", "there was no memory to read the URL as origins do") \
+	X(REASON_SNI_DIFFERS, "sni-differs", \
+	  "the rule says sni: must-match, and the ClientHello names another host than was asked for") \
 	X(REASON_GUARD, "guard", "the address is one of destinations.deny") \
 	X(REASON_OWN_ADDRESS, "own-address", "the address is one of the proxy itself")
 

@@ -680,6 +680,85 @@ static void routes_carry_their_source(void **state)
 	assert_true(address_equal(&decision.route_source, &want));
 }
 
+/* ---- zones with a name, and names that must match ---- */
+
+static void zones_have_their_summer_time(void **state)
+{
+	/* 08:00-18:00 in Berlin: from 07:00Z in winter, from 06:00Z in summer. */
+	static const struct {
+		const char *at;
+		uint64_t wall_ms;
+		const char *rule;
+	} rows[] = {
+		{"2026-11-23T06:59Z", UINT64_C(1795417140000), "defaults"},
+		{"2026-11-23T07:00Z", UINT64_C(1795417200000), "work"},
+		{"2026-11-23T16:59Z", UINT64_C(1795453140000), "work"},
+		{"2026-11-23T17:00Z", UINT64_C(1795453200000), "defaults"},
+		{"2027-07-05T05:59Z", UINT64_C(1814767140000), "defaults"},
+		{"2027-07-05T06:00Z", UINT64_C(1814767200000), "work"},
+		{"2027-07-05T16:00Z", UINT64_C(1814803200000), "defaults"},
+		/* The change itself: 2027-03-28 01:00Z. */
+		{"2027-03-28T00:30Z, 01:30", UINT64_C(1806193800000), "night"},
+		{"2027-03-28T01:30Z, 03:30", UINT64_C(1806197400000), "defaults"},
+	};
+
+	(void)state;
+	open_rig("rules:\n- {name: work, when: {time: mon-fri 08:00-18:00 Europe/Berlin}, then: {access: allow}}\n"
+	         "- {name: night, when: {time: '01:00-03:00 Europe/Berlin'}, then: {access: allow}}\n"
+	         "defaults: {access: deny}\n", NULL, NULL);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct policy_facts facts = policy_rig_facts("a.example", 443);
+		struct policy_decision decision;
+
+		facts.wall_ms = rows[i].wall_ms;
+		decision = decide(&facts);
+		check_answer(rows[i].at, &decision, POLICY_ACCESS,
+		             strcmp(rows[i].rule, "defaults") ? ACCESS_ALLOW : ACCESS_DENY, rows[i].rule);
+	}
+}
+
+static void must_match_denies_another_name(void **state)
+{
+	static const struct {
+		const char *host, *sni;
+		unsigned access;
+		const char *rule;
+	} rows[] = {
+		{"a.example", "a.example", ACCESS_ALLOW, "front"},
+		{"a.example", "b.example", ACCESS_DENY, "front"},
+		{"a.example", "", ACCESS_ALLOW, "front"},
+		{"192.0.2.1", "b.example", ACCESS_DENY, "front"},
+		{"c.example", "b.example", ACCESS_ALLOW, "defaults"},
+	};
+
+	(void)state;
+	open_rig("rules:\n- {name: front, when: {to: [a.example, 192.0.2.1]}, then: {access: allow, sni: must-match}}\n"
+	         "defaults: {access: allow}\n", NULL, NULL);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct policy_facts facts = policy_rig_facts(rows[i].host, 443);
+		struct policy_decision decision;
+
+		facts.known |= FACT_HELLO;
+		facts.sni = span_from(rows[i].sni);
+		decision = decide(&facts);
+		check_answer(rows[i].sni, &decision, POLICY_ACCESS, rows[i].access, rows[i].rule);
+	}
+}
+
+static void must_match_asks_for_the_hello(void **state)
+{
+	struct policy_facts facts = policy_rig_facts("a.example", 443);
+	struct policy_decision decision;
+
+	(void)state;
+	open_rig("defaults: {access: allow, sni: must-match}\n", NULL, NULL);
+	decision = decide(&facts);
+	check_answer("provisional", &decision, POLICY_ACCESS, ACCESS_ALLOW, "defaults");
+	assert_int_equal(decision.need, FACT_HELLO);
+	facts.absent = FACT_HELLO;
+	assert_int_equal(decide(&facts).need, 0);
+}
+
 int main(void)
 {
 #define ONE(name) cmocka_unit_test_teardown(name, close_rig)
@@ -708,6 +787,9 @@ int main(void)
 		ONE(an_answer_that_can_get_stricter_waits),
 		ONE(client_certificates_have_an_order_of_their_own),
 		ONE(routes_carry_their_source),
+		ONE(zones_have_their_summer_time),
+		ONE(must_match_denies_another_name),
+		ONE(must_match_asks_for_the_hello),
 	};
 #undef ONE
 
