@@ -18,7 +18,7 @@ static const struct command commands[] = {
 	 BIT(config) | BIT(json), check_command},
 	{"explain", "HOST[:PORT]", "say what policy answers for a host, and which line says it",
 	 BIT(config) | BIT(json) | BIT(from) | BIT(user) | BIT(group) | BIT(sni) | BIT(method) |
-	         BIT(url) | BIT(address) | BIT(listener) | BIT(at),
+	         BIT(inner_host) | BIT(url) | BIT(address) | BIT(listener) | BIT(at) | BIT(stdin) | BIT(verbose),
 	 explain_command},
 	{"replay", "ACCESS_LOG...", "say what a proposed policy would have changed (- is standard input; .gz, too)",
 	 BIT(config) | BIT(with) | BIT(listener) | BIT(json), replay_command},
@@ -39,6 +39,16 @@ static const struct {
 	COMMAND_OPTIONS(OPTION_ROW)
 #undef OPTION_ROW
 };
+
+int command_option(struct span name)
+{
+	int option = 0;
+
+	while (option < OPTION_COUNT &&
+	       !(options[option].argument && span_equal(name, span_from(options[option].name))))
+		option++;
+	return option;
+}
 
 /* ---- help ---- */
 

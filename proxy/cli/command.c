@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "base/reason.h"
 #include "policy/policy.h"
 #include "process/parent.h"
 
@@ -76,6 +77,13 @@ static void add_errors(struct buf *out)
 	}
 }
 
+static void add_reasons(struct buf *out)
+{
+	buf_add_string(out, "\nREASONS (\"why\" of explain, the access log, the page and Proxy-Status)\n\n");
+	for (int i = 1; i < REASON_COUNT; i++)
+		buf_printf(out, "  %-26s %s\n", reason_name((enum reason)i), reason_text((enum reason)i));
+}
+
 int reference_command(const struct command_line *line)
 {
 	struct buf text;
@@ -90,6 +98,7 @@ int reference_command(const struct command_line *line)
 	policy_reference(&text);
 	add_events(&text);
 	add_errors(&text);
+	add_reasons(&text);
 	printf("%.*s", SPAN_ARG(buf_span(&text)));
 	buf_fini(&text);
 	return EXIT_WELL;

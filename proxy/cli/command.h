@@ -18,11 +18,14 @@ enum { EXIT_WELL = 0, EXIT_FINDING = 1, EXIT_USAGE = 2 };
 	X(user, 0, "user", "NAME", "who the client says it is") \
 	X(group, 0, "group", "NAME", "a group of the user; several times") \
 	X(sni, 0, "sni", "NAME", "the name in the ClientHello") \
+	X(inner_host, 0, "inner-host", "NAME", "the Host field, where it names another host") \
 	X(method, 0, "method", "METHOD", "the request's method (default CONNECT; GET with --url)") \
 	X(url, 0, "url", "URL", "the request's URL") \
 	X(address, 0, "address", "IP", "the address that would be dialled") \
 	X(listener, 0, "listener", "NAME", "where the client comes in (default: the first)") \
 	X(at, 0, "at", "TIME", "when: 2026-11-23T08:00:00Z (default now)") \
+	X(stdin, 0, "stdin", NULL, "one question on each line of standard input: HOST[:PORT] and these options, or {\"host\": ...}") \
+	X(verbose, 0, "verbose", NULL, "every rule and every list, too") \
 	X(with, 0, "with", "POLICY", "the proposed policy file") \
 	X(help, 'h', "help", NULL, "this")
 
@@ -56,6 +59,9 @@ int command_complain(const char *format, ...) PRINTF_LIKE(1, 2);
 
 /* Print problems on standard error, or as JSON with `summary` on standard output. */
 void command_print_problems(const struct problems *problems);
+
+/* The option of this name (without its dashes) that takes a value; OPTION_COUNT if there is none. */
+int command_option(struct span name);
 
 /* Append the manual of every command. */
 void command_manual(struct buf *out);

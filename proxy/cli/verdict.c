@@ -4,32 +4,20 @@
 #include "net/guard.h"
 #include "process/listeners.h"
 
-enum { OWN_MAX = 256 };
+enum { TEXT_MAX_BYTES = 4096 };
 
-/* Our own listeners as they are configured, wildcards expanded. */
-static size_t get_own(const struct settings *settings, struct address own[static OWN_MAX])
+void verdict_proxy_init(struct verdict_proxy *proxy, const struct settings *settings, const struct policy *policy)
 {
-	struct address addresses[OWN_MAX];
+	struct address addresses[VERDICT_OWN_MAX];
 	struct listeners listeners = {.conf = settings->listen.at, .addresses = addresses};
 
-	for (; listeners.count < settings->listen.count && listeners.count < OWN_MAX; listeners.count++)
+	for (; listeners.count < settings->listen.count && listeners.count < VERDICT_OWN_MAX; listeners.count++)
 		addresses[listeners.count] = listeners.conf[listeners.count].address;
-	return listeners_own(&listeners, own, OWN_MAX);
+	*proxy = (struct verdict_proxy){.settings = settings, .policy = policy};
+	proxy->own_count = listeners_own(&listeners, proxy->own, VERDICT_OWN_MAX);
 }
 
-/* Why the address would not be dialled; NULL if it would, or is not known. */
-static const char *why_guarded(const struct verdict_request *request)
-{
-	struct address own[OWN_MAX], to = request->facts.address;
-	size_t own_count = get_own(request->settings, own);
-	const char *why = NULL;
-
-	to.port = request->facts.port;
-	if (!(request->facts.known & FACT_ADDRESS) ||
-	    guard_allows(&request->settings->destinations, own, own_count, &to, &why))
-		return NULL;
-	return why;
-}
+/* ---- as a session goes on ---- */
 
 static bool is_answered(const struct policy_decision *decision, enum policy_question question,
                         unsigned answer)
@@ -37,91 +25,174 @@ static bool is_answered(const struct policy_decision *decision, enum policy_ques
 	return !(decision->open >> question & 1) && decision->answers[question].answer == answer;
 }
 
-static bool is_connect(const struct verdict_request *request)
+static bool refuse(struct verdict *verdict, enum policy_question question, enum err err)
 {
-	return span_equal(request->facts.method, SPAN("CONNECT"));
+	verdict->err = err;
+	verdict->question = question;
+	verdict->is_by_policy = true;
+	verdict->why = (enum reason)verdict->decision.answers[question].reason;
+	return false;
 }
 
-/* In the order in which a session finds out. */
-static enum err get_err(const struct verdict_request *request, const struct policy_decision *decision)
+/* request_decide() of a session: false if it is refused. */
+static bool decide(const struct policy *policy, struct verdict *verdict)
 {
-	if (request->is_https_url && !is_connect(request))
-		return ERR_REQUEST_SCHEME;
+	const struct policy_decision *decision = &verdict->decision;
+
+	policy_decide(policy, &verdict->facts, &verdict->decision);
 	if (is_answered(decision, POLICY_ACCESS, ACCESS_DENY))
-		return ERR_POLICY_DENIED;
+		return refuse(verdict, POLICY_ACCESS, ERR_POLICY_DENIED);
 	if (is_answered(decision, POLICY_AUTH, AUTH_REQUIRED))
-		return ERR_AUTH_UNAVAILABLE;
-	if (is_connect(request) && is_answered(decision, POLICY_TLS, TLS_INSPECT))
-		return ERR_INSPECT_UNAVAILABLE;
-	if (why_guarded(request))
-		return ERR_DESTINATION_DENIED;
-	return ERR_NONE;
+		return refuse(verdict, POLICY_AUTH, ERR_AUTH_UNAVAILABLE);
+	if (verdict->is_connect && is_answered(decision, POLICY_TLS, TLS_INSPECT))
+		return refuse(verdict, POLICY_TLS, ERR_INSPECT_UNAVAILABLE);
+	return true;
 }
 
-/* Which questions must be answered before something goes through. */
-static bool is_open(const struct verdict_request *request, const struct policy_decision *decision)
+/* Why the address would not be dialled; NULL if it would. */
+static const char *why_guarded(const struct verdict_proxy *proxy, struct address to, uint16_t port)
 {
-	unsigned asked = 1u << POLICY_ACCESS | 1u << POLICY_AUTH |
-	                 (is_connect(request) ? 1u << POLICY_TLS : 0);
+	const char *why = NULL;
 
-	return decision->open & asked;
+	to.port = port;
+	return guard_allows(&proxy->settings->destinations, proxy->own, proxy->own_count, &to, &why) ? NULL : why;
 }
 
-static void add_text(const struct verdict_request *request, const struct policy_decision *decision,
-                     struct buf *out)
+/* A name is decided without its address first; that is looked up if nothing refuses it, then the guard looks at it, and
+ * only where a rule waits for it policy does, too. */
+static void go_on(const struct verdict_proxy *proxy, const struct verdict_request *request, struct verdict *out)
 {
-	enum err err = get_err(request, decision);
-	const char *why = why_guarded(request);
-	bool is_ours = why && span_equal(span_from(why), SPAN("the proxy itself"));
-
-	if (is_connect(request) && is_answered(decision, POLICY_TLS, TLS_INSPECT))
-		buf_printf(out, "  %-19srefused with %d: this version cannot inspect\n", "inspection",
-		           err_status(ERR_INSPECT_UNAVAILABLE));
-	if (why)
-		buf_printf(out, "  %-19s%-9s%s%s\n", "destination", "refused", why,
-		           is_ours ? "" : " (destinations.deny); destinations.permit makes exceptions");
-	else if (request->facts.known & FACT_ADDRESS)
-		buf_printf(out, "  %-19s%s\n", "destination", "allowed");
-	if (err)
-		buf_printf(out, "=> refused: %s (%d)\n", err_text(err), err_status(err));
-	else if (is_open(request, decision))
-		buf_add_string(out, "=> open: see what it depends on\n");
-	else
-		buf_printf(out, "=> %s\n", is_connect(request) ? "tunnelled" : "forwarded");
-}
-
-static void add_json(const struct verdict_request *request, const struct policy_decision *decision,
-                     struct buf *out)
-{
-	enum err err = get_err(request, decision);
-	const char *why = why_guarded(request);
-
-	if (request->facts.known & FACT_ADDRESS)
-		buf_printf(out, ",\"destination\":{\"answer\":\"%s\"", why ? "refused" : "allowed");
-	if (why) {
-		buf_add_string(out, ",\"why\":");
-		buf_add_json(out, span_from(why));
-	}
-	if (request->facts.known & FACT_ADDRESS)
-		buf_add_byte(out, '}');
-	buf_printf(out, ",\"verdict\":\"%s\"",
-	           err                          ? "refused"
-	           : is_open(request, decision) ? "open"
-	           : is_connect(request)        ? "tunnelled"
-	                                        : "forwarded");
-	if (err == ERR_NONE)
+	if (out->facts.host_address.family == 0)
+		out->facts.known &= ~(unsigned)FACT_ADDRESS;
+	if (!decide(proxy->policy, out) || !out->has_address)
 		return;
-	buf_printf(out, ",\"status\":%d,\"error\":\"%s\",\"reason\":", err_status(err), err_name(err));
-	buf_add_json(out, span_from(err_text(err)));
+	if (out->guard_why) {
+		out->err = ERR_DESTINATION_DENIED;
+		out->why = guard_reason(out->guard_why);
+	} else if (out->decision.need & FACT_ADDRESS) {
+		out->facts.known |= request->facts.known & FACT_ADDRESS;
+		decide(proxy->policy, out);
+	}
 }
 
-void verdict_add(const struct verdict_request *request, bool json, struct buf *out)
+void verdict_make(const struct verdict_proxy *proxy, const struct verdict_request *request, struct verdict *out)
 {
-	struct policy_decision decision;
+	const struct policy_facts *facts = &request->facts;
+	unsigned asked;
 
-	policy_decide(request->policy, &request->facts, &decision);
-	if (json)
-		add_json(request, &decision, out);
+	*out = (struct verdict){.facts = *facts, .is_connect = span_equal(facts->method, SPAN("CONNECT"))};
+	out->has_address = facts->known & FACT_ADDRESS;
+	if (out->has_address)
+		out->guard_why = why_guarded(proxy, facts->address, facts->port);
+	go_on(proxy, request, out);
+	if (request->is_https_url && !out->is_connect) {
+		out->err = ERR_REQUEST_SCHEME;
+		out->is_by_policy = false;
+		out->why = REASON_NONE;
+	}
+	asked = 1u << POLICY_ACCESS | 1u << POLICY_AUTH | (out->is_connect ? 1u << POLICY_TLS : 0);
+	out->is_open = out->err == ERR_NONE && (out->decision.open & asked);
+}
+
+/* ---- in words ---- */
+
+const char *verdict_name(const struct verdict *verdict)
+{
+	return verdict->err          ? "refused"
+	       : verdict->is_open    ? "open"
+	       : verdict->is_connect ? "tunnelled"
+	                             : "forwarded";
+}
+
+/* The detail that the page and the log have of it. */
+static void add_reason(const struct verdict_proxy *proxy, const struct verdict *verdict, struct buf *out)
+{
+	if (verdict->is_by_policy)
+		policy_say_refusal(proxy->policy, &verdict->facts, verdict->question,
+		                   &verdict->decision.answers[verdict->question], out);
+	else if (verdict->err == ERR_DESTINATION_DENIED)
+		buf_add_string(out, verdict->guard_why);
+	else if (verdict->err == ERR_REQUEST_SCHEME)
+		buf_add_string(out, "only http:// can be asked for so; https:// goes through CONNECT");
+}
+
+void verdict_add_text(const struct verdict_proxy *proxy, const struct verdict *verdict, struct buf *first,
+                      struct buf *more)
+{
+	bool is_ours = verdict->guard_why && guard_reason(verdict->guard_why) == REASON_OWN_ADDRESS;
+	struct buf reason;
+
+	buf_init(&reason, TEXT_MAX_BYTES);
+	add_reason(proxy, verdict, &reason);
+	if (verdict->err)
+		buf_printf(first, "=> refused: %s (%d)%s%.*s", err_text(verdict->err), err_status(verdict->err),
+		           buf_len(&reason) ? ": " : "", SPAN_ARG(buf_span(&reason)));
 	else
-		add_text(request, &decision, out);
+		buf_printf(first, "=> %s", verdict->is_open ? "open: see what it depends on" : verdict_name(verdict));
+	buf_fini(&reason);
+	if (verdict->why)
+		buf_printf(first, " [%s]", reason_name(verdict->why));
+	buf_add_byte(first, '\n');
+	if (verdict->err == ERR_INSPECT_UNAVAILABLE)
+		buf_printf(more, "  %-19srefused with %d: this version cannot inspect\n", "inspection",
+		           err_status(verdict->err));
+	if (verdict->guard_why)
+		buf_printf(more, "  %-19s%-9s%s%s\n", "destination", "refused", verdict->guard_why,
+		           is_ours ? "" : " (destinations.deny); destinations.permit makes exceptions");
+	else if (verdict->has_address)
+		buf_printf(more, "  %-19s%s\n", "destination", "allowed");
+}
+
+static void add_destination_json(const struct verdict *verdict, struct buf *out)
+{
+	if (!verdict->has_address)
+		return;
+	buf_printf(out, ",\"destination\":{\"answer\":\"%s\"", verdict->guard_why ? "refused" : "allowed");
+	if (verdict->guard_why) {
+		buf_printf(out, ",\"why\":\"%s\",\"reason\":", reason_name(guard_reason(verdict->guard_why)));
+		buf_add_json(out, span_from(verdict->guard_why));
+	}
+	buf_add_byte(out, '}');
+}
+
+static void add_quote_json(const struct verdict_proxy *proxy, const struct verdict *verdict, struct buf *out)
+{
+	const struct policy_answer *answer = &verdict->decision.answers[verdict->question];
+	struct buf text;
+
+	if (!verdict->is_by_policy)
+		return;
+	buf_init(&text, TEXT_MAX_BYTES);
+	buf_printf(out, ",\"question\":\"%s\",\"decided_by\":", policy_question_name(verdict->question));
+	policy_say_rule(proxy->policy, answer, &text);
+	buf_add_json(out, buf_span(&text));
+	buf_reset(&text);
+	if (policy_say_entry(proxy->policy, answer, &text)) {
+		buf_add_string(out, ",\"because_of\":");
+		buf_add_json(out, buf_span(&text));
+	}
+	buf_fini(&text);
+}
+
+void verdict_add_json(const struct verdict_proxy *proxy, const struct verdict *verdict, struct buf *out)
+{
+	struct buf reason;
+
+	buf_printf(out, ",\"verdict\":\"%s\"", verdict_name(verdict));
+	if (verdict->err) {
+		buf_printf(out, ",\"status\":%d,\"error\":\"%s\",\"text\":", err_status(verdict->err),
+		           err_name(verdict->err));
+		buf_add_json(out, span_from(err_text(verdict->err)));
+		if (verdict->why)
+			buf_printf(out, ",\"why\":\"%s\"", reason_name(verdict->why));
+		buf_init(&reason, TEXT_MAX_BYTES);
+		add_reason(proxy, verdict, &reason);
+		if (buf_len(&reason)) {
+			buf_add_string(out, ",\"reason\":");
+			buf_add_json(out, buf_span(&reason));
+		}
+		buf_fini(&reason);
+		add_quote_json(proxy, verdict, out);
+	}
+	add_destination_json(verdict, out);
 }

@@ -83,7 +83,7 @@ static const struct row {
 	{{OPEN, NULL, {"https://a.example/"}, {OPTION_url}}, {"a.example port 443\n", "=> refused"}, "refused"},
 	{{OPEN, "10.1.2.3", {NULL}, {0}},
 	 {"  destination        refused  private (destinations.deny); destinations.permit makes exceptions\n",
-	  "=> refused: the destination address is not allowed (403)\n"}, "refused"},
+	  "=> refused: the destination address is not allowed (403): private [guard]\n"}, "refused"},
 	{{OPEN, "10.9.2.3", {NULL}, {0}}, {"  destination        allowed\n", "=> tunnelled"}, "tunnelled"},
 	{{OPEN, "intranet.example", {NULL}, {0}}, {"refused  private"}, "refused"},
 	{{OPEN, "www.example", {NULL}, {0}}, {"=> tunnelled"}, "tunnelled"},
