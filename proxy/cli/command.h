@@ -12,7 +12,7 @@ enum { EXIT_WELL = 0, EXIT_FINDING = 1, EXIT_USAGE = 2 };
 #define COMMAND_OPTIONS(X) \
 	X(config, 'c', "config", "FILE", "configuration (default: ./sallyport.yaml, then /etc/sallyport/sallyport.yaml)") \
 	X(json, 0, "json", NULL, "answer in JSON") \
-	X(cut, 0, "cut", NULL, "end sessions that the new policy denies") \
+	X(cut, 0, "cut", NULL, "end sessions that the new policy denies, and say which") \
 	X(sessions, 0, "sessions", NULL, "list the sessions that are open") \
 	X(from, 0, "from", "IP", "the client's address (default 127.0.0.1)") \
 	X(user, 0, "user", "NAME", "who the client says it is") \

@@ -483,6 +483,94 @@ def test_sessions_listing():
     origin.close()
 
 
+STRICT = """\
+rules: [{{name: "closed now", when: {{to: 127.0.0.1, port: {port}}}, then: {{access: deny}}}}]
+defaults: {{access: allow, tls: bypass, auth: exempt, ports: [1-65535]}}
+"""
+
+
+def test_cut_is_told():
+    """reload --cut ends more sessions than it can name, over all workers: those are counted; others live."""
+    origin, port = echo_origin()
+    other, other_port = echo_origin()
+    with Proxy() as proxy:
+        lives = proxy.tunnel(other_port)
+        peer = other.accept()[0]
+        socks = []
+        for _ in range(1100):
+            socks.append(proxy.tunnel(port))
+            socks.append(origin.accept()[0])
+        (proxy.folder / "policy.yaml").write_text(STRICT.format(port=port))
+        said = json.loads(proxy.command("reload", "--cut", "--json"))
+        named = said["sessions"]
+        assert said["cut"] == 1100 and said["more"] == 100 and len(named) == 1000, (said["cut"], said["more"], len(named))
+        assert len({one["id"] for one in named}) == 1000 and {one["id"][0] for one in named} == {"0", "1"}
+        assert all(one["port"] == port and one["rule"] == "closed now" and one["rule_line"] == 1 for one in named)
+        for sock in socks:  # an end or a reset, whichever the order of things makes of it
+            try:
+                assert sock.recv(1) == b""
+            except ConnectionResetError:
+                pass
+            sock.close()
+        lives.sendall(b"alive")
+        assert peer.recv(5) == b"alive"
+        wait_for("a line each", lambda: (proxy.folder / "access.log").read_text().count('"how":"cut"') == 1100)
+        assert "role_died" not in proxy.events(), proxy.events()
+        # Whoever asks a second time is told that there is nothing more to end.
+        assert proxy.command("reload", "--cut") == "in force: generation 3, sessions ended: 0\n"
+        for sock in (lives, peer):
+            sock.close()
+    for sock in (origin, other):
+        sock.close()
+
+
+def lie_about_cuts(proxy, pid, lies, *words):
+    """What `reload --cut` says while one worker, stopped, has these pages written in its name."""
+    os.kill(pid, signal.SIGSTOP)
+    channel = socket.socket(fileno=steal(pid, 3))
+    with subprocess.Popen([BINARY, "reload", "--cut", *words, "-c", str(proxy.config)], stdout=subprocess.PIPE,
+                          text=True) as asking:
+        assert select.select([channel], [], [], PATIENCE_S)[0]
+        message, fds, *_ = socket.recv_fds(channel, 70000, 250)
+        for fd in fds:
+            os.close(fd)
+        number = struct.unpack("<HHIQ", message[:16])[3]
+        channel.setblocking(True)
+        for lie in lies:
+            channel.send(ipc(13, number, lie))
+            channel.send(ipc(13, number + 1, b'{"id": "of another generation"}\n'))
+        channel.send(ipc(9, number, struct.pack("<QQ", number, 1 << 60)))
+        channel.send(ipc(13, number, b'{"id": "too late"}\n'))
+        said = asking.stdout.read()
+        assert asking.wait(PATIENCE_S) == 0
+    channel.close()
+    os.kill(pid, signal.SIGKILL)
+    wait_for("another worker", lambda: proxy.roles()["worker0"] not in (0, pid) or None)
+    return said
+
+
+def test_hostile_cuts():
+    """A worker that lies about what it cut makes neither the parent nor the answer grow, nor moves a cursor."""
+    if os.geteuid() != 0:
+        print("     not tested without root: a worker that lies about cuts")
+        return
+    small, large = b'{"id": "\\u001b[2J"}\n', b'{"id": "' + b"x" * 60000 + b'"}\n'
+    wrong = [b"\x1b[2J\n", b"no object\n", b'{"id": "\x07"}\n', b"\n" * 100, b'{"no": end']
+    with Proxy() as proxy:
+        before = proxy.roles()
+        said = json.loads(lie_about_cuts(proxy, before["worker0"], wrong + [small * 3000] * 40, "--json"))
+        assert said["ok"] and said["more"] == (1 << 60) - 1000, said["more"]
+        assert [one["id"] for one in said["sessions"]] == ["\x1b[2J"] * 1000, said["sessions"][:3]
+        said = lie_about_cuts(proxy, proxy.roles()["worker0"], [large] * 40 + [small], "--json")
+        assert (1 << 18) < len(said) < (1 << 20), len(said)
+        assert json.loads(said)["sessions"][-1]["id"] == "\x1b[2J"
+        said = lie_about_cuts(proxy, proxy.roles()["worker0"], [small, large, b'{"id": "\xc2\x9b2J"}\n'])
+        assert "?[2J" in said and "?2J" in said and not any(c in said for c in "\x1b\x9b"), said[:200]
+        rss = int(proc_status(proxy.process.pid)["VmRSS"].split()[0])
+        assert rss < 64 << 10, rss
+        assert proxy.roles()["worker1"] == before["worker1"] and proxy.process.poll() is None
+
+
 def test_out_of_files():
     """Out of descriptors: clients are told with 503, and it recovers."""
     origin, port = echo_origin()
