@@ -98,6 +98,9 @@ static void read_list_file(struct compile *compile, uint16_t list, const struct 
 		compile->build.failed = true;
 		return;
 	}
+	if (compile->options->on_list)
+		compile->options->on_list(compile->options->context, compile->list_names[list - 1], path,
+		                          compile_shown(compile, node->text));
 	arena_init(&arena, LIST_MAX_BYTES + 4096);
 	if (compile_read_file(compile, path, LIST_MAX_BYTES, &arena, &text) == ERR_NONE) {
 		if (span_starts_with(text, SPAN("\xef\xbb\xbf")))

@@ -26,7 +26,8 @@ static void check_json(struct span text, struct arena *arena)
 	bool is_read = json_scan_skip(&scan) && json_scan_at_end(&scan);
 
 	ASSERT(is_read || scan.why);
-	if (tree && !is_read)
+	/* jansson takes a zero byte for the end. */
+	if (tree && !is_read && span_find(text, 0) == text.len)
 		ASSERT(strcmp(scan.why, "objects are nested too deeply") == 0 ||
 		       strcmp(scan.why, "the string is too long") == 0);
 	if (tree && is_read && json_is_string(tree)) {
