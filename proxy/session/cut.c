@@ -8,6 +8,9 @@
 /* What is said of one cut. Texts of the configuration may be long. */
 enum { TEXT_MAX_BYTES = 200, BECAUSE_MAX_BYTES = 600, TOLD_MAX = 1000 };
 
+/* Ending a session takes as long as looking at so many: two sockets are closed and lines are written. */
+enum { CUT_COST = 16 };
+
 /* ---- deciding once more ---- */
 
 /* The texts behind each other in a tunnel. */
@@ -215,7 +218,7 @@ static void tell(const struct session *session, const struct policy_facts *facts
 
 /* ---- all sessions ---- */
 
-static void cut_one(struct session *session, struct session_cuts *cuts)
+static bool cut_one(struct session *session, struct session_cuts *cuts)
 {
 	const unsigned decided = 1u << SESSION_RESOLVE | 1u << SESSION_DIAL | 1u << SESSION_RELAY |
 	                         1u << SESSION_TUNNEL;
@@ -223,7 +226,7 @@ static void cut_one(struct session *session, struct session_cuts *cuts)
 	struct policy_facts facts;
 
 	if (!(decided >> session->state & 1) || !is_denied(session, &facts, &decision))
-		return;
+		return false;
 	cuts->count++;
 	tell(session, &facts, &decision.answers[POLICY_ACCESS], cuts);
 	if (session->state == SESSION_TUNNEL) {
@@ -234,6 +237,7 @@ static void cut_one(struct session *session, struct session_cuts *cuts)
 		session_fail(session, ERR_CUT, "");
 		session_run(session);
 	}
+	return true;
 }
 
 void session_cut_begin(struct session_env *env)
@@ -243,12 +247,14 @@ void session_cut_begin(struct session_env *env)
 
 bool session_cut_some(struct session_env *env, size_t most, struct session_cuts *cuts)
 {
+	size_t spent = 0;
+
 	/* A session that ends between two calls moves this on (step_end()). */
-	while (env->cut_next && env->cut_next != &env->sessions && most--) {
+	while (env->cut_next && env->cut_next != &env->sessions && spent < most) {
 		struct session *session = LIST_ENTRY(env->cut_next, struct session, link);
 
 		env->cut_next = env->cut_next->next;
-		cut_one(session, cuts);
+		spent += cut_one(session, cuts) ? CUT_COST : 1;
 	}
 	if (env->cut_next == &env->sessions)
 		env->cut_next = NULL;

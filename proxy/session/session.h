@@ -85,8 +85,9 @@ struct session_cuts {
 
 enum { SESSION_CUT_LINE_MAX_BYTES = 8192 };
 
-/* After env->current has changed: begin to look at all sessions, and look at `most` of them (so that no turn is
- * long): those whose access the policy denies now are ended and added to *cuts. True while there are more. */
+/* After env->current has changed: begin to look at all sessions, and look at `most` of them, fewer where some are
+ * ended (so that no turn is long): those whose access the policy denies now are, and are added to *cuts. True while
+ * there are more. */
 void session_cut_begin(struct session_env *env);
 bool session_cut_some(struct session_env *env, size_t most, struct session_cuts *cuts);
 
