@@ -72,10 +72,6 @@ static inline struct span build_entry_text(const struct build *build, const stru
 /* Key and manual of a condition of rules, while there is one at that place; how many there are. compile.c */
 size_t compile_condition(size_t at, const char **key, const char **manual);
 
-/* Add a warning for each thing that is valid and yet not what its author can have meant. `path` is that of the
- * policy file; there were no errors. doubts.c */
-void doubts_add(const struct build *build, const char *path, struct problems *problems);
-
 /* Write the image. owns: *image is the caller's (free). errors: ERR_MEMORY. */
 MUST_USE enum err build_image(struct build *build, void **image, size_t *image_bytes);
 

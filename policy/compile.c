@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "policy/compile.h"
+#include "policy/lint.h"
 
 enum { ARENA_MAX_BYTES = 256 << 20 };
 
@@ -280,7 +281,6 @@ static void read_policy(struct compile *compile)
 	}
 	read_rules_of(compile, first);
 	compile_enter(compile, first);
-	compile_check_lists(compile);
 	check_regexes(compile);
 }
 
@@ -289,8 +289,8 @@ static void compile_fini(struct compile *compile)
 	build_fini(&compile->build);
 	arena_fini(&compile->arena);
 	free(compile->paths.at);
+	free(compile->ages.at);
 	free(compile->list_names);
-	free(compile->list_used);
 }
 
 enum err policy_compile_with(const char *path, const struct policy_compile_options *options,
@@ -311,7 +311,7 @@ enum err policy_compile_with(const char *path, const struct policy_compile_optio
 	if (err == ERR_NONE)
 		err = problems->error_count > errors ? ERR_CONFIG : compile.build.failed ? ERR_MEMORY : ERR_NONE;
 	if (err == ERR_NONE) {
-		doubts_add(&compile.build, compile.path, problems);
+		lint_run(&compile);
 		err = build_image(&compile.build, image, image_bytes);
 	}
 	compile_fini(&compile);

@@ -23,11 +23,11 @@ struct compile {
 	struct document *documents, **documents_end;
 	size_t document_count;
 	struct build_section paths; /* by file: const char * */
+	struct build_section ages;  /* struct lint_age */
 	struct arena arena;
 	struct problems *problems;
 	struct build build;
 	const char **list_names; /* by list - 1; NULL for inline patterns */
-	bool *list_used;
 	size_t list_count, list_capacity;
 	uint64_t now_ms;
 	const struct policy_compile_options *options;
@@ -71,9 +71,6 @@ void compile_lists(struct compile *compile, const struct yaml_node *lists);
 
 /* The lists that a condition names, patterns in their place included. */
 struct image_range compile_list_refs(struct compile *compile, const struct yaml_node *node);
-
-/* Warn of lists that no rule uses. */
-void compile_check_lists(struct compile *compile);
 
 /* ---- conditions.c ---- */
 

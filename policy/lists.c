@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/compile.h"
+#include "policy/lint.h"
 
-enum { LIST_MAX_BYTES = 1 << 30, LINE_MAX_BYTES = 65536, EXPIRES_SOON_DAYS = 14 };
+enum { LIST_MAX_BYTES = 1 << 30, LINE_MAX_BYTES = 65536 };
 
 static uint16_t add_list(struct compile *compile, const char *name, unsigned line)
 {
@@ -14,13 +14,10 @@ static uint16_t add_list(struct compile *compile, const char *name, unsigned lin
 	if (compile->list_count == compile->list_capacity) {
 		size_t capacity = compile->list_capacity ? compile->list_capacity * 2 : 16;
 		const char **names = realloc(compile->list_names, capacity * sizeof(*names));
-		bool *used = names ? realloc(compile->list_used, capacity * sizeof(*used)) : NULL;
 
 		if (names)
 			compile->list_names = names;
-		if (used)
-			compile->list_used = used;
-		if (names == NULL || used == NULL || capacity > LISTS_MAX * 2) {
+		if (names == NULL || capacity > LISTS_MAX * 2) {
 			compile->build.failed = true;
 			return 1;
 		}
@@ -29,7 +26,7 @@ static uint16_t add_list(struct compile *compile, const char *name, unsigned lin
 	list.name = build_text(&compile->build, span_from(name ? name : ""));
 	build_add(&compile->build, &compile->build.lists, &list, 1, sizeof(list));
 	compile->list_names[compile->list_count] = name;
-	compile->list_used[compile->list_count++] = name == NULL;
+	compile->list_count++;
 	return (uint16_t)compile->list_count;
 }
 
@@ -41,20 +38,6 @@ static void note_network(struct compile *compile, uint16_t list)
 		lists[list - 1].has_networks = true;
 }
 
-static void warn_of_expiry(struct compile *compile, const char *path, unsigned number,
-                           const struct pattern_line *line)
-{
-	uint64_t soon_ms = compile->now_ms + (uint64_t)EXPIRES_SOON_DAYS * 86400000;
-
-	if (line->expires_ms == 0 || line->expires_ms > soon_ms)
-		return;
-	problem_add(compile->problems, PROBLEM_WARNING, path, number, 1,
-	            line->expires_ms <= compile->now_ms
-	                    ? "%.*s has expired and matches nothing; remove it or set a new expires="
-	                    : "%.*s expires within 14 days",
-	            (int)line->pattern.text_len, line->pattern.text);
-}
-
 static void read_line(struct compile *compile, const char *path, uint16_t list, uint16_t file,
                       unsigned number, struct span text)
 {
@@ -63,22 +46,23 @@ static void read_line(struct compile *compile, const char *path, uint16_t list, 
 	size_t at = 0;
 
 	if (text.len > LINE_MAX_BYTES) {
-		problem_add(compile->problems, PROBLEM_ERROR, path, number, 1,
+		problem_add_code(compile->problems, PROBLEM_BAD_ENTRY, (struct problem_place){path, number, 1}, NULL,
 		            "the line is longer than %d bytes", LINE_MAX_BYTES);
 		return;
 	}
 	if (!pattern_line_parse(text, &line, &why, &at)) {
-		problem_add(compile->problems, PROBLEM_ERROR, path, number, (unsigned)at + 1, "%s", why);
+		problem_add_code(compile->problems, PROBLEM_BAD_ENTRY,
+		                 (struct problem_place){path, number, (unsigned)at + 1}, NULL, "%s", why);
 		return;
 	}
 	if (line.is_empty)
 		return;
 	if (!build_entry(&compile->build, &line, list, file, number, &why, &at))
-		problem_add(compile->problems, PROBLEM_ERROR, path, number, (unsigned)at + 2,
-		            "the regular expression is not valid: %s", why);
+		problem_add_code(compile->problems, PROBLEM_BAD_REGEX,
+		                 (struct problem_place){path, number, (unsigned)at + 2}, NULL, "the regular expression is not valid: %s", why);
 	if (line.pattern.kind == PATTERN_NETWORK)
 		note_network(compile, list);
-	warn_of_expiry(compile, path, number, &line);
+	lint_note_read(compile, file, number, &line);
 }
 
 static void read_list_file(struct compile *compile, uint16_t list, const struct yaml_node *node)
@@ -202,9 +186,7 @@ struct image_range compile_list_refs(struct compile *compile, const struct yaml_
 		if (!compile_is_text(compile, n))
 			continue;
 		list = find_list(compile, n->text);
-		if (list)
-			compile->list_used[list - 1] = true;
-		else
+		if (list == 0)
 			list = add_inline(compile, n);
 		if (list == 0)
 			continue;
@@ -212,14 +194,4 @@ struct image_range compile_list_refs(struct compile *compile, const struct yaml_
 		range.count++;
 	}
 	return range;
-}
-
-void compile_check_lists(struct compile *compile)
-{
-	const struct image_list *lists = (const void *)compile->build.lists.at;
-
-	for (size_t i = 0; i < compile->list_count; i++)
-		if (!compile->list_used[i])
-			problem_add(compile->problems, PROBLEM_WARNING, compile_file_path(compile, lists[i].file), lists[i].line, 1,
-			            "no rule uses the list %s", compile->list_names[i]);
 }

@@ -125,6 +125,8 @@ struct policy_entry {
  * entry's own over reloads: so there are holes, for which this is false. */
 size_t policy_entry_count(const struct policy *policy);
 bool policy_entry(const struct policy *policy, uint32_t index, struct policy_entry *out);
+/* Append its ports as they are written: "443,8000-8100". */
+void policy_entry_add_ports(const struct policy_entry *entry, struct buf *out);
 bool policy_has_entry(const struct policy *policy, uint32_t index);
 
 /* A counter of hits, 32 bits for all workers: how many (up to POLICY_HITS_MAX, which means: so many or more), and the
@@ -166,7 +168,9 @@ struct policy_compile_options {
 	void (*progress)(void *context, uint64_t done, uint64_t total); /* bytes of lists read, now and then */
 	/* Each file of each list, before it is read: the list's name, the way to the file, and how people name it. */
 	void (*on_list)(void *context, const char *list, const char *path, struct span shown);
+	void (*lint_progress)(void *context, uint64_t done, uint64_t total); /* entries looked at, behind that */
 	void *context;
+	size_t lint_entries_max;         /* lists with more entries are not looked at one by one; 0: all are */
 };
 MUST_USE enum err policy_compile_with(const char *path, const struct policy_compile_options *options,
                                       struct problems *problems, void **image, size_t *image_bytes);

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The kinds of problems, in one table. From one row come the code behind each message, "code" in JSON and in the event
+ * log, and the manual. A code never changes its meaning; adding one is adding a row. */
+#ifndef BASE_PROBLEM_CODES_H
+#define BASE_PROBLEM_CODES_H
+
+/* X(name, level, code, what it means, what to do) */
+#define PROBLEM_CODES(X) \
+	X(CONFIGURATION, ERROR, "configuration", "something is not as configuration, policy or lists can be", \
+	  "write what the message says") \
+	X(DOUBTFUL, WARNING, "doubtful", "it is valid, and can hardly be meant", "see the message") \
+	X(NO_FILE, ERROR, "no-file", "a file cannot be read", "correct its path or its permissions") \
+	X(BAD_ENTRY, ERROR, "bad-entry", "a line of a list is no entry", \
+	  "write a pattern, key=value fields, and # before free text") \
+	X(BAD_REGEX, ERROR, "bad-regex", "a regular expression is not valid", "correct it; PCRE2 says where") \
+	X(LOOSE_REGEX, ERROR, "loose-regex", \
+	  "a regular expression that allows, bypasses or exempts would match longer names, too", \
+	  "anchor it at both ends: /^...$/") \
+	X(UNKNOWN_KEY, ERROR, "unknown-key", "nobody knows this key", "take the nearest known one, or remove it") \
+	X(NO_SCHEME, ERROR, "no-scheme", "clients must say who they are, and no scheme is offered", \
+	  "offer one in authentication.schemes, or write auth: exempt") \
+	X(SHADOWED_RULE, WARNING, "shadowed-rule", "a rule is never reached: one before it answers for all that it matches", \
+	  "remove it, or move it before the other") \
+	X(SHADOWED_PORTS, WARNING, "shadowed-ports", \
+	  "a rule is never reached at defaults.ports, where one before it answers for all that it matches", \
+	  "move it before the other, or give it a port") \
+	X(DUPLICATE_RULE, WARNING, "duplicate-rule", "a rule says what one before it says", "remove one of the two") \
+	X(SAME_NAME, WARNING, "same-name", "two rules have one name: logs do not tell them apart", "rename one") \
+	X(DUPLICATE_ENTRY, WARNING, "duplicate-entry", "an entry is in its list already", "remove one of the two") \
+	X(COVERED_ENTRY, WARNING, "covered-entry", "all that an entry matches is matched by a wider one, with the same answers", \
+	  "remove it, or the wider one if that is too wide") \
+	X(OVERRULED_ENTRY, WARNING, "overruled-entry", \
+	  "a rule before the one that uses the entry answers for all that it matches, and otherwise", \
+	  "remove it, or move its rule before the other") \
+	X(NEVER_MATCHES, WARNING, "never-matches", "no host can match", "correct or remove it") \
+	X(ADDRESS_AS_NAME, WARNING, "address-as-name", "names are never addresses, so this does not match the addresses it looks like", \
+	  "write a network, such as 10.0.0.0/8") \
+	X(PUBLIC_SUFFIX, WARNING, "public-suffix", "anybody can register a name below", "name the owner's domain") \
+	X(CDN_WIDE, WARNING, "cdn-wide", "a host for customers of all kinds: what they serve is not one owner's", \
+	  "write the full names, or give no bypass and no permission") \
+	X(WIDE_REGEX, WARNING, "wide-regex", "a regular expression that loosens matches names of strangers", \
+	  "begin with a host and end with the owner's domain") \
+	X(EXPIRED, WARNING, "expired", "the entry's time is over: it matches nothing", "remove it, or set a new expires=") \
+	X(EXPIRES_SOON, WARNING, "expires-soon", "the entry ends within 14 days", "ask its owner, then set a new expires=") \
+	X(BYPASS_WIDER, WARNING, "bypass-wider-than-allow", "what shall not be opened is wider than what is allowed", \
+	  "allow the same pattern, or bypass only what is allowed") \
+	X(NEVER_OPENED, WARNING, "never-opened", "a rule asks for what is inside TLS, where TLS is never opened", \
+	  "inspect these hosts, or take the condition away") \
+	X(AUTH_IMPOSSIBLE, WARNING, "auth-impossible", "a rule asks who it is, where nobody is asked", \
+	  "require authentication there, or take user and group away") \
+	X(NEVER_KNOWN, WARNING, "never-known", "a condition can never be known in this version", \
+	  "use other conditions; where it denies it holds for all, where it allows for none") \
+	X(NO_EFFECT, WARNING, "no-effect", "an answer has no effect in this version", "leave it out") \
+	X(NO_INSPECTION, WARNING, "no-inspection", "sessions that are to be inspected are refused by this version", \
+	  "write tls: bypass") \
+	X(NO_DEFAULT, WARNING, "no-default", "defaults do not say access: what no rule allows is denied", \
+	  "write access: deny or access: allow") \
+	X(UNUSED_LIST, WARNING, "unused-list", "no rule uses a list", "use it, or remove it") \
+	X(UNKNOWN_METHOD, WARNING, "unknown-method", "no request has this method", "methods are written in capitals") \
+	X(UNKNOWN_LISTENER, WARNING, "unknown-listener", "a rule is for a listener that is not there", \
+	  "take a name from listen: of sallyport.yaml") \
+	X(PRIVATE_NETWORK, WARNING, "private-network", "destinations.deny has these addresses: they are never dialled", \
+	  "name them in destinations.permit, or remove the entry") \
+	X(PUNYCODE_TWIN, WARNING, "punycode-twin", "a name looks like another one and is not the same", \
+	  "make sure who owns it; if it is not meant, remove it") \
+	X(MIXED_SCRIPT, WARNING, "mixed-script", "a label mixes scripts that no language mixes", \
+	  "make sure that it is the name you mean") \
+	X(BAD_IDNA, WARNING, "bad-idna", "a label begins with xn-- and is none that IDNA 2008 allows", \
+	  "copy the name from its owner's page") \
+	X(OLD_PRESET, WARNING, "old-preset", "entries were read in their source long ago (read=)", \
+	  "read the source again, and set read=") \
+	X(SLOW_REGEX, WARNING, "slow-regex", "expressions without a text of three bytes: every name is tried against them", \
+	  "write them as names, *.names or globs") \
+	X(OPEN_PROXY, WARNING, "open-proxy", "everybody who reaches the listener can use it", \
+	  "let rules say from:, or listen on loopback") \
+	X(LOG_SOCKET, WARNING, "log-socket", "the socket of the log is not there", "start what reads it")
+
+#endif
