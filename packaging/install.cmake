@@ -5,6 +5,7 @@
 set(SALLYPORT_CONF_DIR /etc/sallyport CACHE PATH "Where the configuration is installed")
 set(SALLYPORT_LOG_DIR /var/log/sallyport CACHE PATH "Where the installed configuration has the access log")
 set(SALLYPORT_RUN_DIR /run/sallyport CACHE PATH "Where the installed configuration has the control socket")
+set(SALLYPORT_STATE_DIR /var/lib/sallyport CACHE PATH "Where the installed configuration keeps what was counted")
 set(installed ${CMAKE_CURRENT_BINARY_DIR}/installed)
 
 # adapt(FROM TO old new...): copy FROM with each `old` replaced by its `new`; a text that is not there is an error, so
@@ -59,6 +60,7 @@ endfunction()
 file(MAKE_DIRECTORY ${installed})
 adapt(${CMAKE_SOURCE_DIR}/conf/defaults/sallyport.yaml ${installed}/sallyport.yaml
   "\ncontrol: run/sallyport.sock #" "\ncontrol: ${SALLYPORT_RUN_DIR}/sallyport.sock #"
+  "\nhits: run/hits " "\nhits: ${SALLYPORT_STATE_DIR}/hits "
   "\n  access: {path: access.log," "\n  access: {path: ${SALLYPORT_LOG_DIR}/access.log,")
 adapt(${CMAKE_CURRENT_LIST_DIR}/sallyport.service ${installed}/unit/sallyport.service
   "=/usr/bin/sallyport " "=%program% " /etc/sallyport ${SALLYPORT_CONF_DIR})

@@ -67,7 +67,7 @@ unsigned explain_missed(const struct explanation *explained)
 	return asked & explained->facts->absent & ~explained->facts->known;
 }
 
-void explain_add_ports(const struct policy_entry *entry, struct buf *out)
+void policy_entry_add_ports(const struct policy_entry *entry, struct buf *out)
 {
 	for (size_t i = 0; i < entry->port_count; i++) {
 		buf_printf(out, "%s%u", i ? "," : "", entry->ports[i].first);

@@ -100,9 +100,6 @@ enum line_state { LINE_UNREAD, LINE_CHANGED, LINE_SAME };
 enum line_state explain_read_line(const struct explanation *explained, const struct policy_entry *entry,
                                   struct pattern_line *out);
 
-/* "443, 8000-8100" */
-void explain_add_ports(const struct policy_entry *entry, struct buf *out);
-
 extern const char *const explain_match_codes[MATCH_STATE_COUNT], *const explain_match_texts[MATCH_STATE_COUNT];
 extern const char *const explain_subject_codes[SUBJECT_COUNT], *const explain_subject_texts[SUBJECT_COUNT];
 extern const char *const explain_state_codes[STATE_COUNT], *const explain_state_texts[STATE_COUNT];

@@ -88,7 +88,7 @@ static void add_fields(const struct explanation *explained, const struct policy_
 
 	if (entry->port_count) {
 		buf_add_string(out, ",\"ports\":\"");
-		explain_add_ports(entry, out);
+		policy_entry_add_ports(entry, out);
 		buf_add_byte(out, '"');
 	}
 	if (entry->expires_ms)

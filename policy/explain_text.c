@@ -59,7 +59,7 @@ static void add_fields(const struct explanation *explained, const struct policy_
 	}
 	if (entry->port_count) {
 		buf_add_string(out, count++ ? ", ports " : "ports ");
-		explain_add_ports(entry, out);
+		policy_entry_add_ports(entry, out);
 	}
 	if (entry->expires_ms) {
 		buf_add_string(out, count++ ? ", " : "");
@@ -349,7 +349,7 @@ static void add_match(const struct explanation *explained, const struct match *m
 	buf_printf(out, " %s", explain_match_texts[match->state]);
 	if (entry.port_count) {
 		buf_add_string(out, ", ports=");
-		explain_add_ports(&entry, out);
+		policy_entry_add_ports(&entry, out);
 	}
 	if (entry.expires_ms) {
 		buf_add_string(out, ", ");

@@ -30,6 +30,7 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_NOTICE, LOG_LEVEL
 	X(EV_LOG_DROPPED, WARNING, "lines of the access log were dropped", "give the logger a faster disk, or log less") \
 	X(EV_LOG_FAILED, ERROR, "cannot write a log", "free space, or mend the path or its permissions") \
 	X(EV_LOG_REOPENED, INFO, "log files reopened", "") \
+	X(EV_HITS, WARNING, "hits of entries cannot be kept over restarts", "mend the path (option hits) or its permissions; a file that is damaged can be removed: counting begins anew") \
 	X(EV_DNS_FAILED, WARNING, "name servers do not answer", "check dns.servers and the network") \
 	X(EV_SANDBOX, ERROR, "sandbox cannot be set up", "use a kernel with seccomp; as root, leave CAP_SETUID, CAP_SETGID and CAP_SETPCAP to it; else report it") \
 	X(EV_SYSTEM, ERROR, "a system call failed", "see the error named") \

@@ -16,11 +16,12 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "process/hits_file.h"
 #include "process/parent_private.h"
 #include "process/ring.h"
 #include "process/shared.h"
 
-enum { WATCH_MS = 2000, STOP_MAX_MS = 5000, FILES_BESIDE_SESSIONS = 200, FILES_PER_SESSION = 2 };
+enum { WATCH_MS = 2000, KEEP_HITS_MS = 600000, STOP_MAX_MS = 5000, FILES_BESIDE_SESSIONS = 200, FILES_PER_SESSION = 2 };
 
 /* ---- events of the parent itself go to the logger, while there is one ---- */
 
@@ -134,6 +135,34 @@ static void on_deadline(struct loop_timer *timer)
 	loop_timer_set(parent->loop, timer, STOP_MAX_MS);
 }
 
+/* ---- hits of entries are kept over restarts ---- */
+
+static void restore_hits(struct parent *parent)
+{
+	struct loaded *loaded = parent->current;
+	const char *path = loaded->settings.hits;
+	enum err err;
+
+	parent->counting_since_ms = parent->hits_kept_ms = clock_wall_ms();
+	if (path[0] == 0)
+		return;
+	errno = 0;
+	err = hits_file_read(path, loaded->policy, &loaded->counters, &parent->counting_since_ms);
+	if (err)
+		log_event(EV_HITS, "path=%s what=%s", path, err == ERR_SYSTEM ? strerror(errno) : err_text(err));
+}
+
+static void keep_hits(struct parent *parent)
+{
+	const struct loaded *loaded = parent->current;
+	const char *path = loaded->settings.hits;
+
+	parent->hits_kept_ms = clock_wall_ms();
+	errno = 0;
+	if (path[0] && hits_file_write(path, loaded->policy, &loaded->counters, parent->counting_since_ms))
+		log_event(EV_HITS, "path=%s what=%s", path, strerror(errno));
+}
+
 /* ---- roles ---- */
 
 static void announce(struct parent *parent)
@@ -184,6 +213,8 @@ static void on_watch(struct loop_timer *timer)
 	if (parent->state >= PARENT_DRAINING)
 		return;
 	listeners_heal(&parent->current->listeners);
+	if (clock_wall_ms() - parent->hits_kept_ms >= KEEP_HITS_MS)
+		keep_hits(parent);
 	loop_timer_set(parent->loop, timer, WATCH_MS);
 }
 
@@ -385,6 +416,7 @@ static void on_first_load(void *context, const struct loading_result *result)
 		parent->exit_status = err == ERR_CONFIG ? 2 : 1;
 		loop_stop(parent->loop);
 	} else {
+		restore_hits(parent);
 		start_roles(parent);
 	}
 	problems_fini(&problems);
@@ -434,6 +466,8 @@ int parent_run(const char *path)
 		return 1;
 	}
 	loop_run(parent.loop);
+	if (parent.counting_since_ms)
+		keep_hits(&parent);
 	log_set_sink(NULL, NULL);
 	tear_down(&parent);
 	free(absolute);

@@ -78,6 +78,8 @@ struct parent {
 	struct region regions[SETTINGS_WORKERS_MAX];
 	struct child workers[SETTINGS_WORKERS_MAX], logger, compiler;
 	uint64_t started_ms;        /* wall clock */
+	uint64_t counting_since_ms; /* wall clock: hits of entries */
+	uint64_t hits_kept_ms;      /* wall clock: when they were written last */
 	uint64_t next_message_id;
 	int exit_status;
 	struct ipc_message message; /* the one that is being read */

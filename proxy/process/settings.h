@@ -21,6 +21,7 @@ struct settings {
 	uint64_t workers;              /* 0: auto, one per core */
 	const char *policy;            /* path of policy.yaml */
 	const char *control;           /* path of the control socket */
+	const char *hits;              /* path of the file that keeps hits of entries; "": none does */
 	const char *user, *group;      /* what roles become when started as root; default "sallyport", else "nobody" */
 	struct dns_conf dns;
 	struct destinations_conf destinations;
