@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include <dirent.h>
+#include <libpsl.h>
 
 #include "policy/pattern.h"
 #include "policy_rig.h"
@@ -178,12 +179,13 @@ static void is_narrow(const char *name, unsigned line, const struct pattern_line
 	static const char *const shared[] = {
 		"akamai.net", "akamaiedge.net", "akamaihd.net", "akamaitechnologies.com", "amazonaws.com", "appspot.com",
 		"azureedge.net", "azurewebsites.net", "blob.core.windows.net", "cloudapp.net", "cloudflare.com",
-		"cloudfront.net", "co.uk", "docker.io", "edgesuite.net", "fastly.net", "github.io", "google.com",
+		"cloudfront.net", "docker.io", "edgesuite.net", "fastly.net", "google.com",
 		"googleapis.com", "googleusercontent.com", "gstatic.com", "icloud.com", "jsdelivr.net", "live.com",
 		"microsoft.com", "microsoftonline.com", "msecnd.net", "office.com", "outlook.com", "rackcdn.com",
 		"sharepoint.com", "trafficmanager.net", "windows.net", "zdassets.com",
 	};
 	struct span text = text_of(entry), base;
+	char string[PATTERN_TEXT_MAX];
 
 	(void)context;
 	if (entry->pattern.kind == PATTERN_NETWORK) {
@@ -195,8 +197,9 @@ static void is_narrow(const char *name, unsigned line, const struct pattern_line
 		return;
 	assert_int_not_equal(entry->pattern.kind, PATTERN_REGEX);
 	base = span_skip(text, span_find(text, '.') + 1);
-	if (span_find(base, '.') == base.len)
-		fail_msg("%s:%u: %.*s is a whole top level", name, line, SPAN_ARG(text));
+	snprintf(string, sizeof(string), "%.*s", SPAN_ARG(base));
+	if (psl_is_public_suffix(psl_builtin(), string))
+		fail_msg("%s:%u: %.*s is a public suffix", name, line, SPAN_ARG(text));
 	for (size_t i = 0; i < COUNT_OF(shared); i++)
 		if (span_equal(base, span_from(shared[i])))
 			fail_msg("%s:%u: %.*s is everybody's", name, line, SPAN_ARG(text));
@@ -208,6 +211,7 @@ static void bypass_is_narrow(void **state)
 	size_t count = 0;
 
 	(void)state;
+	assert_non_null(psl_builtin());
 	files_find(PRESETS, ".list", &lists);
 	for (size_t i = 0; i < lists.count; i++)
 		if (is_bypass(lists.names[i])) {
