@@ -5,7 +5,7 @@
 # What the build needs (DESIGN 9).
 # shellcheck disable=SC2034
 packages_build="gcc cmake ninja-build pkg-config libc6-dev libyaml-dev libjansson-dev libpcre2-dev libidn2-dev libpsl-dev zlib1g-dev
-	libc-ares-dev libseccomp-dev libcap-ng-dev libsystemd-dev node-llhttp"
+	libc-ares-dev libseccomp-dev libcap-ng-dev libsystemd-dev libmicrohttpd-dev node-llhttp"
 
 # What the tests need beside it.
 # shellcheck disable=SC2034

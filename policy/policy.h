@@ -106,6 +106,16 @@ void policy_decide(const struct policy *policy, const struct policy_facts *facts
 struct span policy_rule_name(const struct policy *policy, uint32_t rule);
 struct span policy_rule_file(const struct policy *policy, uint32_t rule, unsigned *line);
 struct span policy_list_name(const struct policy *policy, uint16_t list);
+
+/* What a rule answers to a question; false if it does not answer it, or there is no such rule. */
+bool policy_rule_answers(const struct policy *policy, uint32_t rule, enum policy_question question,
+                         unsigned *answer);
+
+/* Lists, with the patterns that stand in rules (they have no name), and files, from 0: as policy_place() says them. */
+size_t policy_list_count(const struct policy *policy);
+size_t policy_file_count(const struct policy *policy);
+struct span policy_file_name(const struct policy *policy, size_t file);
+
 /* File and line of an entry; false if there is none. */
 bool policy_place(const struct policy *policy, const struct policy_answer *answer,
                   struct span *file, unsigned *line, struct span *entry_text);

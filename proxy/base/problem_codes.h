@@ -73,6 +73,10 @@
 	  "write them as names, *.names or globs") \
 	X(OPEN_PROXY, WARNING, "open-proxy", "everybody who reaches the listener can use it", \
 	  "let rules say from:, or listen on loopback") \
+	X(BAD_PAC, ERROR, "bad-pac", "a PAC file cannot say this, or would be too large for browsers", \
+	  "decide pac by to, port and from, with few and wide patterns") \
+	X(OPEN_TOKEN, WARNING, "open-token", "who listens in on the network learns the token for /metrics", \
+	  "listen on loopback, or in a network of those who watch") \
 	X(LOG_SOCKET, WARNING, "log-socket", "the socket of the log is not there", "start what reads it")
 
 #endif

@@ -191,7 +191,7 @@ const struct conf_option listen_options[] = {
 	 .manual = "Networks of load balancers that put a PROXY protocol header (version 1 or 2) first. From them it must be there; from others it is refused."},
 	{.name = "advertise", .type = CONF_TEXT, .offset = CONF_AT(struct listen_conf, advertise),
 	 .max = 300, .preset = "", .reload = CONF_LIVE,
-	 .manual = "host:port by which clients reach this listener, for the PAC file."},
+	 .manual = "host:port by which clients reach this listener, for the PAC file (public); without it the address is named. \"none\": the PAC file does not name it. A listener on a UNIX socket is only named if it is said here."},
 	{.name = "backlog", .type = CONF_COUNT, .offset = CONF_AT(struct listen_conf, backlog), .min = 1,
 	 .max = 65535, .preset = "4096", .reload = CONF_RESTART,
 	 .manual = "Connections that the kernel holds until a worker takes them."},

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "process/advice.h"
 
+#include "base/clock.h"
+#include "policy/pac.h"
+
 enum { LISTENERS_NAMED_MAX = 256 };
 
 static bool is_loopback(const struct listen_conf *listen)
@@ -76,6 +79,40 @@ static void advise_listeners(const struct settings *settings, const struct polic
 	}
 }
 
+static void advise_pac_for_nobody(const struct settings *settings, const struct policy *policy, size_t rules,
+                                  struct problems *problems)
+{
+	unsigned answer, line, ignored;
+
+	for (uint32_t rule = 0; rule < rules; rule++) {
+		if (!policy_rule_answers(policy, rule, POLICY_PAC, &answer))
+			continue;
+		if (!span_equal(policy_rule_file(policy, rule, &line), policy_rule_file(policy, POLICY_NO_RULE, &ignored)))
+			line = 0; /* in a file that is included */
+		problem_add_code(problems, PROBLEM_NO_EFFECT, (struct problem_place){settings->policy, line, 0}, NULL,
+		            "pac: nobody asks for this answer, as sallyport.yaml has no public: address for a PAC file");
+		return;
+	}
+}
+
+/* Only known with both: the settings say that there is a PAC file, the policy what is in it. */
+static void advise_pac(const struct settings *settings, const struct policy *policy, size_t rules,
+                       struct problems *problems)
+{
+	struct buf why;
+
+	if (settings->public.address.family == 0) {
+		advise_pac_for_nobody(settings, policy, rules, problems);
+		return;
+	}
+	buf_init(&why, 4096);
+	if (!policy_pac_fits(policy, clock_wall_ms(), PAC_MAX_BYTES, &why))
+		problem_add_code(problems, PROBLEM_BAD_PAC, (struct problem_place){settings->policy, 0, 0}, NULL,
+		            "the PAC file would have more than %d KiB, and browsers stop near 1 MiB: %.*s; answer pac by "
+		            "fewer and wider patterns (.example.com)", PAC_MAX_BYTES / 1024, SPAN_ARG(buf_span(&why)));
+	buf_fini(&why);
+}
+
 enum err advice_add(const struct settings *settings, const struct policy *policy, const char *file,
                     struct problems *problems)
 {
@@ -94,6 +131,7 @@ enum err advice_add(const struct settings *settings, const struct policy *policy
 		            stats.auth_at.column,
 		            "a rule or defaults answers \"auth: required\", and no scheme is offered "
 		            "(authentication.schemes); write \"auth: exempt\"");
+	advise_pac(settings, policy, stats.rules, problems);
 	advise_listeners(settings, policy, stats.rules, problems);
 	if (stats.allows_anybody)
 		advise_open(settings, file, problems);

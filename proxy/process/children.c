@@ -30,6 +30,7 @@ static enum err make_region(struct region *region, size_t page_bytes)
 		err = shared_new("sallyport-ring", sizeof(struct ring), &region->ring_fd);
 	if (err)
 		return err;
+	region->pages_fd = -1;
 	region->page = shared_map(region->page_fd, page_bytes, true);
 	return region->page ? ERR_NONE : ERR_SYSTEM;
 }
@@ -47,6 +48,8 @@ enum err children_make_regions(struct parent *parent)
 		return ERR_SYSTEM;
 	for (size_t i = 0; i < parent->worker_count && err == ERR_NONE; i++)
 		err = make_region(&parent->regions[i], places_page_bytes(slots));
+	if (err == ERR_NONE)
+		err = web_children_make_board(parent);
 	return err;
 }
 
@@ -91,7 +94,9 @@ void children_send_generation(struct child *worker, bool cut)
 	const struct parent *parent = worker->parent;
 	const struct loaded *loaded = parent->current;
 	static struct address own[GENERATION_OWN_MAX];
-	size_t own_count = listeners_own(&loaded->listeners, own, GENERATION_OWN_MAX);
+	size_t listen_count = listeners_own(&loaded->listeners, own, GENERATION_OWN_MAX);
+	size_t own_count = listen_count + listeners_own(&loaded->web, own + listen_count,
+	                                                GENERATION_OWN_MAX - listen_count);
 	int fds[IPC_FDS_MAX] = {loaded->text_fd, loaded->image_fd, loaded->counters.rules_fd,
 	                        loaded->counters.entries_fd};
 	struct generation_head head = {
@@ -142,29 +147,74 @@ void children_send_logs(struct child *logger)
 	children_send(logger, IPC_LOGS, loaded->number, span_of(&logs, sizeof(logs)), fds, count);
 }
 
+/* The descriptors of a worker; the result is how many. */
+static size_t worker_fds(struct child *child, int fds[static IPC_FDS_MAX])
+{
+	const struct parent *parent = child->parent;
+	struct region *region = &child->parent->regions[child->number];
+	size_t count = 0;
+
+	fds[count++] = region->page_fd;
+	fds[count++] = region->ring_fd;
+	fds[count++] = parent->bell;
+	if (web_children_make_pages(region, &fds[count++]))
+		return 0;
+	for (size_t i = 0; i < parent->worker_count; i++)
+		fds[count++] = parent->regions[i].page_readonly_fd;
+	return count;
+}
+
+static size_t other_fds(const struct child *child, int fds[static IPC_FDS_MAX])
+{
+	const struct parent *parent = child->parent;
+	size_t count = 0;
+
+	if (child->role == ROLE_LOGGER)
+		fds[count++] = parent->bell;
+	else if (child->role == ROLE_ADMIN)
+		fds[count++] = parent->board_readonly_fd;
+	else
+		return 0;
+	for (size_t i = 0; i < parent->worker_count; i++)
+		fds[count++] = child->role == ROLE_LOGGER ? parent->regions[i].ring_fd
+		                                          : parent->regions[i].page_readonly_fd;
+	return count;
+}
+
+/* What it begins with, behind IPC_START. */
+static void send_first(struct child *child)
+{
+	struct parent *parent = child->parent;
+
+	if (child->role == ROLE_WORKER) {
+		children_send_generation(child, false);
+		web_children_send_pages(parent, child->number);
+	} else if (child->role == ROLE_LOGGER) {
+		children_send_logs(child);
+	} else if (child->role == ROLE_PUBLIC || child->role == ROLE_ADMIN) {
+		web_children_send(child);
+	}
+	for (unsigned i = 0; child->role == ROLE_PUBLIC && i < parent->worker_count; i++)
+		web_children_send_pages(parent, i);
+}
+
 static void send_start(struct child *child)
 {
 	const struct parent *parent = child->parent;
+	bool is_worker = child->role == ROLE_WORKER;
 	int fds[IPC_FDS_MAX];
-	size_t count = 0;
+	size_t count = is_worker ? worker_fds(child, fds) : other_fds(child, fds);
 
-	if (child->role == ROLE_WORKER) {
-		fds[count++] = parent->regions[child->number].page_fd;
-		fds[count++] = parent->regions[child->number].ring_fd;
-		fds[count++] = parent->bell;
-		for (size_t i = 0; i < parent->worker_count; i++)
-			fds[count++] = parent->regions[i].page_readonly_fd;
-	} else if (child->role == ROLE_LOGGER) {
-		fds[count++] = parent->bell;
-		for (size_t i = 0; i < parent->worker_count; i++)
-			fds[count++] = parent->regions[i].ring_fd;
+	if (is_worker && count == 0) {
+		log_event(EV_SYSTEM, "what=pages errno=%d", errno);
+		children_kill(child);
+		return;
 	}
 	children_send(child, IPC_START, 0, span_of(&parent->identity, sizeof(parent->identity)), fds,
 	              count);
-	if (child->role == ROLE_WORKER)
-		children_send_generation(child, false);
-	else if (child->role == ROLE_LOGGER)
-		children_send_logs(child);
+	if (is_worker)
+		close(fds[3]);
+	send_first(child);
 }
 
 static void on_message(struct child *child)
@@ -178,7 +228,7 @@ static void on_message(struct child *child)
 		child->is_ready = true;
 		child->generation = ready.generation;
 		parent_on_ready(parent, child);
-		if (child->role == ROLE_WORKER)
+		if (child->role != ROLE_LOGGER)
 			loading_on_worker(parent, ready.cut_count);
 		break;
 	case IPC_SESSIONS_PAGE:
@@ -296,6 +346,7 @@ void children_start(struct child *child)
 	log_event(EV_ROLE_STARTED, "role=%s number=%u pid=%d", roles_row(child->role)->name,
 	          child->number, (int)child->pid);
 	send_start(child);
+	web_children_publish(child->parent);
 }
 
 static struct child *find_child(struct parent *parent, pid_t pid)
@@ -304,6 +355,10 @@ static struct child *find_child(struct parent *parent, pid_t pid)
 		return &parent->logger;
 	if (parent->compiler.pid == pid)
 		return &parent->compiler;
+	if (parent->public.pid == pid)
+		return &parent->public;
+	if (parent->admin.pid == pid)
+		return &parent->admin;
 	for (size_t i = 0; i < parent->worker_count; i++)
 		if (parent->workers[i].pid == pid)
 			return &parent->workers[i];
@@ -313,7 +368,9 @@ static struct child *find_child(struct parent *parent, pid_t pid)
 static void on_death(struct child *child, int status)
 {
 	struct parent *parent = child->parent;
-	bool is_expected = parent->state >= PARENT_DRAINING || !roles_row(child->role)->is_kept;
+	bool is_page = child->role == ROLE_PUBLIC || child->role == ROLE_ADMIN;
+	bool is_expected = (parent->state >= PARENT_DRAINING && !is_page) || child->is_unwanted ||
+	                   !roles_row(child->role)->is_kept;
 
 	/* What it said before it died still counts. */
 	on_channel(&child->channel, 0);
@@ -327,7 +384,7 @@ static void on_death(struct child *child, int status)
 		          WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 	if (clock_monotonic_ms() - child->started_ms > WELL_MS)
 		child->failures = 0;
-	if (!is_expected && parent->state == PARENT_RUNNING)
+	if (!is_expected && (parent->state == PARENT_RUNNING || (is_page && parent->state == PARENT_DRAINING)))
 		retry_later(child);
 	parent_on_death(parent, child);
 }
@@ -345,11 +402,16 @@ void children_reap(struct parent *parent)
 	}
 }
 
+/* One that does not run gets what is current when it starts. */
+static bool is_current(const struct child *child)
+{
+	return child->pid == 0 || child->generation == child->parent->current->number;
+}
+
 bool children_are_current(const struct parent *parent)
 {
 	for (size_t i = 0; i < parent->worker_count; i++)
-		if (parent->workers[i].pid &&
-		    parent->workers[i].generation != parent->current->number)
+		if (!is_current(&parent->workers[i]))
 			return false;
-	return true;
+	return web_children_are(parent, is_current);
 }

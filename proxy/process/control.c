@@ -322,6 +322,10 @@ static void ask_status(struct control_client *client)
 		json_array_append_new(roles, pack_child(&parent->workers[i], metrics));
 	}
 	json_array_append_new(roles, pack_child(&parent->logger, NULL));
+	if (!parent->public.is_unwanted)
+		json_array_append_new(roles, pack_child(&parent->public, NULL));
+	if (!parent->admin.is_unwanted)
+		json_array_append_new(roles, pack_child(&parent->admin, NULL));
 	status = json_pack("{s:b, s:s, s:s, s:i, s:s, s:I, s:o, s:o, s:o, s:o}", "ok", 1, "version",
 	                   SALLYPORT_VERSION, "state", states[parent->state], "pid", (int)getpid(),
 	                   "configuration", parent->path, "uptime_ms",

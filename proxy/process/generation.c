@@ -141,6 +141,8 @@ static enum err load_settings(struct generation *generation, int fd,
 		log_event(EV_CONFIG_PROBLEM, "%s:%u: %s", path, problems.first->line,
 		          problems.first->text);
 	problems_fini(&problems);
+	generation->session.has_pages = generation->settings.public.address.family != 0;
+	generation->session.pages_url = generation->settings.public.url;
 	if (err == ERR_NONE && !use_servers(generation, parts->servers))
 		err = ERR_MEMORY;
 	return err;

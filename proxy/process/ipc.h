@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 
+#include "base/address.h"
 #include "base/err.h"
 #include "base/hash.h"
 #include "process/roles.h"
@@ -28,6 +29,10 @@ enum { IPC_VERSION = 1, IPC_BYTES_MAX = 1 << 16, IPC_FDS_MAX = 250 };
 	X(READY, sizeof(struct ipc_ready), sizeof(struct ipc_ready), 0, 0, "all to parent: what was asked for is in force") \
 	X(SESSIONS_PAGE, sizeof(struct ipc_sessions_page), IPC_BYTES_MAX, 0, 0, "worker to parent: head, then lines") \
 	X(PROBLEM, sizeof(struct ipc_problem), 16384, 0, 0, "compile to parent: head, file, other file, text") \
+	X(PUBLIC, sizeof(struct ipc_public), IPC_BYTES_MAX, 2, 2, "parent to public: head, then proxies, one per line") \
+	X(ADMIN, sizeof(struct ipc_admin), 4096, 4, 4, "parent to admin: head, then the token") \
+	X(PAGES, sizeof(struct ipc_pages), sizeof(struct ipc_pages), 1, 1, "parent to public: where this worker hands over") \
+	X(CLIENT, sizeof(struct address), sizeof(struct address), 1, 1, "worker to public: a client, and a stream to it") \
 	X(COMPILED, sizeof(struct ipc_compiled), sizeof(struct ipc_compiled), 0, 1, "compile to parent: the end, with the image") \
 	X(CUT_PAGE, 1, IPC_BYTES_MAX, 0, 0, "worker to parent: lines of sessions that the new policy ended; id: generation")
 
@@ -35,8 +40,8 @@ enum { IPC_VERSION = 1, IPC_BYTES_MAX = 1 << 16, IPC_FDS_MAX = 250 };
 enum ipc_type { IPC_NONE, IPC_TYPES(IPC_ENUM) IPC_TYPE_COUNT };
 #undef IPC_ENUM
 
-/* Descriptors: of a worker, its page, its ring, the logger's bell, then all pages (read-only, in the
- * order of numbers); of the logger, the bell, then all rings. */
+/* Descriptors: of a worker, its page, its ring, the logger's bell, its end for IPC_CLIENT, then all pages (read-only,
+ * in the order of numbers); of the logger, the bell, then all rings; of admin, the board, then all pages, read-only. */
 struct ipc_start {
 	uint32_t switches_user, uid, gid; /* become this user: the parent is root */
 	uint32_t worker_count;
@@ -75,6 +80,20 @@ struct ipc_compile {
 
 struct ipc_compiled {
 	uint64_t image_bytes; /* 0: it did not compile */
+};
+
+/* Descriptors: the policy, the listening socket. */
+struct ipc_public {
+	uint64_t generation, image_bytes, cache_ms, loaded_ms;
+};
+
+/* Descriptors: the policy, its counters (read-only), ages of its files, the listening socket. */
+struct ipc_admin {
+	uint64_t generation, image_bytes, counters_bytes, rule_hit_count;
+};
+
+struct ipc_pages {
+	uint32_t worker, reserved;
 };
 
 struct ipc_header {

@@ -16,6 +16,7 @@
 #include "process/generation.h"
 #include "process/parent_private.h"
 #include "process/shared.h"
+#include "process/token.h"
 
 enum {
 	ARENA_MAX_BYTES = 64 << 20,
@@ -51,6 +52,9 @@ void loaded_free(struct loaded *loaded, const struct loaded *next)
 	if (loaded == NULL)
 		return;
 	listeners_close(&loaded->listeners, next ? &next->listeners : NULL);
+	listeners_close(&loaded->web, next ? &next->web : NULL);
+	secret_fini(&loaded->token);
+	close_fd(&loaded->ages_fd);
 	close_fd(&loaded->text_fd);
 	close_fd(&loaded->image_fd);
 	counters_close(&loaded->counters);
@@ -71,7 +75,7 @@ static struct loaded *loaded_new(void)
 	arena_init(&loaded->arena, ARENA_MAX_BYTES);
 	loaded->text_fd = loaded->image_fd = -1;
 	counters_init(&loaded->counters);
-	loaded->access_fd = loaded->event_fd = -1;
+	loaded->access_fd = loaded->event_fd = loaded->ages_fd = -1;
 	return loaded;
 }
 
@@ -166,6 +170,13 @@ static void report(struct loading *loading)
 
 	parent->refused_ms = loading->err ? clock_wall_ms() : 0;
 	parent->refused_errors = loading->problems.error_count;
+	if (loading->err)
+		parent->last_refused_ms = parent->refused_ms;
+	if (parent->state != PARENT_STARTING) {
+		parent->reloads_total += loading->err == ERR_NONE;
+		parent->refused_total += loading->err != ERR_NONE;
+	}
+	web_children_publish(parent);
 	if (parent->state != PARENT_STARTING) {
 		log_problems(&loading->problems);
 		if (loading->err)
@@ -242,6 +253,10 @@ static void on_due(struct loop_timer *timer)
 	for (size_t i = 0; i < parent->worker_count; i++)
 		if (parent->workers[i].generation != parent->current->number)
 			children_kill(&parent->workers[i]);
+	if (parent->public.generation != parent->current->number)
+		children_kill(&parent->public);
+	if (parent->admin.generation != parent->current->number)
+		children_kill(&parent->admin);
 	finish(loading, ERR_NONE);
 }
 
@@ -265,6 +280,7 @@ static void switch_to_next(struct loading *loading)
 	children_send_logs(&parent->logger);
 	for (size_t i = 0; i < parent->worker_count; i++)
 		children_send_generation(&parent->workers[i], loading->cut);
+	web_children_update(parent);
 	loaded_free(previous, parent->current);
 	loading_on_worker(parent, 0);
 }
@@ -296,6 +312,9 @@ static enum err open_image(struct loading *loading, enum err *advice)
 	if (err)
 		return err;
 	policy_stats(next->policy, &next->stats);
+	err = web_children_note_ages(next, next->policy);
+	if (err)
+		return err;
 	*advice = advice_add(&next->settings, next->policy, loading->parent->path, &loading->problems);
 	return counters_make(&next->counters, next->policy, current ? &current->counters : NULL);
 }
@@ -322,6 +341,8 @@ static void on_compiled(struct loading *loading, struct ipc_message *message)
 		err = listeners_open(&next->settings.listen,
 		                     parent->current ? &parent->current->listeners : NULL,
 		                     parent->path, &loading->problems, &next->listeners);
+	if (err == ERR_NONE)
+		err = web_children_open(next, parent->current, parent->path, &loading->problems);
 	if (err)
 		finish(loading, err);
 	else
@@ -422,6 +443,20 @@ static void compare(struct loading *loading)
 	             "limits.sessions (so much more)");
 }
 
+static enum err load_token(struct loaded *next, const char *path, struct problems *problems)
+{
+	const struct admin_conf *admin = &next->settings.admin;
+	bool made = false;
+	enum err err;
+
+	if (admin->address.family == 0)
+		return ERR_NONE;
+	err = token_load(admin->token, true, path, problems, &next->token, &made);
+	if (made)
+		log_event(EV_TOKEN_MADE, "path=%s", admin->token);
+	return err;
+}
+
 static enum err load_settings(struct loading *loading)
 {
 	struct loaded *next = loading->next;
@@ -442,6 +477,8 @@ static enum err load_settings(struct loading *loading)
 	err = resolve_system_servers(&next->settings.dns.servers, &next->arena, &next->servers);
 	if (err == ERR_NONE)
 		err = loaded_open_logs(next, path, &loading->problems);
+	if (err == ERR_NONE)
+		err = load_token(next, path, &loading->problems);
 	if (err == ERR_NONE)
 		err = shared_sealed("sallyport-settings", next->text, &next->text_fd);
 	return err;

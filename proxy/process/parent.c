@@ -66,11 +66,13 @@ static bool any_worker(const struct parent *parent)
 	return false;
 }
 
-/* Workers first, then the logger, which has their last lines; then this. */
+/* Workers first, then who tells of them, then the logger, which has their last lines; then this. */
 static void end_if_alone(struct parent *parent)
 {
 	if (parent->state < PARENT_DRAINING || any_worker(parent))
 		return;
+	if (web_children_stop(parent))
+		return; /* here again when the last of them has ended */
 	if (parent->logger.pid == 0) {
 		loop_stop(parent->loop);
 		return;
@@ -92,6 +94,7 @@ void parent_stop(struct parent *parent, int exit_status)
 	if (parent->state == PARENT_STOPPING)
 		return;
 	parent->state = PARENT_STOPPING;
+	web_children_publish(parent);
 	loop_timer_clear(parent->loop, &parent->watch);
 	sd_notify(0, "STOPPING=1");
 	tell_workers(parent, IPC_STOP);
@@ -110,6 +113,7 @@ void parent_drain(struct parent *parent)
 		return;
 	}
 	parent->state = PARENT_DRAINING;
+	web_children_publish(parent);
 	loop_timer_clear(parent->loop, &parent->watch);
 	log_event(EV_DRAIN, "longest_ms=%llu", (unsigned long long)wait_ms);
 	sd_notifyf(0, "STOPPING=1\nSTATUS=Draining\nEXTEND_TIMEOUT_USEC=%llu",
@@ -130,8 +134,11 @@ static void on_deadline(struct loop_timer *timer)
 	}
 	for (size_t i = 0; i < parent->worker_count; i++)
 		children_kill(&parent->workers[i]);
-	if (!any_worker(parent))
+	if (!any_worker(parent)) {
+		children_kill(&parent->public);
+		children_kill(&parent->admin);
 		children_kill(&parent->logger);
+	}
 	loop_timer_set(parent->loop, timer, STOP_MAX_MS);
 }
 
@@ -171,6 +178,9 @@ static void announce(struct parent *parent)
 
 	buf_init(&text, 1 << 20);
 	listeners_format(&parent->current->listeners, &text);
+	if (parent->current->web.count)
+		buf_add_byte(&text, ' ');
+	listeners_format(&parent->current->web, &text);
 	printf("ready %.*s\n", SPAN_ARG(buf_span(&text)));
 	fflush(stdout);
 	log_event(EV_READY, "%.*s", SPAN_ARG(buf_span(&text)));
@@ -178,22 +188,33 @@ static void announce(struct parent *parent)
 	sd_notifyf(0, "READY=1\nSTATUS=Ready\nMAINPID=%d", (int)getpid());
 }
 
+static bool is_ready(const struct child *child)
+{
+	return child->is_ready;
+}
+
 void parent_on_ready(struct parent *parent, struct child *child)
 {
 	(void)child;
-	if (parent->state != PARENT_STARTING || !parent->logger.is_ready)
+	web_children_publish(parent);
+	if (parent->state != PARENT_STARTING || !parent->logger.is_ready ||
+	    !web_children_are(parent, is_ready))
 		return;
 	for (size_t i = 0; i < parent->worker_count; i++)
 		if (!parent->workers[i].is_ready)
 			return;
 	parent->state = PARENT_RUNNING;
+	web_children_publish(parent);
 	announce(parent);
 }
 
 void parent_on_death(struct parent *parent, struct child *child)
 {
+	web_children_publish(parent);
 	if (child->role == ROLE_COMPILE)
 		loading_on_compiler_death(parent);
+	if (child->role == ROLE_PUBLIC || child->role == ROLE_ADMIN)
+		loading_on_worker(parent, 0);
 	if (child->role == ROLE_WORKER) {
 		control_on_death(parent, child);
 		loading_on_worker(parent, 0);
@@ -213,6 +234,7 @@ static void on_watch(struct loop_timer *timer)
 	if (parent->state >= PARENT_DRAINING)
 		return;
 	listeners_heal(&parent->current->listeners);
+	listeners_heal(&parent->current->web);
 	if (clock_wall_ms() - parent->hits_kept_ms >= KEEP_HITS_MS)
 		keep_hits(parent);
 	loop_timer_set(parent->loop, timer, WATCH_MS);
@@ -227,6 +249,7 @@ static void start_roles(struct parent *parent)
 	children_start(&parent->logger);
 	for (size_t i = 0; i < parent->worker_count; i++)
 		children_start(&parent->workers[i]);
+	web_children_update(parent);
 }
 
 /* ---- signals ---- */
@@ -432,7 +455,10 @@ static void tear_down(struct parent *parent)
 		close(region->page_fd);
 		close(region->page_readonly_fd);
 		close(region->ring_fd);
+		if (region->pages_fd >= 0)
+			close(region->pages_fd);
 	}
+	shared_unmap(parent->board, sizeof(*parent->board));
 	loading_free(parent->loading);
 	loaded_free(parent->current, NULL);
 	loop_close(parent->loop, &parent->signals);
@@ -454,6 +480,8 @@ int parent_run(const char *path)
 	parent.bell = -1;
 	parent.deadline.on_due = on_deadline;
 	parent.logger = (struct child){.parent = &parent, .role = ROLE_LOGGER, .channel = {.fd = -1}};
+	parent.public = (struct child){.parent = &parent, .role = ROLE_PUBLIC, .channel = {.fd = -1}, .is_unwanted = true};
+	parent.admin = (struct child){.parent = &parent, .role = ROLE_ADMIN, .channel = {.fd = -1}, .is_unwanted = true};
 	parent.compiler = (struct child){.parent = &parent, .role = ROLE_COMPILE, .channel = {.fd = -1}};
 	err = loop_new(&parent.loop);
 	if (err == ERR_NONE)

@@ -11,7 +11,9 @@
 #include "process/ipc.h"
 #include "process/listeners.h"
 #include "process/places.h"
+#include "base/secret.h"
 #include "process/settings.h"
+#include "web/board.h"
 
 struct parent;
 
@@ -27,6 +29,7 @@ struct child {
 	unsigned failures;          /* in a row */
 	unsigned restart_count;
 	bool was_killed;            /* by us */
+	bool is_unwanted;           /* not to be started again */
 	bool is_ready;              /* what it was sent first is in force */
 	uint64_t generation;        /* that it said is in force */
 };
@@ -35,6 +38,7 @@ struct child {
 struct region {
 	int page_fd, page_readonly_fd, ring_fd;
 	struct place_page *page;
+	int pages_fd;               /* the public role's end of what this worker hands over; -1: none yet */
 };
 
 /* One generation: configuration, policy, listeners; what workers are sent. */
@@ -45,7 +49,9 @@ struct loaded {
 	struct span text;
 	struct conf_texts servers;  /* without "system" */
 	struct listeners listeners;
-	int text_fd, image_fd, access_fd, event_fd;
+	struct listeners web;       /* public, admin */
+	struct secret token;
+	int text_fd, image_fd, access_fd, event_fd, ages_fd;
 	struct counters counters;
 	size_t image_bytes;
 	void *image;                /* mapped */
@@ -76,7 +82,10 @@ struct parent {
 	int bell;
 	size_t worker_count;
 	struct region regions[SETTINGS_WORKERS_MAX];
-	struct child workers[SETTINGS_WORKERS_MAX], logger, compiler;
+	struct child workers[SETTINGS_WORKERS_MAX], logger, compiler, public, admin;
+	struct board *board;        /* for admin */
+	int board_fd, board_readonly_fd;
+	uint64_t reloads_total, refused_total, last_refused_ms;
 	uint64_t started_ms;        /* wall clock */
 	uint64_t counting_since_ms; /* wall clock: hits of entries */
 	uint64_t hits_kept_ms;      /* wall clock: when they were written last */
@@ -128,6 +137,35 @@ void children_forget(struct child *child);
 
 /* Does every worker that runs have the current generation? */
 bool children_are_current(const struct parent *parent);
+
+/* ---- web_children.c ---- */
+
+/* Sockets of public and admin, as listeners_open(). */
+MUST_USE enum err web_children_open(struct loaded *next, const struct loaded *before, const char *file,
+                                    struct problems *problems);
+
+/* Look when the files of this policy were changed. errors: ERR_MEMORY, ERR_SYSTEM. */
+MUST_USE enum err web_children_note_ages(struct loaded *next, const struct policy *policy);
+
+/* Send the current generation. */
+void web_children_send(struct child *child);
+
+/* A pair for what one worker hands over: its end, and (kept, sent by the second) that of the public role. errors: ERR_SYSTEM. */
+MUST_USE enum err web_children_make_pages(struct region *region, int *worker_end);
+void web_children_send_pages(struct parent *parent, unsigned worker);
+
+/* Start, tell or stop them, as the current generation says. */
+void web_children_update(struct parent *parent);
+
+/* Is this true of all of them that are wanted? */
+bool web_children_are(const struct parent *parent, bool (*is)(const struct child *child));
+
+/* End them; true while any runs. */
+bool web_children_stop(struct parent *parent);
+
+/* What the parent tells of itself: the page, and what is on it now. */
+MUST_USE enum err web_children_make_board(struct parent *parent);
+void web_children_publish(struct parent *parent);
 
 /* ---- loading.c ---- */
 

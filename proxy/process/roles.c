@@ -7,9 +7,11 @@
 #include <sys/prctl.h>
 
 #include "base/span.h"
+#include "process/admin.h"
 #include "process/compile_child.h"
 #include "process/ipc.h"
 #include "process/logger.h"
+#include "process/public.h"
 #include "process/sandbox.h"
 #include "process/sandbox_try.h"
 #include "process/worker.h"
@@ -23,7 +25,8 @@ static const struct role_row rows[ROLE_COUNT] = {
 	[ROLE_PARENT] = {.name = "parent", .capability = -1,
 	                 .sends = SENDS(IPC_START) | SENDS(IPC_GENERATION) | SENDS(IPC_LOGS) |
 	                          SENDS(IPC_EVENT) | SENDS(IPC_DRAIN) | SENDS(IPC_STOP) |
-	                          SENDS(IPC_SESSIONS) | SENDS(IPC_COMPILE)},
+	                          SENDS(IPC_SESSIONS) | SENDS(IPC_COMPILE) |
+	                          SENDS(IPC_PUBLIC) | SENDS(IPC_ADMIN) | SENDS(IPC_PAGES)},
 	[ROLE_WORKER] = {.name = "worker", .main = worker_main, .capability = -1, .is_kept = true,
 	                 .sends = SENDS(IPC_READY) | SENDS(IPC_SESSIONS_PAGE) |
 	                          SENDS(IPC_CUT_PAGE),
@@ -35,6 +38,10 @@ static const struct role_row rows[ROLE_COUNT] = {
 	                  .capability = CAP_DAC_READ_SEARCH,
 	                  .sends = SENDS(IPC_PROBLEM) | SENDS(IPC_COMPILED),
 	                  .rules = sandbox_compile_rules},
+	[ROLE_PUBLIC] = {.name = "public", .main = public_main, .capability = -1, .is_kept = true,
+	                 .sends = SENDS(IPC_READY), .rules = sandbox_web_rules},
+	[ROLE_ADMIN] = {.name = "admin", .main = admin_main, .capability = -1, .is_kept = true,
+	                .sends = SENDS(IPC_READY), .rules = sandbox_web_rules},
 };
 
 const struct role_row *roles_row(enum role role)

@@ -53,6 +53,8 @@ const struct sandbox_rule sandbox_worker_rules[] = {
 	CALL(epoll_wait), CALL(epoll_pwait), CALL(epoll_ctl),
 	CALL(accept4),
 	SOCKET(AF_INET, SOCK_STREAM), SOCKET(AF_INET6, SOCK_STREAM),
+	/* Both ends are its own: one of them goes to the public role. */
+	CALL_IF2(socketpair, IS(0, AF_UNIX), HAS(1, ~(SOCK_NONBLOCK | SOCK_CLOEXEC) & 0xffff, SOCK_STREAM)),
 	SOCKET(AF_INET, SOCK_DGRAM), SOCKET(AF_INET6, SOCK_DGRAM),
 	CALL(bind), CALL(connect), CALL(getsockname), CALL(getpeername),
 	CALL(getsockopt), CALL(recvfrom), CALL(sendto),
@@ -88,4 +90,15 @@ const struct sandbox_rule sandbox_compile_rules[] = {
 	CALL(readlink), CALL(getdents64), CALL_IF(ioctl, IS(1, TCGETS)),
 	CALL(memfd_create),
 	CALL_IF(fcntl, IS(1, F_ADD_SEALS)),
+	END};
+
+/* What comes over sockets that were there before, or that are accepted from one: no socket is made, nothing is
+ * connected to, nothing has a name. Served by one thread from memory. */
+const struct sandbox_rule sandbox_web_rules[] = {
+	COMMON,
+	CALL(poll), CALL(ppoll),
+	CALL(epoll_wait), CALL(epoll_pwait), CALL(epoll_ctl),
+	CALL(accept4), CALL(recvfrom), CALL(sendto), CALL(getsockopt),
+	OPTION(IPPROTO_TCP, TCP_NODELAY), OPTION(IPPROTO_TCP, TCP_CORK),
+	CALL_IF(shutdown, IS(1, SHUT_WR)), CALL_IF(shutdown, IS(1, SHUT_RDWR)),
 	END};

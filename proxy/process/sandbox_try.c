@@ -16,8 +16,9 @@
 
 #include "process/sandbox.h"
 
-enum { BIT_WORKER = 1 << ROLE_WORKER, BIT_LOGGER = 1 << ROLE_LOGGER, BIT_COMPILE = 1 << ROLE_COMPILE };
-enum { ALL = BIT_WORKER | BIT_LOGGER | BIT_COMPILE };
+enum { BIT_WORKER = 1 << ROLE_WORKER, BIT_LOGGER = 1 << ROLE_LOGGER, BIT_COMPILE = 1 << ROLE_COMPILE,
+       BIT_WEB = 1 << ROLE_PUBLIC | 1 << ROLE_ADMIN };
+enum { ALL = BIT_WORKER | BIT_LOGGER | BIT_COMPILE | BIT_WEB };
 
 static bool try_read(void)
 {
@@ -143,14 +144,14 @@ static const struct {
 	bool (*run)(void);
 	unsigned forbidden; /* to these roles */
 } things[] = {
-	{"read", try_read, BIT_WORKER | BIT_LOGGER},
+	{"read", try_read, BIT_WORKER | BIT_LOGGER | BIT_WEB},
 	{"write", try_write, ALL},
 	{"exec", try_exec, ALL},
 	{"fork", try_fork, ALL},
 	{"ptrace", try_ptrace, ALL},
 	{"kill", try_kill, ALL},
 	{"listen", try_listen, ALL},
-	{"internet", try_internet, BIT_LOGGER | BIT_COMPILE},
+	{"internet", try_internet, BIT_LOGGER | BIT_COMPILE | BIT_WEB},
 	{"unix", try_unix, ALL},
 	{"netlink", try_netlink, ALL},
 	{"raw", try_raw, ALL},
@@ -160,7 +161,7 @@ static const struct {
 	{"block", try_block, ALL},
 	{"block-ioctl", try_block_ioctl, ALL},
 	{"deafen", try_deafen, ALL},
-	{"filter", try_filter, BIT_WORKER | BIT_COMPILE},
+	{"filter", try_filter, BIT_WORKER | BIT_COMPILE | BIT_WEB},
 	{"terminal", try_terminal, ALL},
 };
 

@@ -96,6 +96,101 @@ static void check_listen(struct conf_loading *loading, const struct yaml_node *n
 	}
 }
 
+static bool is_wildcard(const struct address *address)
+{
+	static const uint8_t zeros[sizeof(address->bytes)];
+
+	return memcmp(address->bytes, zeros, sizeof(zeros)) == 0;
+}
+
+/* Could not both be bound? */
+static bool is_clash(const struct address *a, const struct address *b)
+{
+	return a->port && a->port == b->port && a->family == b->family &&
+	       (address_equal(a, b) || is_wildcard(a) || is_wildcard(b));
+}
+
+static void check_clash(struct conf_loading *loading, const struct yaml_node *node, const char *name,
+                        const struct address *address, const struct conf_groups *groups)
+{
+	const struct listen_conf *listen = groups->at;
+
+	for (size_t i = 0; i < groups->count; i++)
+		if (listen[i].address.family != AF_UNIX && is_clash(address, &listen[i].address))
+			conf_problem(loading, PROBLEM_ERROR, node,
+			             "%s: the listener %s has this address; choose another port", name,
+			             listen[i].name);
+}
+
+/* How clients reach it must be said where its address does not. */
+static void check_advertise(struct conf_loading *loading, const struct yaml_node *node,
+                            const struct settings *settings)
+{
+	const struct listen_conf *listen = settings->listen.at;
+	size_t named_count = settings->public.proxies.count;
+
+	for (size_t i = 0; i < settings->listen.count; i++) {
+		bool is_unix = listen[i].address.family == AF_UNIX;
+		bool is_said = listen[i].advertise[0];
+
+		if (is_said && strcmp(listen[i].advertise, "none") != 0 &&
+		    web_conf_proxy(span_from(listen[i].advertise), conf_arena(loading)).len == 0)
+			conf_problem(loading, PROBLEM_ERROR, node,
+			             "advertise: \"%s\" of listener %s is no HOST:PORT; write proxy.example.com:3128, "
+			             "[2001:db8::1]:3128, or none", listen[i].advertise, listen[i].name);
+		else if (!is_said && !is_unix && is_wildcard(&listen[i].address))
+			conf_problem(loading, PROBLEM_ERROR, node,
+			             "public: the PAC file cannot name listener %s, which listens on every address; add "
+			             "\"advertise: proxy.example.com:%u\" to it, as clients reach it, or \"advertise: none\"",
+			             listen[i].name, listen[i].address.port);
+		named_count += is_said ? strcmp(listen[i].advertise, "none") != 0 : !is_unix;
+	}
+	if (named_count == 0)
+		conf_problem(loading, PROBLEM_ERROR, node,
+		             "public: the PAC file would name no proxy; give a listener \"advertise: HOST:PORT\"");
+}
+
+static void check_public(struct conf_loading *loading, const struct yaml_node *node, const void *at)
+{
+	const struct public_conf *public = at;
+	const struct settings *settings =
+		(const void *)((const uint8_t *)at - offsetof(struct settings, public));
+
+	if (public->address.family == 0) {
+		if (public->url.name.len || public->proxies.count)
+			conf_problem(loading, PROBLEM_ERROR, node,
+			             "public: without an address there is no PAC file; write address: 127.0.0.1:8080, or "
+			             "remove these lines");
+		return;
+	}
+	check_clash(loading, node, "public", &public->address, &settings->listen);
+	check_advertise(loading, node, settings);
+}
+
+static bool is_loopback(const struct address *address)
+{
+	static const struct address v6 = {.family = AF_INET6, .bytes = {[15] = 1}};
+
+	return address->family == AF_INET ? address->bytes[0] == 127 : address_equal(address, &v6);
+}
+
+static void check_admin(struct conf_loading *loading, const struct yaml_node *node, const void *at)
+{
+	const struct admin_conf *admin = at;
+	const struct settings *settings =
+		(const void *)((const uint8_t *)at - offsetof(struct settings, admin));
+
+	if (admin->address.family == 0)
+		return;
+	check_clash(loading, node, "admin", &admin->address, &settings->listen);
+	if (settings->public.address.family && is_clash(&admin->address, &settings->public.address))
+		conf_problem(loading, PROBLEM_ERROR, node, "admin: public has this address; choose another port");
+	if (!is_loopback(&admin->address))
+		conf_problem(loading, PROBLEM_WARNING, node,
+		             "admin: the token for /metrics goes over the network in clear there; listen on 127.0.0.1, or "
+		             "where only those who watch can listen in");
+}
+
 static void parse_workers(struct conf_loading *loading, const struct yaml_node *node, void *at)
 {
 	uint64_t *workers = at;
@@ -145,8 +240,11 @@ const struct conf_option settings_options[] = {
 	{.name = "authentication", .type = CONF_GROUP, .offset = 0, .group = authentication_options,
 	 .manual = "Who is asking."},
 	NOT_YET("inspection", "Opening TLS."),
-	NOT_YET("public", "PAC file and CA certificate for clients."),
-	NOT_YET("admin", "Pages, API and metrics for people."),
+	{.name = "public", .type = CONF_GROUP, .offset = CONF_AT(struct settings, public),
+	 .group = public_options, .check = check_public,
+	 .manual = "The PAC file, for clients: what they ask the proxy for, and what they fetch themselves (question pac of the policy)."},
+	{.name = "admin", .type = CONF_GROUP, .offset = CONF_AT(struct settings, admin),
+	 .group = admin_options, .check = check_admin, .manual = "Health and metrics, for who watches the proxy."},
 	CONF_END};
 
 enum err settings_load(struct span text, const char *file, struct arena *arena,

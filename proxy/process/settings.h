@@ -6,6 +6,7 @@
 
 #include "net/net_conf.h"
 #include "session/session_conf.h"
+#include "web/web_conf.h"
 
 enum { SETTINGS_WORKERS_MAX = 64 };
 
@@ -27,6 +28,8 @@ struct settings {
 	struct destinations_conf destinations;
 	struct session_conf session;   /* limits, timeouts, forwarding, log.access */
 	struct events_conf events;     /* log.events */
+	struct public_conf public;     /* address family 0: off */
+	struct admin_conf admin;       /* the same */
 	struct conf_texts schemes;     /* authentication.schemes: must be empty in this build */
 };
 

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -41,6 +42,7 @@ struct worker {
 	struct acceptor *acceptor;
 	struct ring *ring;
 	int bell;
+	int pages; /* to the public role */
 	struct generation *generation; /* the one in force; this holds one reference */
 	struct generation *next;       /* on its way into reach; its message is in `message` */
 	struct list unused;            /* generations that nobody has any more, and that go piece by piece */
@@ -113,6 +115,23 @@ static void leave(void *context, const struct address *client)
 	struct worker *worker = context;
 
 	places_leave(&worker->places, client);
+}
+
+/* The public role takes no address from anybody but us. */
+static int open_pages(void *context, const struct address *client)
+{
+	struct worker *worker = context;
+	int ends[2];
+	enum err err;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0)
+		return -1;
+	err = ipc_send(worker->pages, IPC_CLIENT, 0, span_of(client, sizeof(*client)), &ends[1], 1);
+	close(ends[1]);
+	if (err == ERR_NONE)
+		return ends[0];
+	close(ends[0]);
+	return -1;
 }
 
 static void on_tick(struct loop_timer *timer)
@@ -405,7 +424,7 @@ static enum err map_regions(struct worker *worker, const struct ipc_start *start
 	size_t page_bytes = places_page_bytes((size_t)start->slot_count);
 
 	if (start->worker_count > PLACES_WORKERS_MAX || number >= start->worker_count ||
-	    message->fd_count != 3 + (size_t)start->worker_count || start->slot_count == 0 ||
+	    message->fd_count != 4 + (size_t)start->worker_count || start->slot_count == 0 ||
 	    (start->slot_count & (start->slot_count - 1)))
 		return ERR_MESSAGE;
 	worker->worker_count = start->worker_count;
@@ -415,10 +434,11 @@ static enum err map_regions(struct worker *worker, const struct ipc_start *start
 	worker->places.own = shared_map(message->fds[0], page_bytes, true);
 	worker->ring = shared_map(message->fds[1], sizeof(struct ring), true);
 	worker->bell = ipc_take_fd(message, 2);
+	worker->pages = ipc_take_fd(message, 3);
 	for (size_t i = 0; i < worker->places.count; i++) {
 		worker->places.pages[i] = i == number
 		                                  ? worker->places.own
-		                                  : shared_map_changing(message->fds[3 + i], page_bytes);
+		                                  : shared_map_changing(message->fds[4 + i], page_bytes);
 		if (worker->places.pages[i] == NULL)
 			return ERR_SYSTEM;
 	}
@@ -454,6 +474,7 @@ static enum err make_env(struct worker *worker, unsigned number)
 	env->write_access = write_access;
 	env->enter = enter;
 	env->leave = leave;
+	env->open_pages = open_pages;
 	list_init(&env->sessions);
 	/* Ids stay unique in the logs when a worker is started again. */
 	env->next_id = (clock_wall_ms() - IDS_SINCE_MS) * IDS_PER_MS;

@@ -3,7 +3,9 @@
  * what was checked is what is dialled. */
 #include "session/session_private.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static uint32_t since(const struct session *session, uint64_t ms)
 {
@@ -185,6 +187,23 @@ static void keep_family(struct exchange *exchange, uint16_t family)
 	exchange->address_count = kept;
 }
 
+/* To a role of our own, which is told by us, and by nobody else, who the client is. */
+static enum step dial_pages(struct session *session)
+{
+	struct session_env *env = session->env;
+	int fd = env->open_pages ? env->open_pages(env->context, &session->client_address) : -1;
+	struct stream *stream = fd < 0 ? NULL : calloc(1, origin_bytes);
+
+	if (stream == NULL || stream_open_plain(stream, env->loop, fd, on_origin_ready)) {
+		if (fd >= 0)
+			close(fd);
+		free(stream);
+		return session_fail(session, ERR_ORIGIN_UNREACHABLE, "the public role takes no requests now");
+	}
+	origin_use(session, stream);
+	return on_origin_stands(session);
+}
+
 enum step step_dial(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
@@ -195,6 +214,8 @@ enum step step_dial(struct session *session)
 
 	if (exchange->dial)
 		return STEP_WAIT;
+	if (exchange->is_for_pages)
+		return dial_pages(session);
 	if (source)
 		keep_family(exchange, source->family);
 	if (exchange->address_count == 0)

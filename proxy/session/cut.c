@@ -225,6 +225,8 @@ static bool cut_one(struct session *session, struct session_cuts *cuts)
 	struct policy_decision decision;
 	struct policy_facts facts;
 
+	if (session->exchange && session->exchange->is_for_pages)
+		return false; /* policy was not asked */
 	if (!(decided >> session->state & 1) || !is_denied(session, &facts, &decision))
 		return false;
 	cuts->count++;

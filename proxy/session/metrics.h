@@ -31,11 +31,28 @@
 	X(loop_turns_total, "counter", "turns of the event loop") \
 	X(longest_turn_us, "gauge", "longest turn of the event loop since the start")
 
+/* How long sessions were in one state. Bucket n: less than 2^n ms, and not in the one before; the last one is for
+ * all that is longer. */
+enum { METRICS_STATES_MAX = 16, METRICS_BUCKETS = 18 };
+struct metrics_times {
+	uint64_t buckets[METRICS_BUCKETS], sum_ms;
+};
+
+/* A few ns: where states change. */
+static inline void metrics_note_time(struct metrics_times *times, uint32_t ms)
+{
+	unsigned bucket = ms ? 32 - (unsigned)__builtin_clz(ms) : 0;
+
+	times->buckets[bucket < METRICS_BUCKETS ? bucket : METRICS_BUCKETS - 1]++;
+	times->sum_ms += ms;
+}
+
 struct metrics {
 #define METRICS_CELL(name, kind, text) uint64_t name;
 	METRICS_TABLE(METRICS_CELL)
 #undef METRICS_CELL
 	uint64_t errors[ERR_COUNT]; /* sessions and exchanges that ended with it */
+	struct metrics_times states[METRICS_STATES_MAX]; /* session_state_name() */
 };
 
 #endif

@@ -85,16 +85,20 @@ static struct span forwarded_of(struct session *session)
 static void write_request(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
+	struct http_target target = exchange->target;
 	struct http_forward forward = {
 		.via = session_conf_of(session)->forwarding.via,
 		.forwarded = forwarded_of(session),
-		.keep_alive = true,
+		.keep_alive = !exchange->is_for_pages,
 		.framing = exchange->head.framing,
 		.max_forwards = max_forwards_of(&exchange->head),
 	};
 
 	exchange->up_framing = exchange->head.framing;
-	http_write_request(&exchange->head, &exchange->target, &forward, &exchange->to_origin);
+	/* The public role is nobody's host, and HTTP/1.1 wants one. */
+	if (target.form == HTTP_TARGET_ORIGIN)
+		target.host = (struct http_host){.name = SPAN("localhost"), .port = 80};
+	http_write_request(&exchange->head, &target, &forward, &exchange->to_origin);
 }
 
 enum step relay_start(struct session *session)
@@ -488,7 +492,7 @@ static enum step finish(struct session *session)
 
 	/* Bytes behind the response would be taken for the next one. */
 	if (exchange->keep_origin && exchange->up.done && !exchange->up_broken &&
-	    buf_len(&exchange->from_origin) == 0)
+	    buf_len(&exchange->from_origin) == 0 && !exchange->is_for_pages)
 		origin_pool_give(session);
 	else
 		origin_close(session, false);

@@ -275,13 +275,15 @@ void request_count_hits(struct session *session, const struct policy_decision *d
 {
 	const struct session_generation *generation = session->generation;
 	uint64_t wall_ms = loop_wall_ms(session->env->loop);
-	size_t defaults = generation->rule_cells / POLICY_QUESTION_COUNT - 1;
+	size_t rows = generation->rule_cells / POLICY_QUESTION_COUNT, defaults = rows - 1;
 
+	if (rows == 0)
+		return; /* nobody counts */
 	for (int q = 0; q < POLICY_QUESTION_COUNT; q++) {
 		const struct policy_answer *answer = &decision->answers[q];
 		size_t row = answer->rule == POLICY_NO_RULE ? defaults : answer->rule;
 
-		if (row > defaults)
+		if (row > defaults || (decision->open >> q & 1))
 			continue;
 		atomic_fetch_add_explicit(&generation->rule_hits[row * POLICY_QUESTION_COUNT + (size_t)q], 1,
 		                          memory_order_relaxed);
@@ -302,6 +304,7 @@ static bool deny(struct session *session, enum policy_question question, enum er
 	detail = arena_string(&exchange->arena, buf_span(&text));
 	buf_fini(&text);
 	exchange->denied_by = question;
+	request_count_hits(session, &exchange->decision);
 	if (err == ERR_POLICY_DENIED)
 		session->env->metrics->denied_total++;
 	session_fail(session, err, detail ? detail : "");
@@ -342,8 +345,30 @@ static bool is_for_us(struct session *session)
 	return counts && field && span_equal(field->value, SPAN("0"));
 }
 
+/* The PAC file, asked of the proxy itself; or whatever the URL is asked for by which clients know the public role. */
+static bool is_for_pages(const struct session *session)
+{
+	const struct session_generation *generation = session->generation;
+	const struct exchange *exchange = session->exchange;
+	const struct http_host *host = &exchange->target.host, *url = &generation->pages_url;
+	struct span path = span_first(exchange->target.path, span_find(exchange->target.path, '?'));
+
+	if (!generation->has_pages || exchange->is_connect ||
+	    span_equal(exchange->head.method, SPAN("TRACE")) ||
+	    span_equal(exchange->head.method, SPAN("OPTIONS")))
+		return false;
+	if (exchange->target.form == HTTP_TARGET_ORIGIN)
+		return span_equal(path, SPAN("/proxy.pac")) || span_equal(path, SPAN("/wpad.dat"));
+	return url->name.len && span_equal(host->name, url->name) && host->port == url->port;
+}
+
 enum step step_decide(struct session *session)
 {
+	if (is_for_pages(session)) {
+		/* No question of policy: whoever may connect may know how. */
+		session->exchange->is_for_pages = true;
+		return session_go(session, SESSION_DIAL);
+	}
 	if (is_for_us(session))
 		return session_go(session, SESSION_REFUSE);
 	if (!fill_facts(session))

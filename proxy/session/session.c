@@ -108,6 +108,22 @@ static uint64_t timeout_of(const struct session *session, enum session_state sta
 	                        : *(const uint64_t *)(const void *)((const uint8_t *)timeouts + at);
 }
 
+_Static_assert((int)SESSION_STATE_COUNT <= (int)METRICS_STATES_MAX, "metrics.h has too few states");
+
+const char *session_state_name(unsigned state)
+{
+	return state < SESSION_STATE_COUNT ? states[state].name : NULL;
+}
+
+/* How long it was in the state that it leaves. */
+static void note_time(struct session *session)
+{
+	uint32_t now_ms = (uint32_t)loop_now_ms(session->env->loop);
+
+	metrics_note_time(&session->env->metrics->states[session->state], now_ms - session->state_since_ms);
+	session->state_since_ms = now_ms;
+}
+
 enum step session_go(struct session *session, enum session_state next)
 {
 	const struct state_row *from = &states[session->state], *to = &states[next];
@@ -116,6 +132,7 @@ enum step session_go(struct session *session, enum session_state next)
 	if (log_level() >= LOG_LEVEL_DEBUG)
 		log_event(EV_TRACE, "session=%u-%llu %s -> %s", session->env->worker,
 		          (unsigned long long)session->id, from->name, to->name);
+	note_time(session);
 	session->state = (uint8_t)next;
 	session_timeout(session, timeout_of(session, next));
 	return STEP_NEXT;
@@ -347,14 +364,13 @@ void session_start(struct session_env *env, struct session_listener *listener, i
 	list_add_last(&env->sessions, &session->link);
 	env->metrics->sessions++;
 	env->metrics->sessions_total++;
-	session->state = SESSION_READ_PROXY;
-	session_timeout(session, session_conf_of(session)->timeouts.keep_alive_ms);
 	is_proxied = expects_proxy_header(listener, peer);
+	session->state = is_proxied ? SESSION_READ_PROXY : SESSION_READ_HEAD;
+	session->state_since_ms = (uint32_t)loop_now_ms(env->loop);
+	session_timeout(session, session_conf_of(session)->timeouts.keep_alive_ms);
 	err = session_enter(session, is_proxied ? &unnamed : peer);
 	if (err)
 		refuse_at_once(session, err);
-	else if (!is_proxied)
-		session_go(session, SESSION_READ_HEAD);
 }
 
 /* ---- all sessions ---- */

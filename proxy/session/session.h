@@ -9,6 +9,7 @@
 
 #include <stdatomic.h>
 
+#include "http/target.h"
 #include "net/guard.h"
 #include "net/pump.h"
 #include "net/resolve.h"
@@ -27,6 +28,8 @@ struct session_generation {
 	/* Shared by all workers: for each rule, and behind them for defaults, one cell per question; and one for each entry. */
 	_Atomic uint32_t *rule_hits, *entry_hits;
 	size_t rule_cells, entry_cells;
+	bool has_pages;                         /* the public role runs: env->open_pages() */
+	struct http_host pages_url;             /* how clients name it; name.len 0: in no way */
 	void (*free)(struct session_generation *generation); /* when the last reference is gone */
 };
 
@@ -64,6 +67,8 @@ struct session_env {
 	 * ERR_LIMIT_SESSIONS, ERR_LIMIT_CLIENT. */
 	enum err (*enter)(void *context, const struct address *client);
 	void (*leave)(void *context, const struct address *client);
+	/* A new stream socket to the public role, which takes who is at its end for this client; -1: there is none. */
+	int (*open_pages)(void *context, const struct address *client);
 	/* owned by session/; made by session_env_init(): */
 	struct session_idle_origins *idle_origins;
 	struct buf line;                        /* the line of the access log that is being written */
@@ -90,6 +95,9 @@ enum { SESSION_CUT_LINE_MAX_BYTES = 8192 };
  * there are more. */
 void session_cut_begin(struct session_env *env);
 bool session_cut_some(struct session_env *env, size_t most, struct session_cuts *cuts);
+
+/* Of the state with this number, for metrics; NULL: there is none. */
+const char *session_state_name(unsigned state);
 
 /* Draining began: idle client connections are closed, others after their exchange. */
 void session_drain(struct session_env *env);

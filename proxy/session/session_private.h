@@ -61,6 +61,7 @@ struct exchange {
 	bool is_parsed;            /* head and target are valid */
 	bool is_decided;
 	bool is_connect;
+	bool is_for_pages;         /* the public role answers it */
 	bool was_logged;
 	uint64_t started_ms;       /* loop clock */
 	struct timing timing;
@@ -133,6 +134,7 @@ struct session {
 	struct exchange *exchange;
 	struct tunnel *tunnel;
 	uint32_t exchange_count;
+	uint32_t state_since_ms; /* loop clock; it may go round */
 	uint8_t state;
 	uint8_t entered;   /* enum session_entered */
 	bool client_ended; /* it sent FIN */

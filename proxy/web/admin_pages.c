@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "web/admin_pages.h"
+
+enum { METRICS_MAX_BYTES = 16 << 20 };
+
+static bool is_allowed(const struct admin_pages *pages, const struct web_request *request)
+{
+	struct span token;
+
+	return pages->token.len && web_bearer_parse(request->authorization, &token) &&
+	       secret_equal(&pages->token, token);
+}
+
+static void refuse(struct web_reply *out)
+{
+	web_reply_with(out, 401, "this wants the token: Authorization: Bearer TOKEN\n");
+	if (out->page)
+		web_page_add(out->page, "WWW-Authenticate", "Bearer realm=\"sallyport\"");
+}
+
+static void answer_metrics(const struct admin_pages *pages, struct web_reply *out)
+{
+	struct buf text;
+
+	buf_init(&text, METRICS_MAX_BYTES);
+	prometheus_write(&pages->source, &text);
+	*out = (struct web_reply){.status = 200, .is_for_once = true};
+	if (buf_is_whole(&text))
+		out->page = web_page_new(buf_span(&text), "text/plain; version=0.0.4; charset=utf-8");
+	buf_fini(&text);
+	if (out->page)
+		web_page_add(out->page, "Cache-Control", "no-store");
+	else
+		web_reply_with(out, 500, "there is no memory for the metrics\n");
+}
+
+void admin_pages_answer(void *context, const struct web_request *request, struct web_reply *out)
+{
+	struct admin_pages *pages = context;
+
+	if (span_equal(request->path, SPAN("/healthz"))) {
+		web_reply_with(out, 200, "ok\n");
+	} else if (span_equal(request->path, SPAN("/readyz"))) {
+		bool is_ready = prometheus_is_ready(pages->source.board);
+
+		web_reply_with(out, is_ready ? 200 : 503, is_ready ? "ok\n" : "not ready\n");
+	} else if (!span_equal(request->path, SPAN("/metrics"))) {
+		web_reply_with(out, 404, "there are /healthz, /readyz and /metrics\n");
+	} else if (!is_allowed(pages, request)) {
+		refuse(out);
+	} else {
+		answer_metrics(pages, out);
+	}
+}

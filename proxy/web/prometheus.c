@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "web/prometheus.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "session/session.h"
+
+static uint64_t load(const _Atomic uint64_t *cell)
+{
+	return atomic_load_explicit(cell, memory_order_relaxed);
+}
+
+bool prometheus_is_ready(const struct board *board)
+{
+	return load(&board->state) == BOARD_RUNNING &&
+	       load(&board->workers_ready) >= load(&board->workers_wanted);
+}
+
+/* ---- the format ---- */
+
+static void begin(struct buf *out, const char *name, const char *kind, const char *text)
+{
+	buf_printf(out, "# HELP sallyport_%s %s\n# TYPE sallyport_%s %s\n", name, text, name, kind);
+}
+
+void prometheus_add_value(struct buf *out, struct span value)
+{
+	buf_add_byte(out, '"');
+	for (size_t i = 0; i < value.len; i++) {
+		uint8_t byte = value.at[i];
+
+		if (byte == '\n') {
+			buf_add_string(out, "\\n");
+			continue;
+		}
+		if (byte == '"' || byte == '\\')
+			buf_add_byte(out, '\\');
+		buf_add_byte(out, byte < 0x20 || byte == 0x7f ? '?' : byte);
+	}
+	buf_add_byte(out, '"');
+}
+
+static void add_number(struct buf *out, uint64_t value)
+{
+	buf_add_byte(out, ' ');
+	buf_add_uint(out, value);
+	buf_add_byte(out, '\n');
+}
+
+/* Not as a double: large numbers of seconds keep their milliseconds. */
+static void add_ms(struct buf *out, uint64_t ms)
+{
+	buf_printf(out, " %llu.%03u\n", (unsigned long long)(ms / 1000), (unsigned)(ms % 1000));
+}
+
+static void add_us(struct buf *out, uint64_t us)
+{
+	buf_printf(out, " %llu.%06u\n", (unsigned long long)(us / 1000000), (unsigned)(us % 1000000));
+}
+
+static void write_one(struct buf *out, const char *name, const char *kind, const char *text, uint64_t value)
+{
+	begin(out, name, kind, text);
+	buf_printf(out, "sallyport_%s", name);
+	add_number(out, value);
+}
+
+/* ---- what workers count ---- */
+
+/* The longest turn is the longest of any; all else adds up. */
+static void sum_metrics(const struct prometheus_source *source, struct metrics *sum)
+{
+	for (size_t w = 0; w < source->worker_count; w++) {
+		const struct metrics *one = source->workers[w];
+		uint64_t longest = one->longest_turn_us > sum->longest_turn_us ? one->longest_turn_us
+		                                                               : sum->longest_turn_us;
+
+#define ADD_CELL(name, kind, text) sum->name += one->name;
+		METRICS_TABLE(ADD_CELL)
+#undef ADD_CELL
+		sum->longest_turn_us = longest;
+		for (size_t i = 0; i < ERR_COUNT; i++)
+			sum->errors[i] += one->errors[i];
+		for (size_t s = 0; s < METRICS_STATES_MAX; s++) {
+			sum->states[s].sum_ms += one->states[s].sum_ms;
+			for (size_t i = 0; i < METRICS_BUCKETS; i++)
+				sum->states[s].buckets[i] += one->states[s].buckets[i];
+		}
+	}
+}
+
+static void write_cell(struct buf *out, const char *name, const char *kind, const char *text, uint64_t value)
+{
+	size_t len = strlen(name);
+	bool is_us = len > 3 && strcmp(name + len - 3, "_us") == 0;
+	char shown[64];
+
+	/* Units of Prometheus are the base units. */
+	snprintf(shown, sizeof(shown), "%.*s%s", (int)(is_us ? len - 3 : len), name, is_us ? "_seconds" : "");
+	begin(out, shown, kind, text);
+	buf_printf(out, "sallyport_%s", shown);
+	if (is_us)
+		add_us(out, value);
+	else
+		add_number(out, value);
+}
+
+static void write_errors(const struct metrics *sum, struct buf *out)
+{
+	begin(out, "errors_total", "counter", "sessions and exchanges that ended with an error, by its name");
+	for (int i = 1; i < ERR_COUNT; i++) {
+		buf_printf(out, "sallyport_errors_total{error=\"%s\"}", err_name((enum err)i));
+		add_number(out, sum->errors[i]);
+	}
+}
+
+static void write_state(const char *name, const struct metrics_times *times, struct buf *out)
+{
+	uint64_t count = 0;
+
+	for (unsigned i = 0; i + 1 < METRICS_BUCKETS; i++) {
+		count += times->buckets[i];
+		buf_printf(out, "sallyport_session_state_seconds_bucket{state=\"%s\",le=\"%g\"}", name,
+		           (double)(UINT64_C(1) << i) / 1000);
+		add_number(out, count);
+	}
+	count += times->buckets[METRICS_BUCKETS - 1];
+	buf_printf(out, "sallyport_session_state_seconds_bucket{state=\"%s\",le=\"+Inf\"}", name);
+	add_number(out, count);
+	buf_printf(out, "sallyport_session_state_seconds_sum{state=\"%s\"}", name);
+	add_ms(out, times->sum_ms);
+	buf_printf(out, "sallyport_session_state_seconds_count{state=\"%s\"}", name);
+	add_number(out, count);
+}
+
+static void write_workers(const struct prometheus_source *source, struct buf *out)
+{
+	struct metrics sum = {0};
+	const char *name;
+
+	sum_metrics(source, &sum);
+#define WRITE_CELL(cell, kind, text) write_cell(out, #cell, kind, text, sum.cell);
+	METRICS_TABLE(WRITE_CELL)
+#undef WRITE_CELL
+	write_errors(&sum, out);
+	begin(out, "session_state_seconds", "histogram",
+	      "how long sessions were in a state; read_head includes waiting for the next request");
+	for (unsigned i = 0; i < METRICS_STATES_MAX && (name = session_state_name(i)) != NULL; i++)
+		write_state(name, &sum.states[i], out);
+}
+
+/* ---- decisions ---- */
+
+static uint32_t hits_of(const struct prometheus_source *source, size_t rule, int question)
+{
+	size_t at = rule * POLICY_QUESTION_COUNT + (size_t)question;
+
+	return at < source->rule_hit_count
+	               ? atomic_load_explicit(&source->rule_hits[at], memory_order_relaxed)
+	               : 0;
+}
+
+static void write_decision(struct buf *out, int question, const char *answer, struct span rule,
+                           struct span file, unsigned line, uint64_t value)
+{
+	buf_printf(out, "sallyport_decisions_total{question=\"%s\",answer=\"%s\",rule=",
+	           policy_question_name((enum policy_question)question), answer);
+	prometheus_add_value(out, rule);
+	buf_add_string(out, ",place=");
+	if (file.len) {
+		struct buf place;
+
+		buf_init(&place, 4096);
+		buf_printf(&place, "%.*s:%u", SPAN_ARG(file), line);
+		prometheus_add_value(out, buf_span(&place));
+		buf_fini(&place);
+	} else {
+		buf_add_string(out, "\"\"");
+	}
+	buf_add_byte(out, '}');
+	add_number(out, value);
+}
+
+/* A question that a rule does not answer is never counted for it, so it has no row. */
+static void write_rule(const struct prometheus_source *source, uint32_t rule, struct buf *out)
+{
+	unsigned line;
+	struct span name = policy_rule_name(source->policy, rule);
+	struct span file = policy_rule_file(source->policy, rule, &line);
+
+	for (int q = 0; q < POLICY_QUESTION_COUNT; q++) {
+		unsigned answer;
+
+		if (policy_rule_answers(source->policy, rule, (enum policy_question)q, &answer))
+			write_decision(out, q, policy_answer_name((enum policy_question)q, answer), name, file, line,
+			               hits_of(source, rule, q));
+	}
+}
+
+static void write_decisions(const struct prometheus_source *source, struct buf *out)
+{
+	struct policy_stats stats;
+	struct span file;
+	unsigned line;
+
+	policy_stats(source->policy, &stats);
+	begin(out, "decisions_total", "counter",
+	      "answers of the policy to exchanges that were denied or went on, by question and the rule that gave them");
+	for (uint32_t rule = 0; rule < stats.rules && rule < PROMETHEUS_RULES_MAX; rule++)
+		write_rule(source, rule, out);
+	for (int q = 0; stats.rules > PROMETHEUS_RULES_MAX && q < POLICY_QUESTION_COUNT; q++) {
+		uint64_t rest = 0;
+
+		for (size_t rule = PROMETHEUS_RULES_MAX; rule < stats.rules; rule++)
+			rest += hits_of(source, rule, q);
+		write_decision(out, q, "", SPAN("rules behind the first 2000"), SPAN(""), 0, rest);
+	}
+	file = policy_rule_file(source->policy, POLICY_NO_RULE, &line);
+	for (int q = 0; q < POLICY_QUESTION_COUNT; q++)
+		write_decision(out, q, "", SPAN("defaults"), file, line, hits_of(source, stats.rules, q));
+}
+
+static void write_lists(const struct prometheus_source *source, struct buf *out)
+{
+	uint64_t now_ms = clock_wall_ms();
+
+	begin(out, "list_entries", "gauge", "entries of a list that is in force");
+	for (size_t i = 0; i < source->list_count; i++) {
+		buf_add_string(out, "sallyport_list_entries{list=");
+		prometheus_add_value(out, source->lists[i].name);
+		buf_add_byte(out, '}');
+		add_number(out, source->lists[i].entries);
+	}
+	begin(out, "list_age_seconds", "gauge", "time since the youngest file of a list that is in force was changed");
+	for (size_t i = 0; i < source->list_count; i++) {
+		uint64_t changed_ms = source->lists[i].changed_ms;
+
+		if (changed_ms == 0)
+			continue;
+		buf_add_string(out, "sallyport_list_age_seconds{list=");
+		prometheus_add_value(out, source->lists[i].name);
+		buf_add_byte(out, '}');
+		add_number(out, now_ms > changed_ms ? (now_ms - changed_ms) / 1000 : 0);
+	}
+}
+
+/* ---- what the parent tells ---- */
+
+static void write_roles(const struct board *board, struct buf *out)
+{
+	begin(out, "role_restarts_total", "counter", "how often a process of this role was started again");
+	for (size_t i = 0; i < BOARD_ROLES_MAX && board->roles[i].name[0]; i++) {
+		buf_printf(out, "sallyport_role_restarts_total{role=\"%.15s\"}", board->roles[i].name);
+		add_number(out, load(&board->roles[i].restarts));
+	}
+	begin(out, "role_processes", "gauge", "processes of this role that run");
+	for (size_t i = 0; i < BOARD_ROLES_MAX && board->roles[i].name[0]; i++) {
+		buf_printf(out, "sallyport_role_processes{role=\"%.15s\"}", board->roles[i].name);
+		add_number(out, load(&board->roles[i].running));
+	}
+}
+
+static void write_time(struct buf *out, const char *name, const char *text, uint64_t wall_ms)
+{
+	begin(out, name, "gauge", text);
+	buf_printf(out, "sallyport_%s", name);
+	add_ms(out, wall_ms);
+}
+
+static void write_board(const struct board *board, struct buf *out)
+{
+	begin(out, "build_info", "gauge", "1; what runs is in the labels");
+	buf_add_string(out, "sallyport_build_info{version=\"" SALLYPORT_VERSION "\"} 1\n");
+	write_one(out, "ready", "gauge", "1 when /readyz says ok", prometheus_is_ready(board));
+	write_one(out, "workers_wanted", "gauge", "workers that there should be", load(&board->workers_wanted));
+	write_one(out, "workers_ready", "gauge", "workers that run and have the policy in force",
+	          load(&board->workers_ready));
+	write_one(out, "policy_generation", "gauge", "configuration and policy in force, counted from 1 at the start",
+	          load(&board->generation));
+	write_time(out, "start_time_seconds", "when the proxy was started, since 1970", load(&board->started_ms));
+	write_time(out, "last_good_load_timestamp_seconds",
+	           "when configuration and policy in force were loaded, since 1970", load(&board->loaded_ms));
+	write_time(out, "last_refused_load_timestamp_seconds",
+	           "when a reload was refused last, since 1970; 0: never", load(&board->refused_ms));
+	begin(out, "reloads_total", "counter", "reloads by their result");
+	buf_add_string(out, "sallyport_reloads_total{result=\"ok\"}");
+	add_number(out, load(&board->reloads_total));
+	buf_add_string(out, "sallyport_reloads_total{result=\"refused\"}");
+	add_number(out, load(&board->refused_total));
+	write_roles(board, out);
+}
+
+void prometheus_write(const struct prometheus_source *source, struct buf *out)
+{
+	write_board(source->board, out);
+	write_workers(source, out);
+	if (source->policy == NULL)
+		return;
+	write_decisions(source, out);
+	write_lists(source, out);
+}
