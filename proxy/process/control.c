@@ -3,6 +3,7 @@
  * and the user of the parent are heard (SO_PEERCRED). */
 #include <errno.h>
 #include <jansson.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -26,6 +27,7 @@ enum {
 	CUT_LINES_MAX_BYTES = 1 << 19,
 	PATIENCE_MS = 180000,
 	PAGE_COUNT = 64, /* sessions per message */
+	HITS_BYTES = 1 << 18, /* of them at a time */
 };
 
 struct control_client {
@@ -42,6 +44,9 @@ struct control_client {
 	/* `reload` that cuts: what was told of it */
 	bool cuts;
 	size_t cut_lines, cut_lines_bytes;
+	/* `hits`: of which list (the client's), and where it stands */
+	char *counted_list;
+	uint32_t next_entry;
 };
 
 struct control {
@@ -52,6 +57,7 @@ struct control {
 };
 
 static void list_on(struct control_client *client);
+static void count_on(struct control_client *client);
 
 /* ---- clients ---- */
 
@@ -64,15 +70,21 @@ static void hang_up(struct control_client *client)
 	loop_close(parent->loop, &client->io);
 	buf_fini(&client->in);
 	buf_fini(&client->out);
+	free(client->counted_list);
+	client->counted_list = NULL;
 	client->lists = client->cuts = false;
 }
 
 static void write_out(struct control_client *client)
 {
-	while (buf_len(&client->out)) {
-		struct span rest = buf_span(&client->out);
-		ssize_t sent = send(client->io.fd, rest.at, rest.len, MSG_NOSIGNAL);
+	while (buf_len(&client->out) || client->counted_list) {
+		struct span rest;
+		ssize_t sent;
 
+		if (buf_len(&client->out) == 0)
+			count_on(client);
+		rest = buf_span(&client->out);
+		sent = send(client->io.fd, rest.at, rest.len, MSG_NOSIGNAL);
 		if (sent < 0 && errno == EAGAIN)
 			return;
 		if (sent < 0) {
@@ -407,6 +419,60 @@ static void ask_sessions(struct control_client *client)
 	list_on(client);
 }
 
+/* ---- hits ---- */
+
+static void add_hit(struct control_client *client, const struct policy_entry *entry, uint32_t cell)
+{
+	buf_add_string(&client->out, "{\"pattern\":");
+	buf_add_json(&client->out, entry->text);
+	buf_add_string(&client->out, ",\"file\":");
+	buf_add_json(&client->out, entry->file);
+	buf_printf(&client->out, ",\"hits\":%u,\"day\":%u}\n", policy_hits_count(cell), policy_hits_day(cell));
+}
+
+/* The next of the list's entries that were hit, and the end of the answer behind the last of them. Entries keep their index
+ * over a reload, so one in between does no harm. */
+static void count_on(struct control_client *client)
+{
+	const struct loaded *current = client->control->parent->current;
+	size_t count = policy_entry_count(current->policy);
+	struct policy_entry entry;
+
+	for (; client->next_entry < count && buf_len(&client->out) < HITS_BYTES; client->next_entry++) {
+		uint32_t cell = client->next_entry < current->counters.entry_cells
+		                        ? atomic_load_explicit(&current->counters.entries[client->next_entry],
+		                                               memory_order_relaxed)
+		                        : 0;
+
+		if (cell && policy_entry(current->policy, client->next_entry, &entry) &&
+		    span_equal(policy_list_name(current->policy, entry.list), span_from(client->counted_list)))
+			add_hit(client, &entry, cell);
+	}
+	if (client->next_entry < count)
+		return;
+	free(client->counted_list);
+	client->counted_list = NULL;
+	client->is_answered = true;
+	add_json(client, json_pack("{s:b, s:I}", "ok", 1, "since_ms",
+	                           (json_int_t)client->control->parent->counting_since_ms));
+}
+
+static void ask_hits(struct control_client *client, const json_t *ask)
+{
+	const char *list = json_string_value(json_object_get(ask, "list"));
+
+	if (list == NULL) {
+		answer_error(client, "expected {\"command\": \"hits\", \"list\": NAME}");
+		return;
+	}
+	client->next_entry = 0;
+	client->counted_list = strdup(list);
+	if (client->counted_list == NULL)
+		answer_error(client, "out of memory");
+	else
+		write_out(client);
+}
+
 /* ---- questions ---- */
 
 static void ask_drain(struct control_client *client)
@@ -431,8 +497,10 @@ static void on_question(struct control_client *client, struct span line)
 		ask_reload(client, ask);
 	else if (strcmp(command, "drain") == 0)
 		ask_drain(client);
+	else if (strcmp(command, "hits") == 0)
+		ask_hits(client, ask);
 	else
-		answer_error(client, "no such command: status, sessions, reload, drain");
+		answer_error(client, "no such command: status, sessions, hits, reload, drain");
 	json_decref(ask);
 }
 
