@@ -22,6 +22,12 @@ static const struct command commands[] = {
 	 explain_command},
 	{"replay", "ACCESS_LOG...", "say what a proposed policy would have changed (- is standard input; .gz, too)",
 	 BIT(config) | BIT(with) | BIT(listener) | BIT(json), replay_command},
+	{"list", "show|add|remove|stale|blame LIST [ENTRY]",
+	 "entries of a list of the policy: show them, add or remove one where people keep them, find those that nobody "
+	 "needs (stale), say who opened a host and why (blame)",
+	 BIT(config) | BIT(file) | BIT(owner) | BIT(ticket) | BIT(reason) | BIT(expires) | BIT(ports) | BIT(force) |
+	         BIT(dry_run) | BIT(replay) | BIT(reload) | BIT(days) | BIT(json),
+	 list_command},
 	{"reload", NULL, "have the running proxy load its files anew; on any error nothing changes",
 	 BIT(config) | BIT(json) | BIT(cut), reload_command},
 	{"drain", NULL, "have the running proxy stop when its sessions have ended (timeouts.drain)",
@@ -138,7 +144,7 @@ static bool read_line(const struct command *command, int count, char **args,
 	if (optind < count && command->argument) {
 		line->argument = args[optind];
 		line->arguments = (const char *const *)args + optind;
-		line->argument_count = strstr(command->argument, "...") ? (size_t)(count - optind) : 1;
+		line->argument_count = strpbrk(command->argument, " .") ? (size_t)(count - optind) : 1;
 		optind += (int)line->argument_count;
 	}
 	if (optind < count) {

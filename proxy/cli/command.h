@@ -27,6 +27,17 @@ enum { EXIT_WELL = 0, EXIT_FINDING = 1, EXIT_USAGE = 2 };
 	X(stdin, 0, "stdin", NULL, "one question on each line of standard input: HOST[:PORT] and these options, or {\"host\": ...}") \
 	X(verbose, 0, "verbose", NULL, "every rule and every list, too") \
 	X(with, 0, "with", "POLICY", "the proposed policy file") \
+	X(owner, 0, "owner", "NAME", "who answers for the new entry") \
+	X(ticket, 0, "ticket", "ID", "where it was asked for") \
+	X(reason, 0, "reason", "TEXT", "why") \
+	X(expires, 0, "expires", "DATE", "the last day of the new entry: 2026-12-31, or 2026-12-31T18:00:00Z") \
+	X(ports, 0, "ports", "PORTS", "the ports of the new entry: 443,5004,8000-8100") \
+	X(file, 0, "file", "FILE", "which of the files that a list is made of") \
+	X(force, 0, "force", NULL, "add it though it is there, or covered") \
+	X(dry_run, 0, "dry-run", NULL, "check everything and say what would be done; write nothing") \
+	X(replay, 0, "replay", "ACCESS_LOG", "say what the edit would have changed, as sallyport replay does; write nothing") \
+	X(reload, 0, "reload", NULL, "then have the running proxy load it") \
+	X(days, 0, "days", "N", "without a hit for so long (default 90)") \
 	X(help, 'h', "help", NULL, "this")
 
 #define COMMAND_BIT(member, letter, name, argument, help) OPTION_##member,
@@ -46,7 +57,7 @@ struct command_line {
 };
 
 struct command {
-	const char *name, *argument, *summary; /* argument: NULL if it takes none, "..." in it: several */
+	const char *name, *argument, *summary; /* argument: NULL if it takes none, several if it says so by a blank or "..." */
 	uint64_t options;                      /* bits 1 << enum command_option */
 	int (*run)(const struct command_line *line);
 };
@@ -73,6 +84,7 @@ int reload_command(const struct command_line *line);
 int drain_command(const struct command_line *line);
 int status_command(const struct command_line *line);
 int replay_command(const struct command_line *line);
+int list_command(const struct command_line *line);
 int reference_command(const struct command_line *line);
 
 #endif

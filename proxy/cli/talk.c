@@ -10,7 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "cli/command.h"
+#include "cli/talk.h"
 
 enum {
 	CONFIG_MAX_BYTES = 4 << 20,
@@ -54,7 +54,7 @@ static char *control_path(const char *config)
 	return result;
 }
 
-static int connect_to(const char *path)
+static int connect_to(const char *path, const char **why)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	const struct timeval patience = {PATIENCE_S, 0};
@@ -67,22 +67,23 @@ static int connect_to(const char *path)
 		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 		if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
 			return fd;
-		command_complain("no proxy answers at %s: %s%s", path, strerror(errno),
-		                 errno == EACCES ? " (try as root)" : "; is it running?");
+		if (why)
+			*why = errno == EACCES ? "the running proxy may not be asked (try as root)" : "no proxy runs";
+		else
+			command_complain("no proxy answers at %s: %s%s", path, strerror(errno),
+			                 errno == EACCES ? " (try as root)" : "; is it running?");
 	}
 	if (fd >= 0)
 		close(fd);
 	return -1;
 }
 
-/* Ask, and give every line of the answer but the last to `show` (NULL: to nobody); the last one is the result
- * (the caller's), NULL if there was none. */
-static json_t *ask(const struct command_line *line, const char *question,
-                   void (*show)(void *context, const char *text), void *context)
+json_t *talk_ask(const struct command_line *line, const char *question,
+                 void (*show)(void *context, const char *text), void *context, const char **why)
 {
 	const char *config = command_config(line);
 	char *path = config ? control_path(config) : NULL, *text = NULL, *last = NULL;
-	int fd = path ? connect_to(path) : -1;
+	int fd = path ? connect_to(path, why) : -1;
 	FILE *stream = fd >= 0 ? fdopen(fd, "r") : NULL;
 	json_t *result = NULL;
 	size_t size = 0;
@@ -100,12 +101,20 @@ static json_t *ask(const struct command_line *line, const char *question,
 	}
 	if (last)
 		result = json_loads(last, 0, NULL);
-	if (result == NULL)
+	if (result == NULL && why)
+		*why = "the running proxy does not answer (only root and its own user are heard)";
+	else if (result == NULL)
 		command_complain("the proxy hung up without an answer (only root and its own user are heard)");
 	free(last);
 	free(text);
 	fclose(stream);
 	return result;
+}
+
+static json_t *ask(const struct command_line *line, const char *question,
+                   void (*show)(void *context, const char *text), void *context)
+{
+	return talk_ask(line, question, show, context, NULL);
 }
 
 static const char *text_of(const json_t *object, const char *key)
