@@ -233,8 +233,9 @@ static void read_defaults(struct compile *compile, const struct yaml_node *defau
 	if (answers[POLICY_AUTH] == NO_ANSWER)
 		answers[POLICY_AUTH] = AUTH_EXEMPT;
 	if (answers[POLICY_ACCESS] == NO_ANSWER)
-		problem_add(compile->problems, PROBLEM_WARNING, compile->path,
-		            compile->build.defaults_line, compile->build.defaults_line ? 1 : 0,
+		problem_add_code(compile->problems, PROBLEM_NO_DEFAULT,
+		            (struct problem_place){compile->path, compile->build.defaults_line,
+		                                   compile->build.defaults_line ? 1 : 0}, NULL,
 		            "defaults: access is not said: what no rule allows is denied; write access: deny or access: allow");
 	for (int q = 0; q < POLICY_QUESTION_COUNT; q++)
 		if (answers[q] == NO_ANSWER)

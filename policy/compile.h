@@ -37,9 +37,9 @@ struct compile {
 #define WRONG(compile, node, ...) \
 	problem_add((compile)->problems, PROBLEM_ERROR, (compile)->path, (node)->line, \
 	            (node)->column, __VA_ARGS__)
-#define WARN(compile, node, ...) \
-	problem_add((compile)->problems, PROBLEM_WARNING, (compile)->path, (node)->line, \
-	            (node)->column, __VA_ARGS__)
+#define WARN(compile, code, node, ...) \
+	problem_add_code((compile)->problems, PROBLEM_##code, \
+	                 (struct problem_place){(compile)->path, (node)->line, (node)->column}, NULL, __VA_ARGS__)
 
 /* ---- documents.c ---- */
 

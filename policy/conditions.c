@@ -98,12 +98,12 @@ static void doubt_method(struct compile *compile, const struct yaml_node *node)
 			nearest = methods[i];
 	}
 	if (nearest) {
-		WARN(compile, node, "method: \"%.*s\" is another method than %s, and matches no request: write it in capitals",
+		WARN(compile, UNKNOWN_METHOD, node, "method: \"%.*s\" is another method than %s, and matches no request: write it in capitals",
 		     SPAN_ARG(node->text), nearest);
 		return;
 	}
 	nearest = conf_nearest(node->text, methods, COUNT_OF(methods));
-	WARN(compile, node, "method: \"%.*s\" is no method that is known%s%s%s", SPAN_ARG(node->text),
+	WARN(compile, UNKNOWN_METHOD, node, "method: \"%.*s\" is no method that is known%s%s%s", SPAN_ARG(node->text),
 	     nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
 }
 
@@ -187,8 +187,8 @@ void compile_complain_unknown(struct compile *compile, const struct yaml_node *n
 	buf_init(&all, 400);
 	for (size_t i = 0; i < count; i++)
 		buf_printf(&all, "%s%s", i ? ", " : "", names[i]);
-	problem_add(compile->problems, PROBLEM_ERROR, compile->path, node->key_line,
-	            node->key_column, "unknown key \"%.*s\"; %s%s%sknown are %.*s",
+	problem_add_code(compile->problems, PROBLEM_UNKNOWN_KEY,
+	            (struct problem_place){compile->path, node->key_line, node->key_column}, NULL, "unknown key \"%.*s\"; %s%s%sknown are %.*s",
 	            SPAN_ARG(node->key), nearest ? "did you mean " : "", nearest ? nearest : "",
 	            nearest ? "? " : "", SPAN_ARG(buf_span(&all)));
 	buf_fini(&all);

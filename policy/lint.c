@@ -173,6 +173,7 @@ static void note_uses(struct lint *lint, const struct image_rule *rule)
 static bool note_lists(struct lint *lint)
 {
 	lint->lists = calloc(lint->list_count + 1, sizeof(*lint->lists));
+	lint->is_dead = calloc(lint->rule_count + 1, sizeof(*lint->is_dead));
 	for (size_t i = 0; lint->lists && i < lint->entry_count; i++) {
 		const struct build_entry *entry = &lint->entries[i];
 		struct lint_list *list = &lint->lists[entry->list];
@@ -185,7 +186,7 @@ static bool note_lists(struct lint *lint)
 	}
 	for (size_t i = 0; lint->lists && i < lint->rule_count; i++)
 		note_uses(lint, &lint->rules[i]);
-	return lint->lists != NULL;
+	return lint->lists && lint->is_dead;
 }
 
 static void lint_fini(struct lint *lint)
@@ -193,6 +194,7 @@ static void lint_fini(struct lint *lint)
 	for (size_t i = 0; lint->lists && i <= lint->list_count; i++)
 		free(lint->lists[i].stands_in);
 	free(lint->lists);
+	free(lint->is_dead);
 	lint_index_fini(lint);
 }
 

@@ -40,6 +40,7 @@ struct lint {
 	uint64_t key, label_counts, prefixes[2][3];
 	uint32_t *globs;
 	size_t glob_count;
+	bool *is_dead;   /* by rule: others answer all that it answers */
 	uint64_t budget; /* comparisons of rules that are left; without it nothing more is claimed */
 };
 

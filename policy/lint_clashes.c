@@ -35,22 +35,24 @@ static bool takes_in_lists(struct lint *lint, const struct lint_search *search, 
 	return lint_has_list(search->lists, other->list);
 }
 
+/* The name, and what is below it, may be allowed in two lines. */
+static bool is_allowed_in_two(const struct lint *lint, const struct build_entry *entry, const uint8_t *lists)
+{
+	const struct build_entry *other = lint_find_key(lint, lint_entry_key(lint, entry));
+	unsigned found = 0;
+
+	for (; other; other = lint_next_of_key(lint, other))
+		if (lint_has_list(lists, other->list))
+			found |= 1u << other->kind;
+	return (found >> PATTERN_EXACT & 1) && (found >> PATTERN_BELOW & 1);
+}
+
 static bool is_allowed(struct lint *lint, const struct build_entry *entry, uint8_t *lists)
 {
-	struct build_entry part = *entry;
-	const struct lint_search search = {.entry = &part, .takes = takes_in_lists, .lists = lists};
+	const struct lint_search search = {.entry = entry, .takes = takes_in_lists, .lists = lists};
 
-	if (lint_has_list(lists, entry->list) || entry->kind == PATTERN_REGEX || lint_find_wider(lint, &search))
-		return true;
-	if (entry->kind != PATTERN_SUFFIX)
-		return false;
-	/* The name, and what is below it, may be allowed in two lines. */
-	part.kind = PATTERN_BELOW;
-	part.text_at = entry->text_at;
-	if (lint_find_wider(lint, &search) == NULL)
-		return false;
-	part.kind = PATTERN_EXACT;
-	return lint_find_wider(lint, &search) != NULL;
+	return lint_has_list(lists, entry->list) || entry->kind == PATTERN_REGEX || lint_find_wider(lint, &search) ||
+	       (entry->kind == PATTERN_SUFFIX && is_allowed_in_two(lint, entry, lists));
 }
 
 static void check_bypass(struct lint *lint, const struct image_rule *rule, uint8_t *lists)

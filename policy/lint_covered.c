@@ -79,9 +79,16 @@ static void relate_list(struct lint *lint, uint16_t at)
 	struct lint_list *list = &lint->lists[at];
 	struct relation relation = {.differs = {0}};
 
+	bool is_dead = true;
+
 	memset(relation.left, 0xff, sizeof(relation.left));
-	for (size_t i = 0; i < lint->rule_count; i++)
+	for (size_t i = 0; i < lint->rule_count; i++) {
+		is_dead = is_dead && (lint->is_dead[i] || !(refers_to(lint, lint->rules[i].to, at) ||
+		                                            refers_to(lint, lint->rules[i].sni, at)));
 		relate_rule(lint, i, at, &relation);
+	}
+	if (is_dead)
+		return; /* that is said of the rule */
 	list->stands_in = malloc(2 * LINT_LIST_BYTES);
 	if (list->stands_in == NULL)
 		return;
@@ -168,7 +175,8 @@ static void say(const struct lint *lint, const struct build_entry *entry, const 
 		LINT_ENTRY(lint, COVERED_ENTRY, entry, &there, "is covered by %.*s (%s)", SPAN_ARG(text), where);
 	else
 		LINT_ENTRY(lint, DUPLICATE_ENTRY, entry, &there, "is in this list already: %s%s", where,
-		           (other->ports & 0xff) != (entry->ports & 0xff) ? " (its ports= are wider)" : "");
+		           lint_ports_are_in(lint, lint_entry_ports(other), lint_entry_ports(entry))
+		                   ? "" : " (its ports= are wider)");
 }
 
 /* ---- globs and regular expressions: the same text twice ---- */

@@ -221,7 +221,7 @@ static bool includes_entries(struct lint *lint, const struct image_rule *a, cons
 	                             .lists = lists};
 	size_t count = 0;
 
-	if (a->resolved || b->resolved)
+	if (b->resolved)
 		return false;
 	for (uint32_t i = 0; i < a->to.count; i++)
 		lint_set_list(lists, refs[a->to.at + i]);

@@ -123,6 +123,7 @@ static void check_rule(struct lint *lint, size_t index)
 			LINT_RULE(lint, DUPLICATE_RULE, rule, &there, "says what the rule \"%.*s\" (%s) says",
 			          SPAN_ARG(lint_text(lint, before->name)),
 			          lint_where(lint, lint_rule_place(lint, rule), there));
+			lint->is_dead[index] = true;
 			return;
 		}
 		if (shadow.whole)
@@ -133,6 +134,7 @@ static void check_rule(struct lint *lint, size_t index)
 		default_ports |= shadow.default_ports;
 		left &= ~shadow.whole;
 	}
+	lint->is_dead[index] = left == 0;
 }
 
 /* ---- names ---- */

@@ -129,6 +129,31 @@ static bool is_name_byte(uint32_t byte)
 	       byte == '-' || byte == '_' || byte == '.';
 }
 
+/* A byte that no name has, and without which nothing matches: a literal in no group, class or alternative, and with no
+ * quantifier that could leave it out. What is not understood has none. */
+static bool needs_other_byte(struct span regex)
+{
+	unsigned depth = 0;
+	bool found = false;
+
+	if (span_find(regex, '|') < regex.len || span_find(regex, '[') < regex.len ||
+	    span_find_span(regex, SPAN("(?")) < regex.len || span_find_span(regex, SPAN("\\Q")) < regex.len ||
+	    span_find_span(regex, SPAN("\\c")) < regex.len)
+		return false;
+	for (size_t i = 0; i < regex.len; i++) {
+		uint8_t byte = regex.at[i], next;
+
+		depth += byte == '(';
+		depth -= byte == ')' && depth;
+		if (byte == '\\' && ++i < regex.len)
+			byte = is_name_byte(regex.at[i]) ? 'a' : regex.at[i];
+		next = i + 1 < regex.len ? regex.at[i + 1] : 0;
+		if (memchr("/:@ =&%;~!#", byte, 11) && next != '?' && next != '*' && next != '{' && depth == 0)
+			found = true;
+	}
+	return found;
+}
+
 /* NULL, or why no name can match. */
 static const char *why_regex_never(const pcre2_code *code, struct span regex)
 {
@@ -137,8 +162,7 @@ static const char *why_regex_never(const pcre2_code *code, struct span regex)
 	if (pcre2_pattern_info(code, PCRE2_INFO_FIRSTCODETYPE, &type) == 0 && type == 1 &&
 	    pcre2_pattern_info(code, PCRE2_INFO_FIRSTCODEUNIT, &byte) == 0 && !is_name_byte(byte))
 		return "it begins with a byte that no name has";
-	if (pcre2_pattern_info(code, PCRE2_INFO_LASTCODETYPE, &type) == 0 && type == 1 &&
-	    pcre2_pattern_info(code, PCRE2_INFO_LASTCODEUNIT, &byte) == 0 && !is_name_byte(byte))
+	if (needs_other_byte(regex))
 		return "it needs a byte that no name has; it is tried against the host alone, without https:// and path";
 	if (pcre2_pattern_info(code, PCRE2_INFO_MINLENGTH, &shortest) == 0 && shortest > NAME_BYTES_MAX)
 		return "it needs more bytes than a name has";
