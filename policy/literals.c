@@ -165,7 +165,8 @@ static void take_class(struct reading *reading, struct sequence *sequence)
 		uint8_t byte = take(reading);
 
 		is_first = false;
-		if (byte == '\\' && (reading->rest.len == 0 || has(reading, 'Q') || has(reading, 'E')))
+		/* \c takes whatever is behind it, a bracket, too. */
+		if (byte == '\\' && (reading->rest.len == 0 || has(reading, 'Q') || has(reading, 'E') || has(reading, 'c')))
 			reading->failed = true;
 		else if (byte == '\\')
 			take(reading);
