@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Decisions against a naive matcher that was written from DESIGN 5 alone: no index, no image, one
- * question and one name after the other. The input makes a small policy and facts.
+ * question and one name after the other. The input makes a small policy and facts; with a first byte of 0xc0 or more also
+ * the names, and patterns of all kinds that are made of them.
  *
  * Where a question waits for a fact, only that much is compared: nothing is left open that the naive
  * matcher settles, for every name or with the strictest answer, and nothing else is settled. */
 #include <inttypes.h>
 
+#include "../unit/policy_naive.h"
 #include "../unit/policy_rig.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { RULES_MAX = 6, ENTRIES_MAX = 5, LISTS = 2, QUESTIONS = 4 };
+enum { RULES_MAX = 6, ENTRIES_MAX = 5, MADE_ENTRIES_MAX = 40, LISTS = 2, QUESTIONS = 4, MADE_NAMES = 3, MADE_FROM = 0xc0,
+       TEXT_MAX = 600, NAME_BYTES_MAX = 253 };
 
 /* ---- what the input says ---- */
 
@@ -29,14 +32,15 @@ static unsigned pick(struct source *source, unsigned below)
 }
 
 struct entry {
-	unsigned kind;        /* 0 exact, 1 below, 2 suffix, 3 glob, 4 network */
-	const char *text;
+	unsigned kind;        /* enum naive_kind */
+	const char *text;     /* NULL: it was made */
 	unsigned port;        /* ports=; 0: none */
 	bool expired;
+	char made[TEXT_MAX];
 };
 
 struct list {
-	struct entry entries[ENTRIES_MAX];
+	struct entry entries[MADE_ENTRIES_MAX];
 	size_t count;
 };
 
@@ -55,12 +59,154 @@ struct model {
 	int defaults[QUESTIONS];
 	unsigned default_port; /* 0: 80 and 443 */
 	struct policy_facts facts;
+	bool is_made;
+	char names[MADE_NAMES][NAME_BYTES_MAX + 1];
 };
 
 static const enum policy_question questions[QUESTIONS] = {POLICY_ACCESS, POLICY_AUTH, POLICY_TLS, POLICY_CLASS};
 static const unsigned ports[] = {80, 443, 5004, 22};
 static const char *const names[] = {"a.example", "b.a.example", "c.b.a.example", "example", "xa.example",
                                     "b.example", "10.1.2.3", "10.200.0.1", "2001:db8::1"};
+
+static struct span entry_text(const struct entry *entry)
+{
+	return span_from(entry->text ? entry->text : entry->made);
+}
+
+/* ---- names, and patterns of them ---- */
+
+static const char *const labels[] = {"a", "b", "cdn12", "mail", "x-y", "shop_2", "1",
+                                     "a-label-that-is-long-and-goes-on-until-there-is-no-more-room-63", "example", "com"};
+
+/* Labels in front of "test", some, or as many as there can be. */
+static void make_name(struct source *source, char name[static NAME_BYTES_MAX + 1])
+{
+	unsigned count = pick(source, 16) == 0 ? 126 : pick(source, 7);
+	size_t at = NAME_BYTES_MAX - 4;
+
+	name[NAME_BYTES_MAX] = 0;
+	memcpy(name + at, "test", 4);
+	while (count-- > 0) {
+		const char *label = labels[pick(source, COUNT_OF(labels))];
+		size_t len = strlen(label);
+
+		if (at < len + 1)
+			break;
+		name[--at] = '.';
+		at -= len;
+		memcpy(name + at, label, len);
+	}
+	memmove(name, name + at, NAME_BYTES_MAX + 1 - at);
+}
+
+/* The first is made; the others are it with less, with more, or made, too. */
+static void make_names(struct source *source, struct model *model)
+{
+	make_name(source, model->names[0]);
+	for (int i = 1; i < MADE_NAMES; i++) {
+		struct span first = span_from(model->names[0]), rest = span_skip(first, span_find(first, '.'));
+		char *name = model->names[i];
+
+		switch (pick(source, 4)) {
+		case 0:
+			make_name(source, name);
+			break;
+		case 1:
+			rest = span_skip(rest, rest.len > 0);
+			snprintf(name, NAME_BYTES_MAX + 1, "%.*s", SPAN_ARG(rest.len ? rest : first));
+			break;
+		case 2:
+			snprintf(name, NAME_BYTES_MAX + 1, "%s%.*s", first.len < 250 ? "q-." : "",
+			         (int)first.len, (const char *)first.at);
+			break;
+		default:
+			snprintf(name, NAME_BYTES_MAX + 1, "%s%.*s", first.len < 253 && first.at[0] != 'a' ? "x" : "",
+			         (int)first.len, (const char *)first.at);
+		}
+	}
+}
+
+/* A suffix of one of the names, of whole labels. */
+static struct span pick_suffix(struct source *source, const struct model *model)
+{
+	struct span name = span_from(model->names[pick(source, MADE_NAMES)]);
+
+	for (unsigned skip = pick(source, 5); skip > 0; skip--) {
+		size_t dot = span_find(name, '.');
+
+		if (dot < name.len)
+			name = span_skip(name, dot + 1);
+	}
+	return name;
+}
+
+/* The suffix with stars in place of some of its bytes. */
+static void make_glob(struct source *source, struct span name, struct buf *out)
+{
+	unsigned every = 2 + pick(source, 9), phase = pick(source, 9);
+	bool has_star = false;
+
+	for (unsigned above = pick(source, 3); above > 0; above--)
+		buf_add_string(out, "*.");
+	for (size_t i = 0; i < name.len; i++) {
+		bool is_star = name.at[i] != '.' && i + 4 < name.len && (i + phase) % every == 0;
+
+		buf_add_byte(out, is_star ? '*' : name.at[i]);
+		has_star |= is_star;
+	}
+	if (!has_star)
+		buf_add_string(out, "*");
+}
+
+static void add_escaped(struct buf *out, struct span text)
+{
+	for (size_t i = 0; i < text.len; i++)
+		buf_printf(out, "%s%c", text.at[i] == '.' || text.at[i] == '-' ? "\\" : "", text.at[i]);
+}
+
+/* Around a piece of the name. Anchored, or it could not loosen. */
+static void make_regex(struct source *source, struct span name, struct buf *out)
+{
+	static const char *const before[] = {"", ".*", "([^.]+\\.)?", "(?:a|b|.*)", "[a-z0-9._-]*", "(x|y)*.*", "\\w*\\W?.*"};
+	static const char *const behind[] = {"", ".*", "([.].*)?", "(test|.*)", ".{0,80}", "\\d*.*", "(?:\\.[a-z]{3,7})*"};
+	size_t from = pick(source, (unsigned)name.len), len = 1 + pick(source, 20);
+	struct span piece = span_first(span_skip(name, from), len);
+
+	buf_printf(out, "/^%s(", before[pick(source, COUNT_OF(before))]);
+	add_escaped(out, piece);
+	if (pick(source, 2) && piece.len > 1) { /* one more alternative */
+		buf_add_byte(out, '|');
+		add_escaped(out, span_skip(piece, 1));
+	}
+	buf_printf(out, ")%s%s$/", pick(source, 3) ? "" : pick(source, 2) ? "+" : "?",
+	           behind[pick(source, COUNT_OF(behind))]);
+}
+
+static struct entry make_entry(struct source *source, const struct model *model)
+{
+	static const unsigned kinds[] = {0, 1, 2, 3, 3, 5, 5, 5};
+	struct entry entry = {.kind = kinds[pick(source, COUNT_OF(kinds))]};
+	struct span suffix = pick_suffix(source, model);
+	struct buf text;
+
+	buf_init(&text, TEXT_MAX);
+	if (entry.kind == 3)
+		make_glob(source, suffix, &text);
+	else if (entry.kind == 5)
+		make_regex(source, suffix, &text);
+	else
+		buf_printf(&text, "%s%.*s", entry.kind == 1 ? "*." : entry.kind == 2 ? "." : "", SPAN_ARG(suffix));
+	/* Stars can make it longer than a name may be. */
+	if (entry.kind == 3 && buf_len(&text) > NAME_BYTES_MAX)
+		buf_reset(&text);
+	if (buf_len(&text) == 0)
+		buf_add_string(&text, "*x*.test");
+	snprintf(entry.made, sizeof(entry.made), "%.*s", SPAN_ARG(buf_span(&text)));
+	buf_fini(&text);
+	entry.port = pick(source, 3) == 0 ? ports[pick(source, COUNT_OF(ports))] : 0;
+	entry.expired = pick(source, 5) == 0;
+	return entry;
+}
 
 static struct entry pick_entry(struct source *source)
 {
@@ -132,14 +278,38 @@ static void pick_facts(struct source *source, struct policy_facts *facts)
 	}
 }
 
+static void make_facts(struct source *source, struct model *model)
+{
+	struct policy_facts *facts = &model->facts;
+
+	make_names(source, model);
+	pick_facts(source, facts);
+	facts->host = span_from(model->names[0]);
+	if (facts->host_address.family) {
+		facts->host_address = facts->address = (struct address){.family = 0};
+		facts->known &= ~(unsigned)FACT_ADDRESS;
+	}
+	if (facts->sni.len)
+		facts->sni = span_from(model->names[1]);
+	if (facts->inner_host.len)
+		facts->inner_host = span_from(model->names[2]);
+}
+
 static void make_model(struct source source, struct model *model)
 {
 	memset(model, 0, sizeof(*model));
-	pick_facts(&source, &model->facts);
+	model->is_made = source.len && source.at[0] >= MADE_FROM;
+	if (model->is_made) {
+		source = (struct source){source.at + 1, source.len - 1};
+		make_facts(&source, model);
+	} else {
+		pick_facts(&source, &model->facts);
+	}
 	for (int i = 0; i < LISTS; i++) {
-		model->lists[i].count = 1 + pick(&source, ENTRIES_MAX);
+		model->lists[i].count = 1 + pick(&source, model->is_made ? MADE_ENTRIES_MAX : ENTRIES_MAX);
 		for (size_t j = 0; j < model->lists[i].count; j++)
-			model->lists[i].entries[j] = pick_entry(&source);
+			model->lists[i].entries[j] =
+				model->is_made && pick(&source, 8) ? make_entry(&source, model) : pick_entry(&source);
 	}
 	model->default_port = pick(&source, 3) == 0 ? 5004 : 0;
 	for (int q = 0; q < QUESTIONS; q++)
@@ -185,11 +355,11 @@ static void write_list(const struct policy_rig *rig, const char *name, const str
 {
 	struct buf text;
 
-	buf_init(&text, 10000);
+	buf_init(&text, 100000);
 	for (size_t i = 0; i < list->count; i++) {
 		const struct entry *entry = &list->entries[i];
 
-		buf_add_string(&text, entry->text);
+		buf_add(&text, entry_text(entry));
 		if (entry->port)
 			buf_printf(&text, " ports=%u", entry->port);
 		buf_printf(&text, " expires=%s\n", entry->expired ? "2001-01-01" : "2099-01-01");
@@ -229,26 +399,7 @@ enum truth { NO, YES, UNKNOWN, NEVER };
 
 static bool entry_matches(const struct entry *entry, struct span name, const struct address *address)
 {
-	struct span text = span_from(entry->text), tail;
-	struct network network;
-
-	if (entry->kind == 4)
-		return address->family && network_parse(text, false, &network) && network_has(&network, address);
-	if (address->family)
-		return false;
-	switch (entry->kind) {
-	case 0:
-		return span_equal(name, text);
-	case 1:
-		return span_ends_with(name, span_skip(text, 1)) && name.len > text.len - 1;
-	case 2:
-		return span_equal(name, span_skip(text, 1)) || span_ends_with(name, text);
-	default: /* one star inside the first label */
-		tail = span_skip(text, span_find(text, '*') + 1);
-		return span_starts_with(name, span_first(text, span_find(text, '*'))) &&
-		       span_ends_with(name, tail) && name.len >= text.len - 1 &&
-		       span_find(name, '.') + tail.len - span_find(tail, '.') >= name.len;
-	}
+	return naive_matches((enum naive_kind)entry->kind, entry_text(entry), name, address);
 }
 
 /* Does the list match? *by_ports: through an entry whose ports= has the port. */
@@ -463,6 +614,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	make_model((struct source){data, size}, &model);
 	compile(&model, &rig);
+	policy_decide(rig.policy, &model.facts, &decision);
+	compare(&model, &decision);
+	/* Once more, since the first look at a name is remembered; then at another port. */
+	policy_decide(rig.policy, &model.facts, &decision);
+	compare(&model, &decision);
+	model.facts.port = model.facts.port == 443 ? 5004 : 443;
+	model.facts.host_address.port = model.facts.port;
 	policy_decide(rig.policy, &model.facts, &decision);
 	compare(&model, &decision);
 	policy_rig_fini(&rig);
