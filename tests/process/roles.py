@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import pwd
+import re
 import select
 import shutil
 import signal
@@ -357,8 +358,14 @@ def steal(pid, fd):
     return got
 
 
-def ipc(kind, number, payload=b""):
-    return struct.pack("<HHIQ", 1, kind, len(payload), number) + payload
+def ipc_types():
+    """Numbers of messages, by the rows of ipc.h."""
+    text = (pathlib.Path(__file__).parents[2] / "proxy/process/ipc.h").read_text()
+    return {name: number for number, name in enumerate(re.findall(r"^\tX\((\w+), ", text, re.M), 1)}
+
+
+def ipc(name, number, payload=b""):
+    return struct.pack("<HHIQ", 1, ipc_types()[name], len(payload), number) + payload
 
 
 def test_hostile_worker():
@@ -368,8 +375,8 @@ def test_hostile_worker():
         return
     with Proxy() as proxy:
         before = proxy.roles()
-        for sent in (ipc(10, 7, struct.pack("<QII", 1 << 60, 0x10000000, 0) + b"{}\n"),   # a page that nobody asked for
-                     ipc(9, 7, struct.pack("<QQ", 1 << 60, 1 << 60))):                    # ready with what it never got
+        for sent in (ipc("SESSIONS_PAGE", 7, struct.pack("<QII", 1 << 60, 0x10000000, 0) + b"{}\n"),   # a page that nobody asked for
+                     ipc("READY", 7, struct.pack("<QQ", 1 << 60, 1 << 60))):                    # ready with what it never got
             channel = socket.socket(fileno=steal(before["worker0"], 3))
             for _ in range(50):
                 channel.send(sent)
@@ -382,8 +389,9 @@ def test_hostile_worker():
                                   stderr=subprocess.STDOUT)
         assert select.select([channel], [], [], PATIENCE_S)[0]
         question = channel.recv(65536)
-        assert struct.unpack("<HHIQ", question[:16])[1] == 7, question
-        channel.send(ipc(10, struct.unpack("<HHIQ", question[:16])[3], struct.pack("<QII", 5, 0x10000000, 0)))
+        assert struct.unpack("<HHIQ", question[:16])[1] == ipc_types()["SESSIONS"], question
+        channel.send(ipc("SESSIONS_PAGE", struct.unpack("<HHIQ", question[:16])[3],
+                         struct.pack("<QII", 5, 0x10000000, 0)))
         assert asking.wait(PATIENCE_S) == 0, asking.stdout.read()
         asking.stdout.close()
         os.kill(before["worker0"], signal.SIGCONT)
@@ -537,10 +545,10 @@ def lie_about_cuts(proxy, pid, lies, *words):
         number = struct.unpack("<HHIQ", message[:16])[3]
         channel.setblocking(True)
         for lie in lies:
-            channel.send(ipc(13, number, lie))
-            channel.send(ipc(13, number + 1, b'{"id": "of another generation"}\n'))
-        channel.send(ipc(9, number, struct.pack("<QQ", number, 1 << 60)))
-        channel.send(ipc(13, number, b'{"id": "too late"}\n'))
+            channel.send(ipc("CUT_PAGE", number, lie))
+            channel.send(ipc("CUT_PAGE", number + 1, b'{"id": "of another generation"}\n'))
+        channel.send(ipc("READY", number, struct.pack("<QQ", number, 1 << 60)))
+        channel.send(ipc("CUT_PAGE", number, b'{"id": "too late"}\n'))
         said = asking.stdout.read()
         assert asking.wait(PATIENCE_S) == 0
     channel.close()
