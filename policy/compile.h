@@ -31,7 +31,6 @@ struct compile {
 	size_t list_count, list_capacity;
 	uint64_t now_ms;
 	const struct policy_compile_options *options;
-	uint64_t read_bytes, total_bytes; /* of lists */
 };
 
 #define WRONG(compile, node, ...) \

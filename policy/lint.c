@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RULES_COMPARED_MAX = 50000000, EXPIRES_SOON_DAYS = 14 };
+enum { RULES_COMPARED_MAX = 50000000, EXPIRES_SOON_DAYS = 14, ENTRIES_IN_PASSING_MAX = 100000 };
 
 /* ---- saying it ---- */
 
@@ -35,12 +35,15 @@ struct span lint_list_name(const struct lint *lint, uint16_t list)
 const char *lint_where(const struct lint *lint, struct problem_place at, struct problem_place other)
 {
 	static char text[600];
+	struct span policy = span_from(lint->compile->path), file = span_from(other.file);
+	struct span folder = span_first(policy, span_find_last(policy, '/') + 1);
 
-	(void)lint;
+	if (span_starts_with(file, folder))
+		file = span_skip(file, folder.len);
 	if (strcmp(at.file, other.file) == 0)
 		snprintf(text, sizeof(text), "line %u", other.line);
 	else
-		snprintf(text, sizeof(text), "%s:%u", other.file, other.line);
+		snprintf(text, sizeof(text), "%.*s:%u", SPAN_ARG(file), other.line);
 	return text;
 }
 
@@ -201,7 +204,6 @@ static void lint_fini(struct lint *lint)
 static void run_on_entries(struct lint *lint)
 {
 	lint_covered(lint);
-	check_expiry(lint);
 	lint_wide(lint);
 	lint_names(lint);
 }
@@ -220,6 +222,8 @@ void lint_run(struct compile *compile)
 		.budget = RULES_COMPARED_MAX,
 	};
 
+	lint.is_full = lint.entry_count <= (compile->options->lint_entries_max ? compile->options->lint_entries_max
+	                                                                        : ENTRIES_IN_PASSING_MAX);
 	if (!note_lists(&lint) || !lint_index_init(&lint)) {
 		compile->build.failed = true;
 		lint_fini(&lint);
@@ -231,10 +235,9 @@ void lint_run(struct compile *compile)
 	check_answers(&lint);
 	check_unused(&lint);
 	lint_ages(&lint);
-	if (compile->options->lint_entries_max == 0 || lint.entry_count <= compile->options->lint_entries_max)
+	check_expiry(&lint);
+	if (lint.is_full)
 		run_on_entries(&lint);
-	else
-		check_expiry(&lint);
 	lint_progress(&lint, lint.entry_count);
 	lint_fini(&lint);
 }

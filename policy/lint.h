@@ -41,6 +41,7 @@ struct lint {
 	uint32_t *globs;
 	size_t glob_count;
 	bool *is_dead;   /* by rule: others answer all that it answers */
+	bool is_full;    /* entries are looked at one by one */
 	uint64_t budget; /* comparisons of rules that are left; without it nothing more is claimed */
 };
 
@@ -105,6 +106,7 @@ bool lint_is_strict(enum policy_question question, unsigned answer);
 
 /* ---- entries by key; lint_index.c ---- */
 
+/* Without `is_full` nothing is found. */
 MUST_USE bool lint_index_init(struct lint *lint);
 void lint_index_fini(struct lint *lint);
 

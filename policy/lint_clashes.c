@@ -79,7 +79,7 @@ static void check_bypasses(struct lint *lint)
 {
 	uint8_t lists[LINT_LIST_BYTES] = {0};
 
-	if (lint->build->defaults[POLICY_ACCESS] != ACCESS_DENY || !find_allowed(lint, lists))
+	if (!lint->is_full || lint->build->defaults[POLICY_ACCESS] != ACCESS_DENY || !find_allowed(lint, lists))
 		return;
 	for (size_t i = 0; i < lint->rule_count; i++)
 		if (answers(&lint->rules[i], POLICY_TLS, TLS_BYPASS) &&

@@ -141,20 +141,40 @@ static bool covers(struct lint *lint, const struct build_entry *entry, const str
 	return ports_are_idle(lint, entry);
 }
 
+static bool has_same_text(const struct lint *lint, const struct build_entry *a, const struct build_entry *b)
+{
+	return a->kind == b->kind && span_equal(build_entry_text(lint->build, a), build_entry_text(lint->build, b));
+}
+
+/* Has some rule both lists in the same condition? */
+static bool shares_rule(const struct lint *lint, uint16_t list, uint16_t other)
+{
+	for (size_t i = 0; i < lint->rule_count; i++)
+		if (refers_to(lint, lint->rules[i].to, list) && refers_to(lint, lint->rules[i].to, other))
+			return true;
+	return false;
+}
+
+/* A list for what is allowed may repeat what one for what is not opened has: each is whole for its readers. */
+static bool is_repeated_in_another(const struct lint *lint, const struct build_entry *entry,
+                                   const struct build_entry *other)
+{
+	const struct image_list *lists = (const void *)lint->build->lists.at;
+
+	return entry->list != other->list && lists[entry->list - 1].name.count && lists[other->list - 1].name.count &&
+	       !lint_has_list(lint->lists[entry->list].overrules, other->list) &&
+	       !shares_rule(lint, entry->list, other->list) && has_same_text(lint, entry, other);
+}
+
 /* Of two that cover each other the first stays. The same glob twice is found where regular expressions are. */
 static bool takes(struct lint *lint, const struct lint_search *search, const struct build_entry *other)
 {
 	const struct build_entry *entry = search->entry;
 
-	if (!covers(lint, entry, other) || (entry->kind == PATTERN_GLOB && other->kind == PATTERN_GLOB))
+	if (!covers(lint, entry, other) || is_repeated_in_another(lint, entry, other) || (entry->kind == PATTERN_GLOB && other->kind == PATTERN_GLOB))
 		return false;
 	return other < entry || other->kind != entry->kind || other->text_len != entry->text_len ||
 	       !covers(lint, other, entry);
-}
-
-static bool has_same_text(const struct lint *lint, const struct build_entry *a, const struct build_entry *b)
-{
-	return a->kind == b->kind && span_equal(build_entry_text(lint->build, a), build_entry_text(lint->build, b));
 }
 
 static void say(const struct lint *lint, const struct build_entry *entry, const struct build_entry *other)

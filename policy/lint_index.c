@@ -67,7 +67,7 @@ bool lint_index_init(struct lint *lint)
 {
 	lint->key = hash_key_random().words[0];
 	lint->slot_count = 16;
-	while (lint->slot_count < lint->entry_count * 2)
+	while (lint->is_full && lint->slot_count < lint->entry_count * 2)
 		lint->slot_count *= 2;
 	lint->slots = calloc(lint->slot_count, sizeof(*lint->slots));
 	lint->next = calloc(lint->entry_count + 1, sizeof(*lint->next));
@@ -75,7 +75,7 @@ bool lint_index_init(struct lint *lint)
 	if (lint->slots == NULL || lint->next == NULL || lint->globs == NULL)
 		return false;
 	/* From the last to the first: each is put before those with its key. */
-	for (size_t i = lint->entry_count; i > 0; i--)
+	for (size_t i = lint->is_full ? lint->entry_count : 0; i > 0; i--)
 		add_entry(lint, (uint32_t)i - 1);
 	return true;
 }

@@ -5,7 +5,7 @@
 
 #include "policy/lint.h"
 
-enum { LIST_MAX_BYTES = 1 << 30, LINE_MAX_BYTES = 65536 };
+enum { LIST_MAX_BYTES = 1 << 30, LINE_MAX_BYTES = 65536, LINES_BETWEEN = 16384 };
 
 static uint16_t add_list(struct compile *compile, const char *name, unsigned line)
 {
@@ -71,6 +71,7 @@ static void read_list_file(struct compile *compile, uint16_t list, const struct 
 	const char *path;
 	struct span text, line;
 	unsigned number = 0;
+	size_t bytes;
 	uint16_t file;
 
 	if (node->kind != YAML_SCALAR || node->text.len == 0) {
@@ -90,8 +91,12 @@ static void read_list_file(struct compile *compile, uint16_t list, const struct 
 		if (span_starts_with(text, SPAN("\xef\xbb\xbf")))
 			text = span_skip(text, 3);
 		file = compile_add_file(compile, path, compile_shown(compile, node->text), text);
-		while (text.len && span_split(&text, '\n', &line))
+		bytes = text.len;
+		while (text.len && span_split(&text, '\n', &line)) {
 			read_line(compile, path, list, file, ++number, line);
+			if (number % LINES_BETWEEN == 0 && compile->options->progress)
+				compile->options->progress(compile->options->context, bytes - text.len, bytes);
+		}
 		if (compile->build.entries.count > ENTRIES_MAX)
 			compile->build.failed = true;
 	}

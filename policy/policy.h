@@ -175,12 +175,12 @@ struct policy_compile_options {
 	const struct policy *previous;   /* its entries keep their index, and so their counters */
 	const char *instead_path;        /* this file's content is `instead_text`: an edit before it is written */
 	struct span instead_text;
-	void (*progress)(void *context, uint64_t done, uint64_t total); /* bytes of lists read, now and then */
+	void (*progress)(void *context, uint64_t done, uint64_t total); /* bytes of one list's file, now and then */
 	/* Each file of each list, before it is read: the list's name, the way to the file, and how people name it. */
 	void (*on_list)(void *context, const char *list, const char *path, struct span shown);
-	void (*lint_progress)(void *context, uint64_t done, uint64_t total); /* entries looked at, behind that */
+	void (*lint_progress)(void *context, uint64_t done, uint64_t total); /* entries that the linter has looked at */
 	void *context;
-	size_t lint_entries_max;         /* lists with more entries are not looked at one by one; 0: all are */
+	size_t lint_entries_max;         /* more are not looked at one by one, but by check; 0: 100,000 */
 };
 MUST_USE enum err policy_compile_with(const char *path, const struct policy_compile_options *options,
                                       struct problems *problems, void **image, size_t *image_bytes);

@@ -1,9 +1,52 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* check: what loading does, without a running proxy. */
 #include <stdio.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "cli/command.h"
 #include "cli/files.h"
+
+/* ---- how far it is: on a terminal, and only where it takes a while ---- */
+
+enum { QUIET_MS = 300, BETWEEN_MS = 100, BAR_WIDTH = 30 };
+
+struct bar {
+	bool is_shown, was_shown;
+	uint64_t start_ms, next_ms;
+};
+
+static void draw(struct bar *bar, const char *what, uint64_t done, uint64_t total)
+{
+	uint64_t now_ms = clock_monotonic_ms();
+	int width = total ? (int)(done * BAR_WIDTH / total) : 0;
+
+	if (!bar->is_shown || now_ms < bar->start_ms + QUIET_MS || now_ms < bar->next_ms || done > total)
+		return;
+	bar->next_ms = now_ms + BETWEEN_MS;
+	bar->was_shown = true;
+	fprintf(stderr, "\r%-9s [%.*s%*s] %3d %%", what, width, "##############################", BAR_WIDTH - width, "",
+	        total ? (int)(done * 100 / total) : 0);
+	fflush(stderr);
+}
+
+static void on_read(void *context, uint64_t done, uint64_t total)
+{
+	draw(context, "reading", done, total);
+}
+
+static void on_looked_at(void *context, uint64_t done, uint64_t total)
+{
+	draw(context, "checking", done, total);
+}
+
+static void wipe(const struct bar *bar)
+{
+	if (bar->was_shown)
+		fputs("\r\033[K", stderr);
+}
+
+/* ---- what was found ---- */
 
 static void print_check_json(const struct loaded_files *files, bool is_ok)
 {
@@ -46,13 +89,17 @@ static void print_check(const struct loaded_files *files, const char *path, bool
 int check_command(const struct command_line *line)
 {
 	const char *path = command_config(line);
+	struct bar bar = {.is_shown = isatty(STDERR_FILENO), .start_ms = clock_monotonic_ms()};
+	const struct policy_compile_options options = {.progress = on_read, .lint_progress = on_looked_at,
+	                                               .context = &bar, .lint_entries_max = SIZE_MAX};
 	struct loaded_files files;
 	bool is_ok;
 	int status;
 
 	if (path == NULL)
 		return EXIT_USAGE;
-	is_ok = files_load(&files, path) == ERR_NONE;
+	is_ok = files_load_with(&files, path, &options) == ERR_NONE;
+	wipe(&bar);
 	status = !is_ok ? EXIT_USAGE : files.problems.warning_count ? EXIT_FINDING : EXIT_WELL;
 	if (line->options[OPTION_json])
 		print_check_json(&files, is_ok);

@@ -99,6 +99,8 @@ int reference_command(const struct command_line *line)
 	add_events(&text);
 	add_errors(&text);
 	add_reasons(&text);
+	buf_add_string(&text, "\nPROBLEMS (sallyport check, sallyport reload, log.events)\n\n");
+	problems_reference(&text);
 	printf("%.*s", SPAN_ARG(buf_span(&text)));
 	buf_fini(&text);
 	return EXIT_WELL;

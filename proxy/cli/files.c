@@ -16,9 +16,9 @@ void files_fini(struct loaded_files *files)
 }
 
 /* The policy is read even if the settings are wrong elsewhere: all errors at once. */
-static enum err load_policy(struct loaded_files *files, const char *path)
+static enum err load_policy(struct loaded_files *files, const char *path, const struct policy_compile_options *options)
 {
-	enum err err = policy_compile(path, &files->problems, &files->image, &files->image_bytes);
+	enum err err = policy_compile_with(path, options, &files->problems, &files->image, &files->image_bytes);
 
 	if (err == ERR_NONE)
 		err = policy_open(files->image, files->image_bytes, &files->policy);
@@ -28,6 +28,13 @@ static enum err load_policy(struct loaded_files *files, const char *path)
 }
 
 enum err files_load(struct loaded_files *files, const char *config)
+{
+	static const struct policy_compile_options none;
+
+	return files_load_with(files, config, &none);
+}
+
+enum err files_load_with(struct loaded_files *files, const char *config, const struct policy_compile_options *options)
 {
 	struct span text;
 	enum err err, second = ERR_NONE;
@@ -42,7 +49,7 @@ enum err files_load(struct loaded_files *files, const char *config)
 		err = settings_load(text, absolute, &files->arena, &files->problems,
 		                    &files->settings);
 		if (files->settings.policy && files->settings.policy[0])
-			second = load_policy(files, files->settings.policy);
+			second = load_policy(files, files->settings.policy, options);
 		if (err == ERR_NONE)
 			err = second;
 		if (err == ERR_NONE)

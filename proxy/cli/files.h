@@ -19,6 +19,9 @@ struct loaded_files {
 /* Load the configuration and the policy that it names, as far as they go: all problems at once.
  * owns: files_fini() frees what there is, whatever the result. errors: ERR_CONFIG, ERR_MEMORY. */
 MUST_USE enum err files_load(struct loaded_files *files, const char *config);
+/* The same, with what compiling the policy can be asked for. */
+MUST_USE enum err files_load_with(struct loaded_files *files, const char *config,
+                                  const struct policy_compile_options *options);
 void files_fini(struct loaded_files *files);
 
 #endif

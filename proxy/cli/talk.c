@@ -174,7 +174,7 @@ static void print_problem(const json_t *problem)
 	fprintf(stderr, "%s:", text_of(problem, "file"));
 	if (row)
 		fprintf(stderr, "%lld:%lld:", row, column);
-	fprintf(stderr, " %s: %s\n", text_of(problem, "level"), text_of(problem, "text"));
+	fprintf(stderr, " %s: %s [%s]\n", text_of(problem, "level"), text_of(problem, "text"), text_of(problem, "code"));
 }
 
 /* A session that the new policy ended: for a program, then for people. */
