@@ -62,11 +62,15 @@ static struct policy_answer answer_of(const struct replay_answer *answer)
 /* The text of a log is somebody else's: nothing in it shall steer a terminal. */
 static void add_shown(struct buf *out, struct span text)
 {
-	for (size_t i = 0; i < text.len; i++)
-		if (text.at[i] < 0x20 || text.at[i] == 0x7f)
+	for (size_t i = 0; i < text.len; i++) {
+		/* U+0080 to U+009F are control characters, too. */
+		bool is_c1 = i > 0 && text.at[i - 1] == 0xc2 && text.at[i] >= 0x80 && text.at[i] < 0xa0;
+
+		if (text.at[i] < 0x20 || text.at[i] == 0x7f || is_c1)
 			buf_printf(out, "\\x%02x", text.at[i]);
 		else
 			buf_add_byte(out, text.at[i]);
+	}
 }
 
 static void add_fact_names(struct buf *out, unsigned needs)
