@@ -20,7 +20,7 @@ struct pass {
 /* X(state, code, clause for people) ; of an entry that matches a name. */
 #define MATCH_STATES(X) \
 	X(IN_FORCE, "in-force", "matches") \
-	X(EXPIRED, "expired", "has expired") \
+	X(EXPIRED, "expired", "is no longer in force") \
 	X(OTHER_PORT, "other-port", "is for other ports") \
 	X(UNSURE, "unsure", "gave up at its limits")
 

@@ -77,6 +77,8 @@ bool policy_say_reason(const struct policy *policy, const struct policy_facts *f
 		say_never_known(&policy->image.rules[answer->rule], facts, out);
 	else if (answer->reason == REASON_REGEX_LIMIT)
 		buf_add_string(out, "a regular expression gave up at its limits, and counts as a match");
+	else if (answer->reason == REASON_SNI_DIFFERS)
+		buf_printf(out, "the ClientHello names %.*s, and not what was asked for", SPAN_ARG(facts->sni));
 	else if (answer->reason == REASON_URL_MEMORY)
 		buf_add_string(out, reason_text(REASON_URL_MEMORY));
 	else

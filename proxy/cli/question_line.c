@@ -154,8 +154,9 @@ static bool read_member(struct question *question, const char *key, const json_t
 
 	if (strcmp(key, "port") == 0)
 		return json_is_integer(value) || complain_of(question, "", SPAN("port"), "is no number");
-	if (strcmp(key, "host") == 0 && json_is_string(value))
-		return set_host(question, text_of(value));
+	if (strcmp(key, "host") == 0)
+		return json_is_string(value) ? set_host(question, text_of(value))
+		                             : complain_of(question, "", SPAN("host"), "is no text");
 	for (size_t i = 0; i < len && i < sizeof(name); i++)
 		name[i] = key[i] == '_' ? '-' : key[i];
 	if (len >= sizeof(name) || !is_fact(command_option(span_of(name, len))))

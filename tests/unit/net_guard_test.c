@@ -177,6 +177,8 @@ static void exceptions_have_networks_and_ports(void **state)
 
 		if (guard_allows(&conf, NULL, 0, &to, &why) != rows[i].allowed)
 			fail_msg("%s port %u", rows[i].text, rows[i].port);
+		if (!rows[i].allowed)
+			assert_int_equal(guard_reason(why), REASON_GUARD);
 	}
 }
 
@@ -195,6 +197,7 @@ static bool is_ourselves(const char *text, uint16_t port)
 	if (guard_allows(&conf, own, COUNT_OF(own), &to, &why))
 		return false;
 	assert_string_equal(why, "the proxy itself");
+	assert_int_equal(guard_reason(why), REASON_OWN_ADDRESS);
 	return true;
 }
 

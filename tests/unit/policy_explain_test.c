@@ -212,6 +212,244 @@ static void hostile_names_stay_inside_their_string(void **state)
 	free(text);
 }
 
+/* ---- everything that a decision is made of ---- */
+
+static const char whole_text[] =
+	"lists: {pinned: a.list, other: b.list, unused: c.list}\n"
+	"rules:\n"
+	"- {name: elsewhere, when: {from: 10.0.0.0/8}, then: {access: deny}}\n"
+	"- {name: get only, when: {to: pinned, method: GET}, then: {access: deny}}\n"
+	"- {name: pins, when: {to: pinned}, then: {access: allow, tls: bypass}}\n"
+	"- {name: pins again, when: {to: '*.wbx2.com'}, then: {access: deny, class: media}}\n"
+	"- {name: net, when: {to: other, resolved: true}, then: {access: deny, log: brief}}\n"
+	"- {name: names, when: {to: other, sni: other}, then: {tls: bypass}}\n"
+	"defaults: {access: allow, tls: inspect, auth: exempt}\n";
+
+static const char pinned_list[] = "# pins\n"
+                                  "*.wbx2.com owner=net ticket=CHG-7 reason=\"it pins\" added=2026-01-02 expires=2026-12-31\n"
+                                  ".wbx2.com ports=5004,8000-8100\n"
+                                  ".com expires=2026-11-01\n";
+
+static bool read_line(void *context, struct span file, unsigned line, struct span *text)
+{
+	struct span rest = span_from(context);
+
+	if (!span_equal(file, SPAN("a.list")))
+		return false;
+	while (line-- > 1)
+		rest = span_skip(rest, span_find(rest, '\n') + 1);
+	*text = span_first(rest, span_find(rest, '\n'));
+	return true;
+}
+
+/* `list`: what the file of the first list says by now. */
+static char *explain_whole(const struct policy_facts *facts, const char *list, bool json, bool verbose)
+{
+	struct policy_explain_options options = {.json = json, .verbose = verbose, .verdict = SPAN(""),
+	                                         .more = SPAN(""), .read_line = read_line};
+	struct policy_rig rig;
+	struct buf out;
+	char *text;
+
+	policy_rig_init(&rig);
+	policy_rig_write(&rig, "policy.yaml", span_from(whole_text));
+	policy_rig_write(&rig, "a.list", span_from(pinned_list));
+	policy_rig_write(&rig, "b.list", SPAN("192.0.2.0/24\n.other.example\n"));
+	policy_rig_write(&rig, "c.list", SPAN("never.example\n"));
+	policy_rig_compile(&rig);
+	assert_int_equal(rig.err, ERR_NONE);
+	options.context = strdup(list);
+	buf_init(&out, 1 << 20);
+	assert_int_equal(policy_explain(rig.policy, facts, &options, &out), ERR_NONE);
+	text = buf_to_string(&out);
+	buf_fini(&out);
+	free(options.context);
+	policy_rig_fini(&rig);
+	return text;
+}
+
+/* By path: "names.0.rules.3.failed". */
+static json_t *at(json_t *root, const char *path)
+{
+	char key[64];
+
+	while (root && *path) {
+		size_t len = strcspn(path, ".");
+
+		assert_true(len < sizeof(key));
+		memcpy(key, path, len);
+		key[len] = 0;
+		root = json_is_array(root) ? json_array_get(root, (size_t)atoi(key)) : json_object_get(root, key);
+		path += len + (path[len] == '.');
+	}
+	return root;
+}
+
+static void assert_at(json_t *root, const char *path, const char *want)
+{
+	const char *got = json_string_value(at(root, path));
+
+	if (got == NULL || strcmp(got, want) != 0)
+		fail_msg("%s is %s, not %s", path, got ? got : "no text", want);
+}
+
+static json_t *explain_json_of(const struct policy_facts *facts)
+{
+	char *text = explain_whole(facts, pinned_list, true, false);
+	json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+
+	if (root == NULL)
+		fail_msg("no JSON: %s", text);
+	free(text);
+	return root;
+}
+
+static void every_rule_says_how_it_stands(void **state)
+{
+	struct policy_facts facts = policy_rig_facts("a.wbx2.com", 443);
+	static const struct {
+		const char *path, *want;
+	} rows[] = {
+		{"names.0.kind", "authority"},
+		{"names.0.rules.0.failed", "from"},
+		{"names.0.rules.1.failed", "method"},
+		{"names.0.rules.2.answers.access.state", "decides"},
+		{"names.0.rules.2.answers.tls.state", "decides"},
+		{"names.0.rules.2.entry", "*.wbx2.com"},
+		{"names.0.rules.3.answers.access.state", "shadowed"},
+		{"names.0.rules.3.answers.access.answer", "deny"},
+		{"names.0.rules.3.answers.class.state", "decides"},
+		{"names.0.rules.3.rule", "pins again"},
+		{"names.0.rules.4.answers.access.state", "shadowed"},
+		{"names.0.rules.4.answers.log.state", "waits"},
+		{"names.0.rules.4.needs.0", "address"},
+		{"names.0.rules.5.failed", "to"},
+		{"names.0.alone.access.rule", "pins"},
+		{"decision.access.why", "rule"},
+		{"decision.auth.why", "default"},
+		{"open.log.needs.0", "address"},
+		{"open.log.could.0", "full"},
+		{"open.log.could.1", "brief"},
+		{"facts.from", "192.0.2.10"},
+		{"facts.at", "2026-11-23T12:00:00.000Z"},
+	};
+	json_t *root = explain_json_of(&facts);
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++)
+		assert_at(root, rows[i].path, rows[i].want);
+	assert_true(json_is_false(at(root, "names.0.rules.0.matches")));
+	assert_true(json_is_true(at(root, "names.0.rules.2.matches")));
+	json_decref(root);
+}
+
+static void every_list_says_what_matches(void **state)
+{
+	struct policy_facts facts = policy_rig_facts("a.wbx2.com", 443);
+	static const struct {
+		const char *path, *want;
+	} rows[] = {
+		{"lists.0.list", "pinned"},
+		{"lists.0.matches.0.entry", "*.wbx2.com"},
+		{"lists.0.matches.0.state", "in-force"},
+		{"lists.0.matches.0.for", "authority"},
+		{"lists.0.matches.0.fields.owner", "net"},
+		{"lists.0.matches.0.fields.expires", "2027-01-01T00:00:00.000Z"},
+		{"lists.0.matches.1.entry", ".wbx2.com"},
+		{"lists.0.matches.1.state", "other-port"},
+		{"lists.0.matches.1.fields.ports", "5004,8000-8100"},
+		{"lists.0.matches.2.entry", ".com"},
+		{"lists.0.matches.2.state", "expired"},
+		{"lists.1.list", "other"},
+		{"lists.1.matches.0.entry", "192.0.2.0/24"},
+		{"lists.1.matches.0.for", "address"},
+		{"lists.2.matches.0.entry", "*.wbx2.com"},
+		{"decision.access.fields.reason", "it pins"},
+		{"decision.access.fields.ticket", "CHG-7"},
+		{"decision.access.fields.added", "2026-01-02"},
+	};
+	json_t *root;
+
+	(void)state;
+	facts.known |= FACT_ADDRESS;
+	assert_true(address_parse(SPAN("192.0.2.7"), &facts.address));
+	root = explain_json_of(&facts);
+	for (size_t i = 0; i < COUNT_OF(rows); i++)
+		assert_at(root, rows[i].path, rows[i].want);
+	assert_int_equal(json_array_size(at(root, "lists")), 3); /* what no rule uses is not told */
+	assert_true(json_is_null(at(root, "lists.2.list"))); /* it stands in the rule */
+	json_decref(root);
+}
+
+static void people_read_who_why_and_until_when(void **state)
+{
+	struct policy_facts facts = policy_rig_facts("a.wbx2.com", 443);
+	char *text = explain_whole(&facts, pinned_list, false, false);
+
+	(void)state;
+	assert_has(text, "owner net, ticket CHG-7, reason it pins, added 2026-01-02, expires 2026-12-31 (in 38 days)\n");
+	assert_has(text, "  also match, too late to answer:\n    rule \"pins again\" (policy.yaml:6): access deny\n");
+	assert_has(text, "  match, and are not in force:\n"
+	                 "    the authority: .wbx2.com (a.list:3, list pinned) is for other ports, ports=5004,8000-8100\n"
+	                 "    the authority: .com (a.list:4, list pinned) is no longer in force, expired 2026-11-01\n");
+	assert_has(text, "open     depends on: address; could become full or brief\n");
+	free(text);
+	text = explain_whole(&facts, "# pins\n*.other.com\n\n\n", false, false);
+	assert_has(text, "the line is another one by now");
+	free(text);
+	text = explain_whole(&facts, pinned_list, false, true);
+	assert_has(text, "    rule \"elsewhere\" (policy.yaml:3): from does not match\n");
+	assert_has(text, "    rule \"pins\" (policy.yaml:5): access allow, tls bypass (decides)\n");
+	assert_has(text, "    rule \"net\" (policy.yaml:7): access deny (too late); log brief (waits for address)\n");
+	assert_has(text, "  nothing matches in: other\n");
+	free(text);
+}
+
+/* Each name has its rules; the strictest answer holds, and what is written as origins read a URL counts as well. */
+static void names_are_told_one_by_one(void **state)
+{
+	struct policy_facts facts = policy_rig_facts("a.wbx2.com", 443);
+	json_t *root;
+	char *text;
+
+	(void)state;
+	facts.known |= FACT_HELLO;
+	facts.sni = SPAN("x.other.example");
+	root = explain_json_of(&facts);
+	assert_at(root, "names.1.kind", "sni");
+	assert_at(root, "names.1.alone.access.rule", "net");
+	assert_at(root, "names.1.rules.5.answers.tls.state", "decides");
+	assert_null(at(root, "names.1.alone.class"));
+	assert_at(root, "decision.access.name", "x.other.example");
+	json_decref(root);
+	text = explain_whole(&facts, pinned_list, false, false);
+	assert_has(text, "    the SNI, x.other.example: access deny by rule \"net\" (policy.yaml:7), tls bypass by rule");
+	free(text);
+}
+
+static void what_counts_as_true_is_named(void **state)
+{
+	static const char policy[] = "rules: [{name: s, when: {sni: x.example, user: jane}, then: {access: deny, tls: bypass}}]\n"
+	                             "defaults: {access: allow}\n";
+	struct policy_facts facts = policy_rig_facts("a.example", 443);
+	char *text;
+	json_t *root;
+
+	(void)state;
+	facts.absent = POLICY_NEVER_KNOWN;
+	text = explain_by(policy, &facts, false);
+	assert_has(text, "  access             deny     rule \"s\" (policy.yaml:1) [never-known]\n");
+	assert_has(text, "what it asks of user, sni can never be known here, and counts as true\n");
+	free(text);
+	text = explain_by(policy, &facts, true);
+	root = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+	assert_at(root, "decision.access.why", "never-known");
+	assert_at(root, "names.0.rules.0.unknown", "user");
+	assert_at(root, "names.0.rules.0.answers.tls.state", "never-known");
+	json_decref(root);
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -221,6 +459,11 @@ int main(void)
 		cmocka_unit_test(json_says_the_same),
 		cmocka_unit_test(a_port_that_denies_is_named),
 		cmocka_unit_test(what_is_never_known_is_said),
+		cmocka_unit_test(every_rule_says_how_it_stands),
+		cmocka_unit_test(every_list_says_what_matches),
+		cmocka_unit_test(people_read_who_why_and_until_when),
+		cmocka_unit_test(names_are_told_one_by_one),
+		cmocka_unit_test(what_counts_as_true_is_named),
 		cmocka_unit_test(the_manual_says_how_it_is_written),
 		cmocka_unit_test(hostile_names_stay_inside_their_string),
 	};
