@@ -280,6 +280,7 @@ static void switch_to_next(struct loading *loading)
 	children_send_logs(&parent->logger);
 	for (size_t i = 0; i < parent->worker_count; i++)
 		children_send_generation(&parent->workers[i], loading->cut);
+	web_children_tell_token(parent);
 	web_children_update(parent);
 	loaded_free(previous, parent->current);
 	loading_on_worker(parent, 0);
@@ -446,15 +447,10 @@ static void compare(struct loading *loading)
 static enum err load_token(struct loaded *next, const char *path, struct problems *problems)
 {
 	const struct admin_conf *admin = &next->settings.admin;
-	bool made = false;
-	enum err err;
 
 	if (admin->address.family == 0)
 		return ERR_NONE;
-	err = token_load(admin->token, true, path, problems, &next->token, &made);
-	if (made)
-		log_event(EV_TOKEN_MADE, "path=%s", admin->token);
-	return err;
+	return token_load(admin->token, true, path, problems, &next->token, &next->made_token);
 }
 
 static enum err load_settings(struct loading *loading)

@@ -205,6 +205,7 @@ void parent_on_ready(struct parent *parent, struct child *child)
 			return;
 	parent->state = PARENT_RUNNING;
 	web_children_publish(parent);
+	web_children_tell_token(parent);
 	announce(parent);
 }
 

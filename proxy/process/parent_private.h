@@ -51,6 +51,7 @@ struct loaded {
 	struct listeners listeners;
 	struct listeners web;       /* public, admin */
 	struct secret token;
+	bool made_token;            /* it was not there */
 	int text_fd, image_fd, access_fd, event_fd, ages_fd;
 	struct counters counters;
 	size_t image_bytes;
@@ -146,6 +147,9 @@ MUST_USE enum err web_children_open(struct loaded *next, const struct loaded *be
 
 /* Look when the files of this policy were changed. errors: ERR_MEMORY, ERR_SYSTEM. */
 MUST_USE enum err web_children_note_ages(struct loaded *next, const struct policy *policy);
+
+/* Say in the event log that a token was made, once there is one to write it. */
+void web_children_tell_token(const struct parent *parent);
 
 /* Send the current generation. */
 void web_children_send(struct child *child);

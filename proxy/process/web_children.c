@@ -64,6 +64,12 @@ enum err web_children_note_ages(struct loaded *next, const struct policy *policy
 	return err;
 }
 
+void web_children_tell_token(const struct parent *parent)
+{
+	if (parent->current->made_token)
+		log_event(EV_TOKEN_MADE, "path=%s", parent->current->settings.admin.token);
+}
+
 static int socket_of(const struct loaded *loaded, const char *name)
 {
 	for (size_t i = 0; i < loaded->web.count; i++)

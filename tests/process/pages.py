@@ -1,0 +1,539 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The roles public and admin of a Release build: the PAC file (evaluated by JavaScript engines, compared with
+`sallyport explain`), health and metrics (looked at by promtool), restarts, reloads."""
+import argparse
+import ipaddress
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import traceback
+
+import roles
+from roles import Proxy, echo_origin, wait_for
+
+HERE = pathlib.Path(__file__).resolve().parent
+CONFIG = """\
+listen:
+  - {{name: main, address: "127.0.0.1:{port}"}}
+  - {{name: six, address: "[::1]:0"}}
+  - {{name: balanced, address: "127.0.0.1:0", proxy_protocol: 127.0.0.0/8, advertise: none}}
+workers: 2
+policy: policy.yaml
+control: run/sallyport.sock
+public: {{address: "127.0.0.1:0", url: "http://pac.test:8080", proxies: ["other.test:3128"]}}
+admin: {{address: "127.0.0.1:0"}}
+destinations: {{permit: [127.0.0.0/8, "::1/128"]}}
+authentication: {{schemes: []}}
+timeouts: {{drain: 5s}}
+log: {{access: {{path: access.log}}, events: {{path: events.log}}}}
+"""
+POLICY = """\
+lists: {inside: inside.list, office: office.list, some: some.list}
+rules:
+- {name: never, when: {to: [".proxied.inside.test", 10.9.0.0/16]}, then: {pac: proxy}}
+- {name: inside, when: {to: [inside, some]}, then: {pac: direct}}
+- {name: office, when: {to: office, from: [127.0.0.2, 127.1.0.0/16]}, then: {pac: direct}}
+- {name: six, when: {from: ["::1"], port: "8000-8100,443"}, then: {pac: direct}}
+- {name: ports, when: {to: some, port: [81, 5004-5010]}, then: {pac: proxy}}
+- {name: guests, when: {from: 127.0.0.3}, then: {pac: direct}}
+- {name: no, when: {to: denied.test}, then: {access: deny}}
+defaults: {access: allow, tls: bypass, auth: exempt, ports: [1-65535], pac: proxy}
+"""
+LISTS = {
+    "inside.list": """\
+intranet
+*.below.test
+.both.test
+exact.test
+deep.very.both.test
+constructor
+.prototype
+10.0.0.0/8
+192.168.128.0/17
+172.16.5.5
+0.0.0.0/30
+[fd00::]/8
+[2001:db8:1:8000::]/49
+[2001:db8::7]
+*mcs*.x.test
+*.*.two.test
+*.cdn-*.y.test
+/^cdn\\d+(-(eu|us)){0,2}\\.z\\.test$/
+/^[a-f_]+[^0-9.]\\.(?!com)[a-z]{3}$/
+gone.test expires=2020-01-01
+""",
+    "office.list": "printer.office.test\n*.office.test ports=443,8000-8100\n203.0.113.0/24 ports=443\n",
+    "some.list": "ported.test ports=8443\n.ported.test ports=8000-8010\nplain.test\n",
+}
+# What explain and a browser are asked about; and what people have in mind who want to confuse.
+HOSTS = ["intranet", "INTRANET", "intranet.", "x.intranet", "below.test", "a.below.test", "a.b.below.test", "xbelow.test",
+         "both.test", "x.both.test", "xboth.test", "exact.test", "EXACT.Test", "a.exact.test", "deep.very.both.test", "constructor",
+         "a.constructor", "prototype", "a.prototype", "__proto__", "hasownproperty", "tostring", "amcsb.x.test", "mcs.x.test",
+         "a.mcs.x.test", "x.test", "two.test", "a.two.test", "a.b.two.test", "a.b.c.two.test", "cdn-1.y.test", "a.cdn-1.y.test",
+         "a.b.cdn-.y.test", "cdn1.z.test", "cdn12-eu.z.test", "cdn12-eu-us.z.test", "cdn12-eu-us-eu.z.test", "cdn.z.test",
+         "abc_f.net", "abc_f.com", "abc1.net", "gone.test", "proxied.inside.test", "a.proxied.inside.test", "denied.test",
+         "printer.office.test", "other.office.test", "office.test", "ported.test", "a.ported.test", "plain.test", "a.plain.test",
+         "localhost", "www.example.com", "xn--bcher-kva.example", "a" * 63 + ".both.test", ".".join(["a" * 9] * 25),
+         "10.0.0.1", "10.255.255.255", "11.0.0.0", "9.255.255.255", "10.9.1.1", "192.168.128.0", "192.168.127.255",
+         "192.168.255.255", "172.16.5.5", "172.16.5.4", "0.0.0.3", "0.0.0.4", "203.0.113.9", "255.255.255.255",
+         "[fd00::1]", "[fdff:ffff::]", "[fe00::]", "[fc00::1]", "[2001:db8:1:8000::1]", "[2001:db8:1:7fff::1]",
+         "[2001:db8:1:ffff:1:2:3:4]", "[2001:db8::7]", "[2001:DB8:0::7]", "[2001:db8:0:0:0:0:0:7]", "[::ffff:10.1.2.3]",
+         "[::ffff:a01:203]", "[::ffff:8.8.8.8]", "[::]", "[::1]", "[1:2:3:4:5:6:7::]", "[::2:3:4:5:6:7:8]"]
+CLIENTS = ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.1.2.3"]
+
+
+class Pages(Proxy):
+    """With a policy and lists of its own, and a look at all addresses of the ready line."""
+
+    def __init__(self, config=CONFIG, policy=POLICY, lists=None):
+        # Before the process reads them: Proxy writes and starts at once.
+        self.files = {"policy.yaml": policy, **(LISTS if lists is None else lists)}
+        before = roles.POLICY
+        roles.POLICY = policy
+        make = tempfile.mkdtemp
+
+        def mkdtemp(**words):
+            folder = make(**words)
+            for name, text in self.files.items():
+                pathlib.Path(folder, name).write_text(text)
+            return folder
+        tempfile.mkdtemp = mkdtemp
+        try:
+            super().__init__(config)
+        finally:
+            tempfile.mkdtemp, roles.POLICY = make, before
+        self.addresses = dict(word.split("=", 1) for word in self.ready.split()[1:])
+        self.port = int(self.addresses.get("main", ":0").rsplit(":", 1)[1])
+
+    def ask(self, name, head, source=None, first=b""):
+        """Connect to the listener, send, read to the end: status, fields, content."""
+        host, _, port = self.addresses[name].rpartition(":")
+        with socket.create_connection((host.strip("[]"), int(port)), roles.PATIENCE_S, (source, 0) if source else None) as sock:
+            sock.sendall(first + head.encode())
+            data = b""
+            while got := sock.recv(65536):
+                data += got
+        top, _, content = data.partition(b"\r\n\r\n")
+        lines = top.decode().split("\r\n")
+        fields = {line.partition(":")[0].lower(): line.partition(":")[2].strip() for line in lines[1:]}
+        return int(lines[0].split()[1]) if top else 0, fields, content
+
+    def get(self, name, path, source=None, first=b"", **fields):
+        more = "".join(f"{key.replace('_', '-')}: {value}\r\n" for key, value in fields.items())
+        return self.ask(name, f"GET {path} HTTP/1.1\r\nHost: any.test\r\nConnection: close\r\n{more}\r\n", source, first)
+
+    def metrics(self):
+        token = (self.folder / "admin.token").read_text().strip()
+        status, fields, content = self.get("admin", "/metrics", Authorization=f"Bearer {token}")
+        assert status == 200 and fields["content-type"].startswith("text/plain; version=0.0.4"), (status, fields)
+        return content.decode()
+
+
+def value_of(metrics, series):
+    rows = [line.rsplit(" ", 1)[1] for line in metrics.splitlines() if line.rsplit(" ", 1)[0] == series]
+    assert len(rows) == 1, (series, rows)
+    return float(rows[0])
+
+
+# ---- the PAC file ----
+
+def make_cases(seed):
+    """(url, host as a browser says it, HOST:PORT for explain)."""
+    random.seed(seed)
+    cases = []
+    hosts = list(HOSTS)
+    for network in ("10.0.0.0/8", "192.168.128.0/17", "203.0.113.0/24", "0.0.0.0/0"):
+        base = ipaddress.ip_network(network)
+        hosts += [str(base[random.randrange(base.num_addresses)]) for _ in range(8)]
+    for network in ("fd00::/8", "2001:db8:1:8000::/49", "2001:db8::/32"):
+        base = ipaddress.ip_network(network)
+        hosts += [f"[{base[random.randrange(base.num_addresses)]}]" for _ in range(8)]
+    for _ in range(60):
+        hosts.append(".".join(random.choice(["a", "cdn-x", "mcs", "two", "both", "office", "below"]) for _ in range(random.randrange(1, 5)))
+                     + random.choice([".x.test", ".two.test", ".y.test", ".both.test", ".office.test", ".below.test", ""]))
+    for host in hosts:
+        for scheme, port, shown in (("https", 443, ""), ("http", 80, ""),
+                                    random.choice([("http", 8443, ":8443"), ("https", 8005, ":8005"), ("ws", 80, ""), ("wss", 443, ""),
+                                                   ("http", 81, ":81"), ("https", 5007, ":5007"), ("http", 65535, ":65535")])):
+            user = random.choice(["", "", "user@", "a:b@"])
+            tail = random.choice(["/", "/path?a=:1@b", "?q", ""])
+            bare = host.strip("[]") if random.random() < 0.5 else host
+            cases.append((f"{scheme}://{user}{host}{shown}{tail}", bare, f"{host}:{port}"))
+    return cases
+
+
+def explain(proxy, target, source):
+    done = subprocess.run([roles.BINARY, "explain", "-c", str(proxy.config), target, "--from", source, "--json"],
+                          capture_output=True, text=True, check=True, timeout=roles.PATIENCE_S)
+    return json.loads(done.stdout)["decision"]["pac"]["answer"]
+
+
+def run_engine(words, files, cases):
+    done = subprocess.run(words, input=json.dumps({"files": files, "cases": cases}), capture_output=True, text=True,
+                          check=False, timeout=roles.PATIENCE_S * 3)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+def run_duktape(files, cases):
+    """An engine without anything newer than ES5: one program for each file."""
+    answers = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, text in enumerate(files):
+            path = pathlib.Path(folder, "pac.js")
+            mine = [case[1:] for case in cases if case[0] == number]
+            path.write_text(text + f"\nvar sp_cases = {json.dumps(mine)};\nfor (var sp_i = 0; sp_i < sp_cases.length; sp_i++)\n"
+                            "  print(FindProxyForURL(sp_cases[sp_i][0], sp_cases[sp_i][1]));\n")
+            done = subprocess.run(["duk", str(path)], capture_output=True, text=True, check=False, timeout=roles.PATIENCE_S * 3)
+            assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-1000:]
+            answers += done.stdout.splitlines()
+    return answers
+
+
+def test_pac_agrees_with_explain():
+    """Hundreds of hosts, ports and clients: two JavaScript engines answer from the served file what explain answers."""
+    with Pages() as proxy:
+        files, cases, expected = [], [], []
+        for number, client in enumerate(CLIENTS):
+            status, fields, content = proxy.get("public", "/proxy.pac", client)
+            assert status == 200 and fields["content-type"] == "application/x-ns-proxy-autoconfig", fields
+            files.append(content.decode("ascii"))
+            for url, host, target in make_cases(number):
+                cases.append((number, url, host))
+                expected.append(explain(proxy, target, client))
+        # A client of IPv6 comes by the proxy port, as the public listener has no IPv6 here.
+        status, _, content = proxy.get("six", "/wpad.dat")
+        assert status == 200
+        files.append(content.decode("ascii"))
+        for url, host, target in make_cases(99):
+            cases.append((len(files) - 1, url, host))
+            expected.append(explain(proxy, target, "::1"))
+        got = run_engine(["node", str(HERE / "pac.js")], files, cases)["answers"]
+        for answers in (got, run_duktape(files, cases)):
+            assert len(answers) == len(expected) > 1500, (len(answers), len(expected))
+            wrong = [(case, answer, want) for case, answer, want in zip(cases, answers, expected)
+                     if (answer == "DIRECT") != (want == "direct") or (want == "proxy") != answer.startswith("PROXY ")]
+            assert not wrong, (len(wrong), wrong[:10])
+        assert {"direct", "proxy"} == set(expected)
+        assert len({answer for answer in expected}) == 2 and expected.count("direct") > 300, expected.count("direct")
+        # ES3: nothing that old engines do not know.
+        for word in ("=>", "`", "let ", "const ", "class ", ".forEach", ",]", ".trim("):
+            assert all(word not in text for text in files), word
+
+
+def test_pac_names_all_proxies():
+    """Every client gets all of them, beginning with its own; no DIRECT behind them; the same after a restart."""
+    def firsts():
+        with Pages() as proxy:
+            found = {}
+            own = {proxy.addresses["main"], proxy.addresses["six"]}
+            names = own | {"other.test:3128"}
+            for number in range(1, 40):
+                client = f"127.0.0.{number}"
+                text = proxy.get("public", "/proxy.pac", client)[2].decode()
+                line = re.search(r'sp_answers = \["(.*)", "DIRECT"\];', text).group(1)
+                proxies = [one.removeprefix("PROXY ") for one in line.split("; ")]
+                assert set(proxies) == names and len(proxies) == 3, proxies
+                order = sorted(names)
+                assert proxies == order[order.index(proxies[0]):] + order[:order.index(proxies[0])], proxies
+                found[client] = order.index(proxies[0])
+            return found
+    first, second = firsts(), firsts()
+    assert set(first.values()) == {0, 1, 2}, first
+    # Ports differ from run to run, their order among themselves may: what other.test is does not.
+    assert len(first) == len(second)
+
+
+def test_pac_on_the_proxy_port():
+    """The same file there; the client's address is the one it connects from, whatever it says."""
+    with Pages() as proxy:
+        for client in CLIENTS:
+            plain = proxy.get("public", "/proxy.pac", client)[2]
+            for path in ("/proxy.pac", "/wpad.dat", "/wpad.dat?x=1", "http://pac.test:8080/proxy.pac"):
+                status, fields, content = proxy.get("main", path, client)
+                assert (status, content) == (200, plain), (path, client, status)
+                assert fields["cache-control"] == "private, max-age=300"
+            for liar in ({"X_Forwarded_For": "127.0.0.2"}, {"Forwarded": "for=127.0.0.2"}, {"X_Real_IP": "127.0.0.2"},
+                         {"Client_IP": "127.0.0.2"}):
+                assert proxy.get("main", "/proxy.pac", client, **liar)[2] == plain, liar
+                assert proxy.get("public", "/proxy.pac", client, **liar)[2] == plain, liar
+        files = {client: proxy.get("public", "/proxy.pac", client)[2] for client in CLIENTS}
+        rules = {re.search(rb"sp_rules = \[.*?\];", text, re.S).group(0) for text in files.values()}
+        assert len(rules) == 3, rules
+        # A balancer is believed, and nobody else is.
+        first = b"PROXY TCP4 127.0.0.2 127.0.0.1 1234 3128\r\n"
+        assert proxy.get("balanced", "/proxy.pac", "127.0.0.1", first)[2] == files["127.0.0.2"]
+        assert proxy.get("main", "/proxy.pac", "127.0.0.1", first)[0] == 400
+        # What else is asked of the proxy itself stays what it is.
+        assert proxy.get("main", "/other")[0] == 404 and b"This is a proxy" in proxy.get("main", "/")[2]
+        assert proxy.get("main", "http://pac.test:8080/other")[0] == 404
+        assert proxy.get("main", "http://pac.test:8081/proxy.pac")[0] == 502
+        assert proxy.get("main", f"http://{proxy.addresses['public']}/proxy.pac")[0] == 403
+        assert proxy.get("main", f"http://{proxy.addresses['admin']}/metrics")[0] == 403
+
+
+def test_pac_is_not_too_large():
+    """A policy whose file browsers would not take is refused, by check and by reload, and says which list it is."""
+    big = "".join(f"host-{number}.of-some-department.example\n" for number in range(30000))
+    with Pages() as proxy:
+        before = proxy.get("public", "/proxy.pac")[2]
+        (proxy.folder / "inside.list").write_text(big)
+        done = subprocess.run([roles.BINARY, "check", "-c", str(proxy.config)], capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and "900 KiB" in done.stderr and "inside (" in done.stderr, done.stderr
+        proxy.command("reload", status=2)
+        assert proxy.get("public", "/proxy.pac")[2] == before
+        # A file just below is served whole, by both ways.
+        (proxy.folder / "inside.list").write_text(big[:880 * 1024].rpartition("\n")[0] + "\n")
+        proxy.command("reload")
+        served = proxy.get("public", "/proxy.pac")[2]
+        assert 850 * 1024 < len(served) <= 900 * 1024, len(served)
+        assert proxy.get("main", "/proxy.pac")[2] == served
+        took = run_engine(["node", str(HERE / "pac.js")], [served.decode()],
+                          [(0, f"https://host-{n}.of-some-department.example/", f"host-{n}.of-some-department.example")
+                           for n in range(0, 20000, 7)])
+        assert set(took["answers"]) == {"DIRECT"}
+        print(f"     {len(served)} bytes, {took['us']:.1f} us for each question")
+
+
+def test_pac_follows_a_reload():
+    """New rules, a new address, none at all, and one again."""
+    with Pages() as proxy:
+        first = proxy.get("public", "/proxy.pac")
+        again = proxy.get("public", "/proxy.pac", If_None_Match=first[1]["etag"])
+        assert again[0] == 304 and again[2] == b"", again
+        (proxy.folder / "inside.list").write_text("quite.new.test\n")
+        proxy.command("reload")
+        second = proxy.get("public", "/proxy.pac", If_None_Match=first[1]["etag"])
+        assert second[0] == 200 and b"quite.new.test" in second[2] and second[1]["etag"] != first[1]["etag"]
+        old = proxy.addresses["public"]
+        text = proxy.config.read_text()
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            port = sock.getsockname()[1]
+        proxy.config.write_text(text.replace('public: {address: "127.0.0.1:0"', f'public: {{address: "127.0.0.1:{port}"'))
+        pid = proxy.roles()["public0"]
+        proxy.command("reload")
+        proxy.addresses["public"] = f"127.0.0.1:{port}"
+        assert proxy.get("public", "/proxy.pac")[2] == second[2] and proxy.roles()["public0"] == pid
+        proxy.addresses["old"] = old
+        try:
+            proxy.get("old", "/proxy.pac")
+            raise AssertionError("the old address still answers")
+        except OSError:
+            pass
+        proxy.config.write_text(re.sub(r"public: .*\n", "", text))
+        proxy.command("reload")
+        wait_for("its end", lambda: "public0" not in proxy.roles())
+        assert proxy.get("main", "/proxy.pac")[0] == 404
+        proxy.config.write_text(text)
+        proxy.command("reload")
+        wait_for("a new one", lambda: proxy.roles().get("public0"))
+        assert proxy.get("main", "/proxy.pac")[2] == second[2]
+        assert "role_died" not in proxy.events(), proxy.events()
+
+
+# ---- admin ----
+
+def test_metrics_are_well_formed():
+    """promtool finds nothing; the numbers are those of what was done."""
+    origin, port = echo_origin()
+    policy = POLICY.replace("name: no,", 'name: "quotes \\" and \\\\ and äöü",')
+    with Pages(policy=policy) as proxy:
+        tunnel = proxy.tunnel(port)
+        peer = origin.accept()[0]
+        for _ in range(3):
+            assert proxy.get("main", "http://denied.test/")[0] == 403
+        (proxy.folder / "policy.yaml").write_text("rules: 5\n")
+        proxy.command("reload", status=2)
+        (proxy.folder / "policy.yaml").write_text(policy)
+        proxy.command("reload")
+        text = proxy.metrics()
+        done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and not done.stdout + done.stderr, done
+        assert value_of(text, "sallyport_tunnels") == 1 and value_of(text, "sallyport_denied_total") == 3
+        assert value_of(text, 'sallyport_errors_total{error="policy_denied"}') == 3
+        assert value_of(text, 'sallyport_reloads_total{result="ok"}') == 1
+        assert value_of(text, 'sallyport_reloads_total{result="refused"}') == 1
+        assert value_of(text, "sallyport_policy_generation") == 2 and value_of(text, "sallyport_ready") == 1
+        rule = 'rule="quotes \\" and \\\\ and äöü"'
+        rows = [line for line in text.splitlines() if rule in line]
+        assert len(rows) == 1 and 'question="access",answer="deny"' in rows[0] and rows[0].endswith(" 3"), rows
+        assert value_of(text, 'sallyport_list_entries{list="inside"}') == LISTS["inside.list"].count("\n")
+        assert 0 <= value_of(text, 'sallyport_list_age_seconds{list="inside"}') < 600
+        assert value_of(text, 'sallyport_session_state_seconds_count{state="dial"}') >= 1
+        assert value_of(text, 'sallyport_role_processes{role="worker"}') == 2
+        tunnel.close()
+        peer.close()
+    origin.close()
+
+
+def test_metrics_want_the_token():
+    """Made by the parent, with 256 bits, for its owner alone; told in the event log; nothing without it."""
+    with Pages() as proxy:
+        path = proxy.folder / "admin.token"
+        token = path.read_text()
+        assert re.fullmatch(r"[0-9a-f]{64}\n", token) and stat.S_IMODE(path.stat().st_mode) == 0o600, token
+        token = token.strip()
+        wait_for("the event", lambda: "token_made notice" in proxy.events())
+        for words in ({}, {"Authorization": "Bearer"}, {"Authorization": "Bearer " + token[:-1]}, {"Authorization": f"Bearer {token}x"},
+                      {"Authorization": f"Basic {token}"}, {"Authorization": token}, {"Authorization": "Bearer " + "0" * 64}):
+            status, fields, content = proxy.get("admin", "/metrics", **words)
+            assert status == 401 and fields["www-authenticate"].startswith("Bearer") and b"sallyport_" not in content, (words, status)
+        assert proxy.get("admin", "/metrics", Authorization=f"bearer   {token}")[0] == 200
+        for head in ("POST /metrics", "PUT /healthz", "DELETE /readyz"):
+            assert proxy.ask("admin", f"{head} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+                             "Content-Length: 0\r\n\r\n")[0] == 405, head
+        assert proxy.get("admin", "/")[0] == 404 and proxy.get("admin", "/proxy.pac")[0] == 404
+        path.chmod(0o644)
+        done = subprocess.run([roles.BINARY, "check", "-c", str(proxy.config)], capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and "chmod 600" in done.stderr, done.stderr
+        proxy.command("reload", status=2)
+        path.chmod(0o600)
+        path.write_text("another-token-of-twenty\n")
+        proxy.command("reload")
+        assert proxy.get("admin", "/metrics", Authorization="Bearer another-token-of-twenty")[0] == 200
+        assert proxy.get("admin", "/metrics", Authorization=f"Bearer {token}")[0] == 401
+        assert token not in proxy.events() and "another-token" not in proxy.events()
+
+
+def test_ready_and_healthy():
+    """Ready is who has all workers and takes clients; alive is who answers."""
+    origin, port = echo_origin()
+    with Pages() as proxy:
+        assert proxy.get("admin", "/readyz")[0] == 200 and proxy.get("admin", "/healthz")[0] == 200
+        worker = proxy.roles()["worker0"]
+        os.kill(worker, signal.SIGSTOP)  # it stays, and is not missed
+        os.kill(worker, signal.SIGCONT)
+        for _ in range(3):  # ever later restarts
+            os.kill(wait_for("a worker", lambda: proxy.roles()["worker0"]), signal.SIGKILL)
+            wait_for("its absence", lambda: proxy.get("admin", "/readyz")[0] == 503)
+            assert proxy.get("admin", "/healthz")[0] == 200
+            wait_for("all of them", lambda: proxy.get("admin", "/readyz")[0] == 200)
+        tunnel = proxy.tunnel(port)
+        peer = origin.accept()[0]
+        proxy.process.send_signal(signal.SIGTERM)
+        wait_for("draining", lambda: proxy.get("admin", "/readyz")[0] == 503)
+        assert proxy.get("admin", "/healthz")[0] == 200 and proxy.get("public", "/proxy.pac")[0] == 200
+        tunnel.close()
+        peer.close()
+        assert proxy.process.wait(roles.PATIENCE_S) == 0
+    origin.close()
+
+
+# ---- roles ----
+
+def test_they_are_restarted():
+    """kill -9 of either: it comes again, workers and tunnels do not notice, and whoever asked meanwhile is answered."""
+    origin, port = echo_origin()
+    with Pages() as proxy:
+        tunnel = proxy.tunnel(port)
+        peer = origin.accept()[0]
+        before = proxy.roles()
+        for name, path in (("public", "/proxy.pac"), ("admin", "/healthz")):
+            os.kill(before[name + "0"], signal.SIGKILL)
+            assert proxy.get(name, path)[0] == 200  # it waits in the listening socket
+            if name == "public":
+                os.kill(wait_for("the new one", lambda: proxy.roles()["public0"]), signal.SIGKILL)
+                assert proxy.get("main", path)[0] == 200  # and in the worker's channel
+        after = proxy.roles()
+        assert all(after[name] == before[name] for name in ("worker0", "worker1", "logger0")), (before, after)
+        assert after["public0"] != before["public0"] and after["admin0"] != before["admin0"]
+        tunnel.sendall(b"ping")
+        assert peer.recv(4) == b"ping"
+        text = proxy.metrics()
+        assert value_of(text, 'sallyport_role_restarts_total{role="public"}') == 2
+        assert value_of(text, 'sallyport_role_restarts_total{role="admin"}') == 1
+        # A new worker has a channel of its own.
+        for number in (0, 1):
+            os.kill(before[f"worker{number}"], signal.SIGKILL)
+        wait_for("new workers", lambda: all(one["ready"] for one in proxy.status()["roles"]))
+        for _ in range(8):
+            assert proxy.get("main", "/proxy.pac")[0] == 200
+        tunnel.close()
+        peer.close()
+    origin.close()
+
+
+def test_rights_of_both():
+    """As test_rights_in_force of roles.py; and no descriptor that leads out."""
+    with Pages() as proxy:
+        for name in ("public0", "admin0"):
+            pid = proxy.roles()[name]
+            status = roles.proc_status(pid)
+            assert status["Seccomp"].strip() == "2" and status["NoNewPrivs"].strip() == "1", (name, status["Seccomp"])
+            assert all(int(status[kind], 16) == 0 for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb")), name
+            if os.geteuid() == 0:
+                assert set(status["Uid"].split()) != {"0"}, name
+                names = [os.readlink(f"/proc/{pid}/fd/{one}") for one in os.listdir(f"/proc/{pid}/fd")]
+                assert not [one for one in names if one.startswith("/") and one != "/dev/null"
+                            and not one.startswith(("/memfd:", "/dev/pts"))], (name, names)
+
+
+def test_crowd():
+    """One address gets 64 connections at most, others are still served; noise is refused."""
+    with Pages() as proxy:
+        host, _, port = proxy.addresses["public"].rpartition(":")
+        socks = [socket.create_connection((host, int(port)), roles.PATIENCE_S, ("127.0.0.7", 0)) for _ in range(80)]
+        assert proxy.get("public", "/proxy.pac", "127.0.0.8")[0] == 200
+        ended = 0
+        for sock in socks:
+            sock.settimeout(0.05)
+            try:
+                ended += sock.recv(1) == b""
+            except socket.timeout:
+                pass
+            except ConnectionError:
+                ended += 1
+        assert ended == 16, ended
+        for sock in socks:
+            sock.close()
+        for noise in (b"\x16\x03\x01\x00\xa5\x01\x00", b"GET\r\n\r\n", b"GET /proxy.pac HTTP/9.9\r\n\r\n", b"\x00" * 5000,
+                      b"GET /" + b"x" * 100000 + b" HTTP/1.1\r\n\r\n"):
+            with socket.create_connection((host, int(port)), roles.PATIENCE_S) as sock:
+                try:
+                    sock.sendall(noise)
+                    sock.shutdown(socket.SHUT_WR)
+                    answer = sock.recv(65536)
+                except OSError:
+                    answer = b""
+                assert not answer.startswith(b"HTTP/1.1 200"), (noise[:20], answer[:80])
+        for path in ("/proxy%2epac", "//proxy.pac", "/./proxy.pac", "/proxy.pac/"):
+            assert proxy.get("public", path)[0] == 404, path
+        assert proxy.get("public", "/proxy.pac")[0] == 200
+        assert "role_died" not in proxy.events()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sallyport", default="build/release/sallyport")
+    parser.add_argument("tests", nargs="*", help="names; default: all")
+    options = parser.parse_args()
+    roles.BINARY = str(pathlib.Path(options.sallyport).resolve())
+    for program in ("node", "duk", "promtool"):
+        if shutil.which(program) is None:
+            sys.exit(f"pages.py: there is no {program}; see packages_test in packaging/packages.sh")
+    names = options.tests or [name for name in globals() if name.startswith("test_")]
+    failed = 0
+    for name in names:
+        try:
+            globals()[name]()
+            print(f"ok   {name}")
+        except Exception:
+            failed += 1
+            print(f"FAIL {name}\n{traceback.format_exc(limit=-3)}")
+        sys.stdout.flush()
+    print(f"pages: {len(names) - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
