@@ -6,6 +6,7 @@
 
 #include "policy/compile.h"
 #include "policy/lint.h"
+#include "policy/pac_text.h"
 
 enum { ARENA_MAX_BYTES = 256 << 20 };
 
@@ -283,6 +284,7 @@ static void read_policy(struct compile *compile)
 	read_rules_of(compile, first);
 	compile_enter(compile, first);
 	check_regexes(compile);
+	pac_check(compile);
 }
 
 static void compile_fini(struct compile *compile)

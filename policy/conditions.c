@@ -146,26 +146,26 @@ static const struct condition {
 	const char *key;
 	struct image_range (*read)(struct compile *compile, const struct yaml_node *node);
 	size_t offset;
-	bool for_auth, for_route; /* may decide these questions */
+	bool for_auth, for_route, for_pac; /* may decide these questions */
 	const char *manual;
 } conditions[] = {
-	{"to", compile_list_refs, offsetof(struct image_rule, to), true, true,
+	{"to", compile_list_refs, offsetof(struct image_rule, to), true, true, true,
 	 "names of lists, or patterns: the host that is asked for"},
-	{"port", compile_ports, offsetof(struct image_rule, port), true, true,
+	{"port", compile_ports, offsetof(struct image_rule, port), true, true, true,
 	 "ports and ranges, 443 or 33434-33598; without it, answers that allow hold for defaults.ports"},
-	{"from", read_networks, offsetof(struct image_rule, from), true, true,
+	{"from", read_networks, offsetof(struct image_rule, from), true, true, true,
 	 "addresses and networks of clients"},
-	{"user", read_texts, offsetof(struct image_rule, user), false, true,
+	{"user", read_texts, offsetof(struct image_rule, user), false, true, false,
 	 "who the client says it is; nobody is asked in this version: it holds for everyone where the rule denies and for no one where it allows"},
-	{"group", read_texts, offsetof(struct image_rule, group), false, true, "a group of the user; as user"},
-	{"sni", compile_list_refs, offsetof(struct image_rule, sni), false, false,
+	{"group", read_texts, offsetof(struct image_rule, group), false, true, false, "a group of the user; as user"},
+	{"sni", compile_list_refs, offsetof(struct image_rule, sni), false, false, false,
 	 "as to, for the name in the ClientHello; not read in this version: as user"},
-	{"method", read_methods, offsetof(struct image_rule, method), true, true, "CONNECT, GET, ..."},
-	{"url", read_urls, offsetof(struct image_rule, url), false, false,
+	{"method", read_methods, offsetof(struct image_rule, method), true, true, false, "CONNECT, GET, ..."},
+	{"url", read_urls, offsetof(struct image_rule, url), false, false, false,
 	 "beginnings, or expressions /.../, of the URL of an http:// request; that of a CONNECT is never known, and there it is as with user"},
-	{"time", compile_times, offsetof(struct image_rule, time), true, true,
+	{"time", compile_times, offsetof(struct image_rule, time), true, true, false,
 	 "\"mon-fri 08:00-18:00 +01:00\": days, hours, zone, each once or not at all; the zone is an offset, UTC, or a name such as Europe/Berlin with its summer time"},
-	{"listener", read_texts, offsetof(struct image_rule, listener), true, true,
+	{"listener", read_texts, offsetof(struct image_rule, listener), true, true, false,
 	 "names of listeners of sallyport.yaml"},
 };
 
@@ -254,7 +254,13 @@ void compile_check_questions(struct compile *compile, const struct yaml_node *no
 		if (rule->answers[POLICY_ROUTE] != NO_ANSWER && !conditions[i].for_route)
 			WRONG(compile, node, "a rule that answers route cannot ask for %s: it is decided "
 			                     "before dialling", conditions[i].key);
+		if (rule->answers[POLICY_PAC] != NO_ANSWER && !conditions[i].for_pac)
+			WRONG(compile, node, "a rule that answers pac cannot ask for %s: a PAC file knows the host and port "
+			                     "that a client wants, and is made by its address; use to, port and from",
+			      conditions[i].key);
 	}
+	if (rule->resolved && rule->answers[POLICY_PAC] != NO_ANSWER)
+		WRONG(compile, node, "a rule that answers pac cannot say resolved: true: browsers would wait for DNS");
 	if (rule->resolved && rule->answers[POLICY_AUTH] != NO_ANSWER)
 		WRONG(compile, node, "a rule that answers auth cannot say resolved: true");
 	if (rule->resolved && rule->to.count == 0)

@@ -15,6 +15,11 @@ void pac_glob_write(struct span glob, struct buf *out);
 /* May this pattern stand in a PAC file? */
 MUST_USE bool pac_can_write(struct span pattern, const char **why, size_t *at);
 
+struct compile;
+
+/* Refuse patterns that cannot be said in a PAC file, in lists that rules which answer pac use. */
+void pac_check(struct compile *compile);
+
 /* The parts that are the same in every file, before the tables and behind them. */
 extern const char pac_script_begin[];
 extern const char *const pac_script_end[]; /* ended by NULL */

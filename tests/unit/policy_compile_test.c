@@ -47,12 +47,12 @@ static void a_whole_policy_compiles(void **state)
 	                "  when: {to: [pinned, '*.example.net', 10.0.0.0/8], port: [443, 8000-8100],\n"
 	                "         from: 10.20.0.0/16, method: CONNECT, time: 'mon-fri 08:00-18:00 +01:00',\n"
 	                "         listener: [office, guests]}\n"
-	                "  then: {access: allow, auth: exempt, tls: bypass, class: media, pac: direct, log: brief}\n"
+	                "  then: {access: allow, auth: exempt, tls: bypass, class: media, log: brief}\n"
 	                "- name: second\n"
 	                "  when: {to: more, user: jane, group: [staff], sni: pinned, url: 'http://example.com/x',\n"
 	                "         resolved: true}\n"
 	                "  then: {access: deny, client-certificate: bypass, opaque: tunnel}\n"
-	                "- {name: third, then: {route: {source: 192.0.2.7}}}\n"
+	                "- {name: third, then: {pac: direct, route: {source: 192.0.2.7}}}\n"
 	                "defaults: {access: allow, tls: bypass, auth: exempt, ports: [80, 443, 8443]}\n",
 	                "\xef\xbb\xbf*.wbx2.com ports=443\r\n# comment\r\n\r\n.example.com\r\n",
 	                "/^cdn\\d+\\.example\\.net$/\n2402:2500::/34 expires=2099-12-31\n");

@@ -452,14 +452,14 @@ static void unknown_facts_are_asked_for(void **state)
 		char policy[300];
 
 		snprintf(policy, sizeof(policy),
-		         "rules:\n- {name: r, when: {%s}, then: {access: deny, pac: direct}}\n"
+		         "rules:\n- {name: r, when: {%s}, then: {access: deny, opaque: tunnel}}\n"
 		         "defaults: {access: allow, class: bulk}\n", rows[i].when);
 		open_rig(policy, NULL, NULL);
 		decision = decide(&facts);
 		if (decision.need != rows[i].need)
 			fail_msg("%s needs %u", rows[i].when, decision.need);
 		assert_int_equal(decision.open, rows[i].need
-		                                        ? 1u << POLICY_ACCESS | 1u << POLICY_PAC : 0);
+		                                        ? 1u << POLICY_ACCESS | 1u << POLICY_OPAQUE : 0);
 		/* What does not depend on it is answered all the same. */
 		check_answer(rows[i].when, &decision, POLICY_CLASS, CLASS_BULK, "defaults");
 		reset_rig();
@@ -477,7 +477,7 @@ static void known_facts_settle_it(void **state)
 	         "- {name: user, when: {user: [jane, joe]}, then: {log: brief}}\n"
 	         "- {name: group, when: {group: staff}, then: {class: bulk}}\n"
 	         "- {name: sni, when: {sni: .b.example}, then: {opaque: tunnel}}\n"
-	         "- {name: url, when: {url: 'http://a.example/x'}, then: {pac: direct}}\n"
+	         "- {name: url, when: {url: 'http://a.example/x'}, then: {client-certificate: bypass}}\n"
 	         "- {name: address, when: {to: 10.0.0.0/8, resolved: true}, then: {access: deny}}\n"
 	         "defaults: {access: allow}\n", NULL, NULL);
 	facts.known = FACT_USER | FACT_HELLO | FACT_REQUEST | FACT_ADDRESS;
@@ -491,7 +491,7 @@ static void known_facts_settle_it(void **state)
 	assert_int_equal(decision.need, 0);
 	check_answer("user", &decision, POLICY_LOG, LOG_BRIEF, "user");
 	check_answer("group", &decision, POLICY_CLASS, CLASS_BULK, "group");
-	check_answer("url", &decision, POLICY_PAC, PAC_DIRECT, "url");
+	check_answer("url", &decision, POLICY_CLIENT_CERTIFICATE, CLIENT_CERTIFICATE_BYPASS, "url");
 	check_answer("address", &decision, POLICY_ACCESS, ACCESS_DENY, "address");
 	facts.user = SPAN("Joe");
 	facts.group_count = 1;
@@ -500,7 +500,7 @@ static void known_facts_settle_it(void **state)
 	decision = decide(&facts);
 	check_answer("user", &decision, POLICY_LOG, LOG_FULL, "defaults");
 	check_answer("group", &decision, POLICY_CLASS, CLASS_NORMAL, "defaults");
-	check_answer("url", &decision, POLICY_PAC, PAC_PROXY, "defaults");
+	check_answer("url", &decision, POLICY_CLIENT_CERTIFICATE, CLIENT_CERTIFICATE_IGNORE, "defaults");
 	check_answer("address", &decision, POLICY_ACCESS, ACCESS_ALLOW, "defaults");
 }
 

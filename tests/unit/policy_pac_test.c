@@ -219,6 +219,43 @@ static void globs_keep_to_their_labels(void **state)
 	}
 }
 
+static const struct {
+	const char *rule, *list, *problem;
+} refused[] = {
+	{"when: {to: direct, method: GET}, then: {pac: direct}", "a.test\n", "cannot ask for method"},
+	{"when: {to: direct, time: mon}, then: {pac: direct}", "a.test\n", "cannot ask for time"},
+	{"when: {url: 'http://a/'}, then: {access: deny, pac: direct}", "a.test\n", "cannot ask for url"},
+	{"when: {listener: a}, then: {pac: proxy}", "a.test\n", "cannot ask for listener"},
+	{"when: {user: a}, then: {pac: proxy}", "a.test\n", "cannot ask for user"},
+	{"when: {group: a}, then: {pac: proxy}", "a.test\n", "cannot ask for group"},
+	{"when: {sni: direct}, then: {pac: proxy}", "a.test\n", "cannot ask for sni"},
+	{"when: {to: direct, resolved: true}, then: {pac: direct}", "10.0.0.0/8\n", "resolved: true"},
+	{"when: {to: direct}, then: {pac: direct}", "a.test\n/^(?>a)b$/\n", "a.list:2:1: error: /^(?>a)b$/ decides pac"},
+	{"when: {to: '/^a\\Kb$/'}, then: {pac: direct}", "a.test\n", "policy.yaml:3:1: error: /^a\\Kb$/ decides pac"},
+};
+
+static void what_a_file_cannot_say_is_refused(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(refused); i++) {
+		struct policy_rig rig;
+		char policy[500], *said;
+		struct buf text;
+
+		snprintf(policy, sizeof(policy), "lists: {direct: a.list}\nrules:\n- {name: r, %s}\ndefaults: {access: allow}\n",
+		         refused[i].rule);
+		policy_rig_make(&rig, policy, refused[i].list, NULL);
+		assert_int_equal(rig.err, ERR_CONFIG);
+		buf_init(&text, 100000);
+		problems_format(&rig.problems, &text);
+		said = buf_to_string(&text);
+		assert_has(said, refused[i].problem);
+		free(said);
+		buf_fini(&text);
+		policy_rig_fini(&rig);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -227,6 +264,7 @@ int main(void)
 		cmocka_unit_test(same_policy_same_bytes),
 		cmocka_unit_test(what_is_too_large_names_its_lists),
 		cmocka_unit_test(expressions_are_converted_or_refused),
+		cmocka_unit_test(what_a_file_cannot_say_is_refused),
 		cmocka_unit_test(globs_keep_to_their_labels),
 	};
 
