@@ -334,7 +334,7 @@ enum err yaml_read_file(const char *path, size_t max_bytes, struct arena *arena,
 	struct stat stat;
 
 	if (fd < 0 || fstat(fd, &stat) < 0)
-		problem_add(problems, PROBLEM_ERROR, path, 0, 0, "cannot be read: %s", strerror(errno));
+		problem_add_code(problems, PROBLEM_NO_FILE, (struct problem_place){path, 0, 0}, NULL, "cannot be read: %s", strerror(errno));
 	else if (!S_ISREG(stat.st_mode))
 		problem_add(problems, PROBLEM_ERROR, path, 0, 0, "is not a regular file");
 	else if ((uint64_t)stat.st_size > max_bytes) {

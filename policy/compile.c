@@ -131,8 +131,8 @@ static void check_regexes(struct compile *compile)
 		entry = &entries[regexes[i]];
 		text = build_entry_text(build, entry);
 		if (loosens[entry->list] && !build_regex_is_anchored(pattern_regex(text))) {
-			problem_add(compile->problems, PROBLEM_ERROR, compile_file_path(compile, entry->file),
-			            entry->line, 1,
+			problem_add_code(compile->problems, PROBLEM_LOOSE_REGEX,
+			            (struct problem_place){compile_file_path(compile, entry->file), entry->line, 1}, NULL,
 			            "%.*s is used to loosen, so it must be anchored at both ends: /^...$/ "
 			            "(alternatives in parentheses: /^(a|b)$/)",
 			            SPAN_ARG(text));

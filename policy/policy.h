@@ -139,6 +139,11 @@ bool policy_entry(const struct policy *policy, uint32_t index, struct policy_ent
 void policy_entry_add_ports(const struct policy_entry *entry, struct buf *out);
 bool policy_has_entry(const struct policy *policy, uint32_t index);
 
+/* Each network in a list that some rule allows, bypasses or exempts. */
+void policy_each_network(const struct policy *policy,
+                         void (*each)(void *context, const struct network *network, const struct policy_entry *entry),
+                         void *context);
+
 /* A counter of hits, 32 bits for all workers: how many (up to POLICY_HITS_MAX, which means: so many or more), and the
  * day of the last one in days since 1970 (UTC); 0 where there was none. */
 enum { POLICY_HITS_MAX = 1000000 };

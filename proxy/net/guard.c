@@ -148,3 +148,28 @@ bool guard_allows(const struct destinations_conf *conf, const struct address *ow
 		*why = why_embedded_denied(conf->deny, &plain);
 	return *why == NULL;
 }
+
+/* Do two networks have an address in common? Ports are not looked at. */
+static bool overlap(const struct network *a, const struct network *b)
+{
+	const struct network *wide = a->prefix_len <= b->prefix_len ? a : b, *narrow = wide == a ? b : a;
+	struct network every_port = *wide;
+
+	every_port.port_first = every_port.port_last = 0;
+	return network_has(&every_port, &narrow->base);
+}
+
+bool guard_denies_network(const struct destinations_conf *conf, const struct network *network, const char **why)
+{
+	for (size_t i = 0; i < conf->permit.count; i++)
+		if (overlap(&conf->permit.at[i], network))
+			return false;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		if (!(rows[i].classes & conf->deny) || row_networks[i].prefix_len > network->prefix_len ||
+		    !network_has(&row_networks[i], &network->base))
+			continue;
+		*why = rows[i].why;
+		return true;
+	}
+	return false;
+}

@@ -12,6 +12,9 @@
  * If not, *why is a short text such as "loopback", and guard_reason() has its code. */
 bool guard_allows(const struct destinations_conf *conf, const struct address *own, size_t own_count,
                   const struct address *to, const char **why);
+
+/* Is no address of the network ever dialled? *why as above. */
+bool guard_denies_network(const struct destinations_conf *conf, const struct network *network, const char **why);
 enum reason guard_reason(const char *why);
 
 #endif

@@ -2,6 +2,7 @@
 #include "process/advice.h"
 
 #include "base/clock.h"
+#include "net/guard.h"
 #include "policy/pac.h"
 
 enum { LISTENERS_NAMED_MAX = 256 };
@@ -29,7 +30,7 @@ static void advise_open(const struct settings *settings, const char *file,
 	for (size_t i = 0; i < settings->listen.count; i++) {
 		if (is_loopback(&listen[i]))
 			continue;
-		problem_add(problems, PROBLEM_WARNING, file, 0, 0,
+		problem_add_code(problems, PROBLEM_OPEN_PROXY, (struct problem_place){file, 0, 0}, NULL,
 		            "listen %s: clients of the network can use it without saying who they are; "
 		            "let rules with \"from:\" or a firewall keep strangers out",
 		            listen[i].name);
@@ -71,7 +72,8 @@ static void advise_listeners(const struct settings *settings, const struct polic
 			if (is_listener(settings, name))
 				continue;
 			nearest = nearest_listener(settings, name);
-			problem_add(problems, PROBLEM_WARNING, settings->policy, spot.line, spot.column,
+			problem_add_code(problems, PROBLEM_UNKNOWN_LISTENER,
+			            (struct problem_place){settings->policy, spot.line, spot.column}, NULL,
 			            "listener: this never holds, as sallyport.yaml has no listener \"%.*s\"%s%s%s",
 			            SPAN_ARG(name), nearest ? "; did you mean " : "", nearest ? nearest : "",
 			            nearest ? "?" : "");
@@ -113,6 +115,34 @@ static void advise_pac(const struct settings *settings, const struct policy *pol
 	buf_fini(&why);
 }
 
+struct advice {
+	const struct settings *settings;
+	struct problems *problems;
+};
+
+/* A list's network that destinations.deny has as a whole: no answer of policy leads there. */
+static void advise_network(void *context, const struct network *network, const struct policy_entry *entry)
+{
+	const struct advice *advice = context;
+	struct span policy = span_from(advice->settings->policy);
+	struct buf path;
+	const char *why;
+
+	if (!guard_denies_network(&advice->settings->destinations, network, &why))
+		return;
+	buf_init(&path, 8192);
+	if (!span_starts_with(entry->file, SPAN("/")))
+		buf_add(&path, span_first(policy, span_find_last(policy, '/') + 1));
+	buf_add(&path, entry->file);
+	buf_add_byte(&path, 0);
+	if (buf_is_whole(&path))
+		problem_add_code(advice->problems, PROBLEM_PRIVATE_NETWORK,
+		                 (struct problem_place){(const char *)buf_span(&path).at, entry->line, 1}, NULL,
+		                 "%.*s is %s, and never dialled: destinations.deny has it; name it in destinations.permit if it is "
+		                 "meant", SPAN_ARG(entry->text), why);
+	buf_fini(&path);
+}
+
 enum err advice_add(const struct settings *settings, const struct policy *policy, const char *file,
                     struct problems *problems)
 {
@@ -121,18 +151,19 @@ enum err advice_add(const struct settings *settings, const struct policy *policy
 
 	policy_stats(policy, &stats);
 	if (stats.wants_inspect)
-		problem_add(problems, PROBLEM_WARNING, settings->policy, stats.inspect_at.line,
-		            stats.inspect_at.column,
+		problem_add_code(problems, PROBLEM_NO_INSPECTION,
+		            (struct problem_place){settings->policy, stats.inspect_at.line, stats.inspect_at.column}, NULL,
 		            "a rule or defaults answers \"tls: inspect\" (defaults does where it says nothing of "
 		            "tls), and this version cannot inspect: such sessions are refused with 501, not "
 		            "tunnelled; write \"tls: bypass\"");
 	if (stats.wants_auth)
-		problem_add(problems, PROBLEM_ERROR, settings->policy, stats.auth_at.line,
-		            stats.auth_at.column,
+		problem_add_code(problems, PROBLEM_NO_SCHEME,
+		            (struct problem_place){settings->policy, stats.auth_at.line, stats.auth_at.column}, NULL,
 		            "a rule or defaults answers \"auth: required\", and no scheme is offered "
 		            "(authentication.schemes); write \"auth: exempt\"");
 	advise_pac(settings, policy, stats.rules, problems);
 	advise_listeners(settings, policy, stats.rules, problems);
+	policy_each_network(policy, advise_network, &(struct advice){settings, problems});
 	if (stats.allows_anybody)
 		advise_open(settings, file, problems);
 	return problems->error_count > errors ? ERR_CONFIG : ERR_NONE;

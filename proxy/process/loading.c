@@ -126,7 +126,7 @@ static void warn_of_socket(int target, const char *option, const char *file,
 	                                               : NULL;
 
 	if (path && access(path, F_OK) < 0)
-		problem_add(problems, PROBLEM_WARNING, file, 0, 0,
+		problem_add_code(problems, PROBLEM_LOG_SOCKET, (struct problem_place){file, 0, 0}, NULL,
 		            "%s: there is no %s here; lines are lost until there is", option, path);
 }
 
