@@ -387,7 +387,8 @@ static void decide_name(const struct policy *policy, const struct policy_facts *
 	for (uint32_t i = 0; (left || standings) && i < policy->image.rules_count; i++) {
 		struct standing standing = check_rule(policy, &policy->image.rules[i], facts, name);
 
-		apply_rule(policy, i, facts, name, &standing, out, &left);
+		if (!standing.failed)
+			apply_rule(policy, i, facts, name, &standing, out, &left);
 		if (standings)
 			standings[i] = standing;
 	}

@@ -34,8 +34,10 @@ static void add_expiry(const struct explanation *explained, const struct policy_
 
 static void add_field(const char *key, struct span value, size_t *count, struct buf *out)
 {
+	const char *quote = span_find(value, ' ') < value.len ? "\"" : "";
+
 	if (value.len)
-		buf_printf(out, "%s%s %.*s", (*count)++ ? ", " : "", key, SPAN_ARG(value));
+		buf_printf(out, "%s%s %s%.*s%s", (*count)++ ? ", " : "", key, quote, SPAN_ARG(value), quote);
 }
 
 /* What is written beside the pattern: who wants it, why, until when. */

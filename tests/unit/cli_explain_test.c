@@ -284,7 +284,7 @@ static void the_line_of_a_list_is_read(void **state)
 	char *text = explain(&asked, false, &status);
 
 	(void)state;
-	if (strstr(text, "owner net, reason it was asked for\n") == NULL)
+	if (strstr(text, "owner net, reason \"it was asked for\"\n") == NULL)
 		fail_msg("%s", text);
 	free(text);
 }

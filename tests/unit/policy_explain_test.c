@@ -387,7 +387,7 @@ static void people_read_who_why_and_until_when(void **state)
 	char *text = explain_whole(&facts, pinned_list, false, false);
 
 	(void)state;
-	assert_has(text, "owner net, ticket CHG-7, reason it pins, added 2026-01-02, expires 2026-12-31 (in 38 days)\n");
+	assert_has(text, "owner net, ticket CHG-7, reason \"it pins\", added 2026-01-02, expires 2026-12-31 (in 38 days)\n");
 	assert_has(text, "  also match, too late to answer:\n    rule \"pins again\" (policy.yaml:6): access deny\n");
 	assert_has(text, "  match, and are not in force:\n"
 	                 "    the authority: .wbx2.com (a.list:3, list pinned) is for other ports, ports=5004,8000-8100\n"
