@@ -27,10 +27,13 @@ static size_t count_entries(struct span text, struct span pattern)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct span text = span_of(data, size), pattern = SPAN("fuzz.test");
+	struct span text = span_of(data, size), pattern = SPAN("fuzz.test"), mark = SPAN("\xef\xbb\xbf");
 	size_t before = count_entries(text, pattern), removed;
 	struct buf without, more, again;
 
+	/* One in the middle, where it is no pattern, would become one in front. */
+	if (span_find_span(span_skip(text, 1), mark) < text.len - (text.len > 0))
+		return 0;
 	buf_init(&without, MAX_BYTES);
 	buf_init(&more, MAX_BYTES);
 	buf_init(&again, MAX_BYTES);
