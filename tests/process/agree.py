@@ -189,7 +189,8 @@ class PolicyMaker:
                 when["sni"] = [self.pattern(networks=False)]
         if "auth" not in answers and pick.random() < 0.02:
             when[pick.choice(["user", "group"])] = ["jane"]
-        return when
+        # A PAC file knows no more.
+        return when if "pac" not in answers else {key: when[key] for key in ("to", "port", "from") if key in when}
 
     def answers(self, strict):
         pick = self.random
@@ -200,7 +201,7 @@ class PolicyMaker:
             then["tls"] = "bypass" if pick.random() < 0.9 else "inspect"
         for question, values, chance in (("class", ["media", "normal", "bulk"], 0.3), ("log", ["full", "full", "brief", "none"], 0.12),
                                          ("opaque", ["deny", "tunnel"], 0.1), ("pac", ["proxy", "direct"], 0.1),
-                                         ("client-certificate", ["ignore", "deny", "bypass"], 0.1), ("auth", ["exempt"], 0.1),
+                                         ("client-certificate", ["ignore", "deny", "bypass"], 0.1), ("auth", ["exempt"], 0.1), ("sni", ["any", "must-match"], 0.06),
                                          ("route", [{"source": "127.0.0.4"}, "direct"], 0.12)):
             if pick.random() < chance:
                 then[question] = pick.choice(values)
