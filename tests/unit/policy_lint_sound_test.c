@@ -56,7 +56,7 @@ struct rule {
 	size_t inline_count;
 	char conditions[300];              /* others than to */
 	const char *answers[COUNT_OF(answers)]; /* at most one of a question */
-	bool has_to, is_dead;
+	bool has_to, may_auth;
 	bool answer_is_dead[COUNT_OF(answers)];
 	size_t answer_count;
 };
@@ -91,11 +91,12 @@ static void make_line(struct line *line)
 	buf_fini(&text);
 }
 
-static void make_answers(struct rule *rule, bool may_auth)
+static void make_answers(struct rule *rule)
 {
+	rule->answer_count = 0;
 	while (rule->answer_count == 0) {
 		for (size_t i = 0; i < COUNT_OF(answers); i += 2) {
-			if (!chance(35) || (is_question(answers[i], "auth") && !may_auth))
+			if (!chance(35) || (is_question(answers[i], "auth") && !rule->may_auth))
 				continue;
 			rule->answers[rule->answer_count++] = answers[i + roll(2)];
 		}
@@ -122,7 +123,7 @@ static void make_rule(struct rule *rule)
 		if (chance(7) && span_find_span(buf_span(&text), span_first(span_from(always[i]), 4)) == buf_len(&text))
 			buf_printf(&text, ", %s", always[i]);
 	for (size_t i = 0; i < COUNT_OF(late); i++) {
-		if (!chance(4) || span_find_span(buf_span(&text), span_first(span_from(late[i]), 4)) < buf_len(&text))
+		if (!chance(6) || span_find_span(buf_span(&text), span_first(span_from(late[i]), 4)) < buf_len(&text))
 			continue;
 		buf_printf(&text, ", %s", late[i]);
 		is_late = true;
@@ -138,7 +139,26 @@ static void make_rule(struct rule *rule)
 		if (chance(25) || (i == 0 && !rule->lists[0] && !rule->lists[1] && !rule->lists[2]))
 			snprintf(rule->inlines[rule->inline_count++].text, sizeof(rule->inlines[0].text), "%s",
 			         patterns[roll(COUNT_OF(patterns) - 1)]);
-	make_answers(rule, !is_late && !is_resolved);
+	rule->may_auth = !is_late && !is_resolved;
+	make_answers(rule);
+}
+
+/* The same conditions as an earlier one, perhaps some more, and other answers: what is dead is no rare thing then. */
+static void make_similar(struct rule *rule, const struct rule *earlier)
+{
+	static const char *const more[] = {", listener: x", ", from: 10.1.0.0/16", ", port: 443", ", user: jane"};
+	const char *add = PICK(more);
+	size_t len = strlen(earlier->conditions);
+
+	*rule = *earlier;
+	if (chance(50) &&
+	    span_find_span(span_from(earlier->conditions), span_first(span_from(add + 2), 4)) == len) {
+		snprintf(rule->conditions + len, sizeof(rule->conditions) - len, "%s", add);
+		rule->may_auth = rule->may_auth && strstr(add, "user") == NULL;
+	}
+	if (rule->has_to && chance(30))
+		rule->lists[roll(LIST_COUNT)] = true;
+	make_answers(rule);
 }
 
 static void make(struct made *made)
@@ -155,7 +175,10 @@ static void make(struct made *made)
 			make_line(&made->lines[i][j]);
 	}
 	for (size_t i = 0; i < made->rule_count; i++)
-		make_rule(&made->rules[i]);
+		if (i && chance(35))
+			make_similar(&made->rules[i], &made->rules[roll((unsigned)i)]);
+		else
+			make_rule(&made->rules[i]);
 }
 
 /* ---- as files: rule n stands in line n + 3 of policy.yaml, whatever is left of it ---- */
