@@ -9,7 +9,7 @@
 enum { TEXT_MAX_BYTES = 200, BECAUSE_MAX_BYTES = 600, TOLD_MAX = 1000 };
 
 /* Ending a session takes as long as looking at so many: two sockets are closed and lines are written. */
-enum { CUT_COST = 16 };
+enum { CUT_COST = 32 };
 
 /* ---- deciding once more ---- */
 
