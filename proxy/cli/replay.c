@@ -33,6 +33,7 @@ static void take_line(struct replay_report *report, struct span line, struct spa
 	case REPLAY_REQUEST: replay_report_add(report, &request.facts, request.logged_access); break;
 	case REPLAY_BLANK: report->blank++; break;
 	case REPLAY_RUNNING: report->running++; break;
+	case REPLAY_ASKED: report->asked++; break;
 	case REPLAY_NO_HOST: report->without_host++; break;
 	case REPLAY_UNREADABLE: note_unreadable(report, path, number, why); break;
 	}

@@ -11,8 +11,10 @@ struct fields {
 	struct span ts, event, listener, client, user, method, target, host, sni, origin, refused, access;
 	bool has_user, has_groups;
 	size_t group_count;
-	uint64_t port;
+	uint64_t port, status;
 };
+
+enum { STATUS_ASKED = 407 };
 
 static enum replay_kind fail(const char **why, const char *text)
 {
@@ -356,6 +358,8 @@ static bool scan_member(struct json_scan *scan, struct span key, struct fields *
 		return json_scan_string(scan, text);
 	if (span_equal(key, SPAN("port")))
 		return json_scan_uint(scan, 65535, &fields->port);
+	if (span_equal(key, SPAN("status")))
+		return json_scan_uint(scan, 999, &fields->status);
 	if (span_equal(key, SPAN("groups")))
 		return scan_groups(scan, fields, groups);
 	if (span_equal(key, SPAN("decision")))
@@ -381,6 +385,8 @@ static enum replay_kind read_json(struct span line, struct span listener, struct
 		return REPLAY_RUNNING;
 	if (fields.host.len == 0)
 		return REPLAY_NO_HOST;
+	if (fields.status == STATUS_ASKED)
+		return REPLAY_ASKED;
 	return make_request(&fields, listener, arena, out, why);
 }
 
@@ -389,21 +395,47 @@ static enum replay_kind read_json(struct span line, struct span listener, struct
 enum { SQUID_TIME, SQUID_ELAPSED, SQUID_CLIENT, SQUID_CODE, SQUID_BYTES, SQUID_METHOD, SQUID_URL, SQUID_USER,
        SQUID_HIERARCHY, SQUID_TYPE, SQUID_COUNT };
 
+/* Cut the next word off. */
+static bool next_word(struct span *rest, struct span *word)
+{
+	size_t at = 0;
+
+	while (at < rest->len && rest->at[at] == ' ')
+		at++;
+	*rest = span_skip(*rest, at);
+	*word = span_first(*rest, span_find(*rest, ' '));
+	*rest = span_skip(*rest, word->len);
+	return word->len > 0;
+}
+
+/* "HIER_DIRECT/192.0.2.1", "TIMEOUT_FIRSTUP_PARENT/10.0.0.1", "NONE/-" */
+static bool is_hierarchy(struct span word)
+{
+	size_t slash = span_find(word, '/');
+
+	for (size_t i = 0; i < slash; i++)
+		if (!(word.at[i] >= 'A' && word.at[i] <= 'Z') && !(word.at[i] >= '0' && word.at[i] <= '9') &&
+		    word.at[i] != '_')
+			return false;
+	return slash > 0 && slash < word.len;
+}
+
+/* Squid writes the blanks in a user's name as they are: the name ends where the hierarchy begins. How many words. */
 static size_t split_words(struct span line, struct span words[static SQUID_COUNT])
 {
-	size_t count = 0, at = 0;
+	size_t count = 0;
+	struct span more;
 
-	while (count < SQUID_COUNT) {
-		size_t start;
-
-		while (at < line.len && line.at[at] == ' ')
-			at++;
-		for (start = at; at < line.len && line.at[at] != ' ';)
-			at++;
-		if (at == start)
-			break;
-		words[count++] = span_of(line.at + start, at - start);
+	while (count <= SQUID_USER && next_word(&line, &words[count]))
+		count++;
+	while (count == SQUID_HIERARCHY && next_word(&line, &more)) {
+		if (is_hierarchy(more))
+			words[count++] = more;
+		else
+			words[SQUID_USER].len = (size_t)(more.at + more.len - words[SQUID_USER].at);
 	}
+	if (count == SQUID_TYPE && next_word(&line, &words[count]))
+		count++;
 	return count;
 }
 
@@ -438,10 +470,10 @@ static struct span user_of(struct span word, struct arena *arena)
 	return copy ? span_of(copy, (size_t)(to - copy)) : word;
 }
 
-/* 407 asked for a name first: that is no answer. What came to no origin was answered by nobody. */
+/* What came to no origin was answered by nobody. */
 static struct span squid_access(struct span code)
 {
-	if (span_ends_with(code, SPAN("/407")) || span_starts_with(code, SPAN("NONE")))
+	if (span_starts_with(code, SPAN("NONE")))
 		return SPAN("");
 	return span_find_span(code, SPAN("DENIED")) < code.len ? SPAN("deny") : SPAN("allow");
 }
@@ -452,19 +484,17 @@ static enum replay_kind read_squid(struct span line, struct span listener, struc
 	struct span words[SQUID_COUNT] = {{NULL, 0}};
 	struct fields fields = {.port = 0};
 	size_t slash;
-	uint64_t status;
 
 	if (split_words(line, words) < SQUID_COUNT)
-		return fail(why, "a line of Squid's native format has ten words");
+		return fail(why, "a line of Squid's native format has ten words, the ninth such as HIER_DIRECT/192.0.2.1");
 	if (!read_epoch(words[SQUID_TIME], &out->facts.wall_ms))
 		return fail(why, "the first word is not seconds since 1970, such as 1795435200.123");
 	slash = span_find_last(words[SQUID_CODE], '/');
 	if (slash == words[SQUID_CODE].len ||
-	    !span_to_uint(span_skip(words[SQUID_CODE], slash + 1), 999, &status))
+	    !span_to_uint(span_skip(words[SQUID_CODE], slash + 1), 999, &fields.status))
 		return fail(why, "the fourth word is not code/status, such as TCP_MISS/200");
-	slash = span_find(words[SQUID_HIERARCHY], '/');
-	if (slash == words[SQUID_HIERARCHY].len)
-		return fail(why, "the ninth word is not hierarchy/origin, such as HIER_DIRECT/192.0.2.1");
+	if (fields.status == STATUS_ASKED)
+		return REPLAY_ASKED;
 	fields.client = words[SQUID_CLIENT];
 	read_address(fields.client, &out->facts.from);
 	if (out->facts.from.family == 0 && !span_equal(fields.client, SPAN("-")))
@@ -475,7 +505,8 @@ static enum replay_kind read_squid(struct span line, struct span listener, struc
 	fields.user = user_of(words[SQUID_USER], arena);
 	fields.has_user = fields.user.len > 0;
 	/* What stands behind a parent is that parent's address. */
-	if (span_find_span(words[SQUID_HIERARCHY], SPAN("DIRECT/")) < words[SQUID_HIERARCHY].len)
+	slash = span_find(words[SQUID_HIERARCHY], '/');
+	if (span_ends_with(span_first(words[SQUID_HIERARCHY], slash), SPAN("DIRECT")))
 		fields.origin = span_skip(words[SQUID_HIERARCHY], slash + 1);
 	fields.access = squid_access(words[SQUID_CODE]);
 	return make_request(&fields, listener, arena, out, why);

@@ -10,6 +10,7 @@ enum replay_kind {
 	REPLAY_REQUEST,    /* there is something to decide */
 	REPLAY_BLANK,
 	REPLAY_RUNNING,    /* of a tunnel that another line ends */
+	REPLAY_ASKED,      /* answered with 407: who asks comes again, with a name */
 	REPLAY_NO_HOST,    /* a request that came to no host: malformed, or to the proxy itself */
 	REPLAY_UNREADABLE,
 };

@@ -128,6 +128,15 @@ static void add_who(struct buf *out, const struct replay_report *report, const s
 		buf_printf(out, " and %u more", change->pair_count - shown);
 }
 
+static void add_host(struct buf *out, struct span host, uint16_t port)
+{
+	bool is_v6 = span_find(host, ':') < host.len;
+
+	buf_add_string(out, is_v6 ? "[" : "");
+	add_shown(out, host);
+	buf_printf(out, "%s:%u", is_v6 ? "]" : "", port);
+}
+
 static void add_change(struct buf *out, const struct replay_report *report, const struct replay_change *change)
 {
 	char turn[64];
@@ -136,8 +145,7 @@ static void add_change(struct buf *out, const struct replay_report *report, cons
 	snprintf(turn, sizeof(turn), "%s -> %s", answer_name(change->question, change->before.answer),
 	         answer_name(change->question, change->after.answer));
 	buf_init(&host, 4096);
-	add_shown(&host, report->hosts.at[change->host]);
-	buf_printf(&host, ":%u", change->port);
+	add_host(&host, report->hosts.at[change->host], change->port);
 	add_column(out, change->requests, 12);
 	buf_printf(out, "  %-18s %-40.*s ", turn, SPAN_ARG(buf_span(&host)));
 	add_who(out, report, change);
@@ -265,6 +273,7 @@ void replay_report_print(struct replay_report *report)
 	add_count(&out, report->requests);
 	buf_printf(&out, " request%s", plural(report->requests));
 	add_part(&out, report->running, "of running tunnels");
+	add_part(&out, report->asked, "that asked for a name (407)");
 	add_part(&out, report->without_host, "without a host");
 	add_part(&out, report->unreadable, "not readable");
 	buf_add_string(&out, report->changed ? "; " : "; nothing changes\n");
@@ -357,6 +366,7 @@ static void add_counts_json(struct buf *out, const struct replay_report *report)
 	add_number(out, "lines", report->lines);
 	add_number(out, "requests", report->requests);
 	add_number(out, "running", report->running);
+	add_number(out, "asked", report->asked);
 	add_number(out, "without_host", report->without_host);
 	add_number(out, "unreadable", report->unreadable);
 	add_number(out, "logged", report->logged);

@@ -35,7 +35,7 @@ struct replay_sum {
 
 struct replay_report {
 	struct replay_side before, after;
-	uint64_t lines, requests, running, without_host, unreadable, blank;
+	uint64_t lines, requests, running, asked, without_host, unreadable, blank;
 	struct replay_unreadable unreadable_first[REPLAY_SHOWN_UNREADABLE];
 	uint64_t changed;             /* requests with any change */
 	uint64_t logged, logged_otherwise; /* of which the log says what access was; and another than `before` */

@@ -52,6 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case REPLAY_UNREADABLE: ASSERT(why != NULL); break;
 	case REPLAY_BLANK:
 	case REPLAY_RUNNING:
+	case REPLAY_ASKED:
 	case REPLAY_NO_HOST: break;
 	}
 	check_json(span_of(data, size), &arena);
