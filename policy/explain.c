@@ -115,7 +115,7 @@ static enum state state_of(enum outcome outcome, unsigned bit, struct progress *
 }
 
 /* The second reading of a URL makes strict questions stricter, and no more. */
-static bool takes_part(const struct pass *pass, enum policy_question question)
+bool explain_takes_part(const struct pass *pass, enum policy_question question)
 {
 	return trace_takes_part(question, &pass->name) && (!pass->is_plain || question <= POLICY_CLIENT_CERTIFICATE);
 }
@@ -127,7 +127,7 @@ void explain_states(const struct explanation *explained, const struct pass *pass
 		enum policy_question question = (enum policy_question)q;
 
 		states[q] = STATE_NONE;
-		if (takes_part(pass, question))
+		if (explain_takes_part(pass, question))
 			states[q] = state_of(trace_outcome(explained->policy, &explained->policy->image.rules[rule],
 			                                   &pass->facts, &pass->standings[rule], question),
 			                     1u << q, progress);
@@ -168,7 +168,7 @@ unsigned explain_could(const struct explanation *explained, enum policy_question
 	unsigned could = could_for(explained, &explained->passes[0], question);
 
 	for (size_t i = 1; i < explained->pass_count; i++)
-		if (takes_part(&explained->passes[i], question))
+		if (explain_takes_part(&explained->passes[i], question))
 			could = stricter_of(question, could, could_for(explained, &explained->passes[i], question));
 	return could;
 }

@@ -76,6 +76,9 @@ struct explanation {
 enum state { STATES(STATE_ENUM) STATE_COUNT };
 #undef STATE_ENUM
 
+/* Has the question a part in this pass? */
+bool explain_takes_part(const struct pass *pass, enum policy_question question);
+
 /* The rules of a pass, from the first on: begin with a zeroed one, call for each rule in order. */
 struct progress {
 	unsigned waits, holds; /* bits 1 << question */

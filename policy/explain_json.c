@@ -267,7 +267,7 @@ static void add_alone(const struct explanation *explained, const struct pass *pa
 		enum policy_question question = (enum policy_question)q;
 		const struct policy_answer *answer = &pass->decision.answers[q];
 
-		if (!trace_takes_part(question, &pass->name))
+		if (!explain_takes_part(pass, question))
 			continue;
 		buf_printf(out, "%s\"%s\":", count++ ? "," : "", policy_question_name(question));
 		if (pass->decision.open >> q & 1) {

@@ -422,6 +422,25 @@ def compare_line(session, told, line, wrong):
     return len(expected.get("decision", {}))
 
 
+def check_rules(told, wrong):
+    """What is told of each name's rules leads to that name's answers, and one of these is the answer of all."""
+    for name in told["names"]:
+        for question, alone in name["alone"].items():
+            answers = [(rule["rule"], rule["answers"][question]) for rule in name["rules"]
+                       if question in rule.get("answers", {})]
+            decides = [(rule, one["answer"]) for rule, one in answers if one["state"] == "decides"]
+            waits = any(one["state"] == "waits" for _, one in answers)
+            want = None if alone is None else (alone["rule"], alone["answer"])
+            if alone is None and not waits:
+                wrong(f"{name['name']} {question}: open, and no rule waits")
+            if alone is not None and decides != ([] if want[0] == "defaults" else [want]):
+                wrong(f"{name['name']} {question}: {want}, and the rules say {decides}")
+    for question, answer in told["decision"].items():
+        parts = [(one["rule"], one["answer"]) for one in (name["alone"].get(question) for name in told["names"]) if one]
+        if answer and (answer["rule"], answer["answer"]) not in parts:
+            wrong(f"{question}: {answer['answer']} by {answer['rule']}, which no name has: {parts}")
+
+
 class Run:
     """One policy: its sessions through the proxy, then the same questions to explain."""
 
@@ -479,6 +498,7 @@ class Run:
             def wrong(text, session=session):
                 differences.append(f"policy {self.seed}: {session.question(as_words=True)}\n    {text}")
 
+            check_rules(told, wrong)
             told["dialled"] = self.hosts.get(told["host"], told["host"])
             if told["verdict"] == "open":
                 wrong("explain leaves it open")

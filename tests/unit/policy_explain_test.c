@@ -405,6 +405,51 @@ static void people_read_who_why_and_until_when(void **state)
 	free(text);
 }
 
+/* Whatever a fact turns out to be, the answer is among those that were said to be possible. */
+static void what_could_become_does(void **state)
+{
+	static const char policy[] =
+		"rules:\n"
+		"- {name: a, when: {to: 192.0.2.0/24, resolved: true}, then: {access: deny, class: media}}\n"
+		"- {name: b, when: {to: [198.51.100.0/24, x.example], resolved: true}, then: {access: allow, tls: bypass}}\n"
+		"- {name: c, when: {to: 203.0.113.0/24, resolved: true}, then: {class: bulk, tls: inspect, client-certificate: bypass}}\n"
+		"- {name: d, when: {to: y.example}, then: {tls: bypass, access: allow, client-certificate: deny}}\n"
+		"defaults: {access: deny, tls: inspect}\n";
+	static const char *const hosts[] = {"x.example", "y.example", "z.example"};
+	static const char *const addresses[] = {"192.0.2.1", "198.51.100.1", "203.0.113.1", "9.9.9.9"};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(hosts) * COUNT_OF(hosts) * COUNT_OF(addresses); i++) {
+		struct policy_facts facts = policy_rig_facts(hosts[i % 3], 443);
+		char *before, *after;
+		json_t *open, *decision, *could, *one;
+		const char *key;
+		size_t at_could;
+
+		facts.inner_host = span_from(hosts[i / 3 % 3]);
+		before = explain_by(policy, &facts, true);
+		assert_true(address_parse(span_from(addresses[i / 9]), &facts.address));
+		facts.known |= FACT_ADDRESS;
+		after = explain_by(policy, &facts, true);
+		open = json_loads(before, 0, NULL);
+		decision = json_loads(after, 0, NULL);
+		json_object_foreach(at(open, "open"), key, could) {
+			const char *answer = json_string_value(at(at(at(decision, "decision"), key), "answer"));
+			bool is_among = false;
+
+			assert_non_null(answer);
+			json_array_foreach(at(could, "could"), at_could, one)
+				is_among |= strcmp(json_string_value(one), answer) == 0;
+			if (!is_among)
+				fail_msg("%s: %s became %s\n%s%s", hosts[i % 3], key, answer, before, after);
+		}
+		json_decref(open);
+		json_decref(decision);
+		free(before);
+		free(after);
+	}
+}
+
 /* Each name has its rules; the strictest answer holds, and what is written as origins read a URL counts as well. */
 static void names_are_told_one_by_one(void **state)
 {
@@ -462,6 +507,7 @@ int main(void)
 		cmocka_unit_test(every_rule_says_how_it_stands),
 		cmocka_unit_test(every_list_says_what_matches),
 		cmocka_unit_test(people_read_who_why_and_until_when),
+		cmocka_unit_test(what_could_become_does),
 		cmocka_unit_test(names_are_told_one_by_one),
 		cmocka_unit_test(what_counts_as_true_is_named),
 		cmocka_unit_test(the_manual_says_how_it_is_written),
