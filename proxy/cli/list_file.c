@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "cli/command.h"
@@ -60,8 +61,12 @@ enum err list_file_open(struct list_file *file, const char *path)
 	if (file->folder_fd < 0)
 		return complain("cannot open", file->folder);
 	/* On the folder: a lock on the file would stay with the old one when it is replaced. */
-	if (flock(file->folder_fd, LOCK_EX) < 0)
-		return complain("cannot lock", file->folder);
+	if (flock(file->folder_fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno == EWOULDBLOCK)
+			fprintf(stderr, "sallyport: note: waiting for another edit in %s\n", file->folder);
+		if (flock(file->folder_fd, LOCK_EX) < 0)
+			return complain("cannot lock", file->folder);
+	}
 	if (stat(file->target, &file->stat) < 0)
 		return complain("cannot look at", file->target);
 	return read_text(file);
@@ -106,6 +111,36 @@ static bool is_untouched(const struct list_file *file)
 	return false;
 }
 
+/* Access control lists, labels and the like. */
+static bool copy_attribute(const struct list_file *file, int fd, const char *name)
+{
+	char value[65536], now[65536];
+	ssize_t len = getxattr(file->target, name, value, sizeof(value));
+
+	if (len < 0)
+		return false;
+	/* What the folder gives to new files may be the same already; and then it may be that nobody can set it. */
+	return (fgetxattr(fd, name, now, sizeof(now)) == len && memcmp(now, value, (size_t)len) == 0) ||
+	       fsetxattr(fd, name, value, (size_t)len, 0) == 0;
+}
+
+static bool copy_attributes(const struct list_file *file, int fd)
+{
+	char names[65536];
+	ssize_t len = listxattr(file->target, names, sizeof(names));
+
+	if (len < 0 && errno != ENOTSUP)
+		return complain("cannot look at the extended attributes of", file->target) == ERR_NONE;
+	for (ssize_t at = 0; at < len; at += (ssize_t)strlen(names + at) + 1) {
+		if (copy_attribute(file, fd, names + at))
+			continue;
+		command_complain("%s has the extended attribute %s, which cannot be kept: %s; run this as its owner or as root",
+		                 file->target, names + at, strerror(errno));
+		return false;
+	}
+	return true;
+}
+
 /* Same owner, same mode, on the disk. */
 static bool fill(const struct list_file *file, int fd, struct span text)
 {
@@ -119,6 +154,8 @@ static bool fill(const struct list_file *file, int fd, struct span text)
 		                 file->target);
 		return false;
 	}
+	if (!copy_attributes(file, fd))
+		return false;
 	if (fchmod(fd, old->st_mode & 07777) < 0 || !write_all(fd, text) || fsync(fd) < 0)
 		return complain("cannot write beside", file->target) == ERR_NONE;
 	return is_untouched(file);

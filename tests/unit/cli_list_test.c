@@ -16,6 +16,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 
 #include "cli/command.h"
 #include "cli/list_file.h"
@@ -176,6 +177,7 @@ static void mode_owner_and_link_stay(void **state)
 	struct policy_rig rig;
 	char path[100], link[100], *text;
 	struct stat stat_of, link_stat;
+	bool has_attributes;
 
 	(void)state;
 	policy_rig_init(&rig);
@@ -184,6 +186,8 @@ static void mode_owner_and_link_stay(void **state)
 	policy_rig_path(&rig, "link", link);
 	assert_int_equal(symlink("a.list", link), 0);
 	assert_int_equal(chmod(path, 0604), 0);
+	/* Not every file system has them. */
+	has_attributes = setxattr(path, "user.seen", "by me", 5, 0) == 0;
 	if (geteuid() == 0)
 		assert_int_equal(chown(path, 1234, 2345), 0);
 	assert_int_equal(list_file_open(&file, link), ERR_NONE);
@@ -196,6 +200,7 @@ static void mode_owner_and_link_stay(void **state)
 	assert_int_equal(stat(path, &stat_of), 0);
 	assert_int_equal(stat_of.st_mode & 07777, 0604);
 	assert_true(geteuid() != 0 || (stat_of.st_uid == 1234 && stat_of.st_gid == 2345));
+	assert_true(!has_attributes || getxattr(path, "user.seen", NULL, 0) == 5);
 	assert_int_equal(lstat(link, &link_stat), 0);
 	assert_true(S_ISLNK(link_stat.st_mode));
 	policy_rig_path(&rig, "a.list.history", path);
