@@ -14,7 +14,8 @@ Parts (default: all of them):
   warnings  a build with Clang, all warnings as errors
   units     units (cmocka) and the corpora of the fuzz targets, under sanitizers
   flows     conversations with the real binary (tests/flow), under sanitizers
-  roles     a Release build: what each role can, cannot and does; ten thousand sessions against explain; the
+  roles     a Release build: what each role can, cannot and does; ten thousand sessions against explain;
+            the PAC file in JavaScript engines, metrics; the
             conversations once more, under seccomp
   e2e       real clients through the proxy: curl, wget, git, apt, Chromium, ssh
   package   the Debian package: installed, started, reloaded, removed in a chroot
@@ -128,6 +129,7 @@ for part in $parts; do
 	roles)
 		step release-build build_release
 		counted roles $python tests/process/roles.py --sallyport build/release/sallyport
+		counted pages $python tests/process/pages.py --sallyport build/release/sallyport
 		counted agree $python tests/process/agree.py --sallyport build/release/sallyport
 		# Once more, with seccomp in force.
 		counted flows-release $python tests/flow/flow.py --sallyport build/release/sallyport

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "cli/command.h"
 #include "cli/files.h"
+#include "process/token.h"
 
 /* ---- how far it is: on a terminal, and only where it takes a while ---- */
 
@@ -86,6 +87,18 @@ static void print_check(const struct loaded_files *files, const char *path, bool
 		       warnings, ending(warnings));
 }
 
+/* One that is not there is made at the start. */
+static bool is_token_well(struct loaded_files *files, const char *path)
+{
+	const struct admin_conf *admin = &files->settings.admin;
+	struct secret token = {.at = NULL};
+	bool made, is_well = admin->address.family == 0 ||
+	                     token_load(admin->token, false, path, &files->problems, &token, &made) == ERR_NONE;
+
+	secret_fini(&token);
+	return is_well;
+}
+
 int check_command(const struct command_line *line)
 {
 	const char *path = command_config(line);
@@ -98,7 +111,7 @@ int check_command(const struct command_line *line)
 
 	if (path == NULL)
 		return EXIT_USAGE;
-	is_ok = files_load_with(&files, path, &options) == ERR_NONE;
+	is_ok = files_load_with(&files, path, &options) == ERR_NONE && is_token_well(&files, path);
 	wipe(&bar);
 	status = !is_ok ? EXIT_USAGE : files.problems.warning_count ? EXIT_FINDING : EXIT_WELL;
 	if (line->options[OPTION_json])
