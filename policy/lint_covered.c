@@ -29,9 +29,9 @@ static void keep_lists(struct relation *relation, const uint8_t *lists)
 		relation->left[i] = relation->left[i] & lists[i];
 }
 
-/* The question that the rule answers at entries of `list` must be answered there by a rule that uses the other list: by
- * itself, or by one before it. */
-static void relate_question(struct lint *lint, size_t index, uint16_t list, enum policy_question question,
+/* The question that the rule answers at an entry must be answered there by a rule that uses the other list: by itself, or
+ * by one before it. */
+static void relate_question(struct lint *lint, size_t index, enum policy_question question,
                             struct relation *relation)
 {
 	const uint16_t *refs = (const void *)lint->build->list_refs.at;
@@ -45,9 +45,8 @@ static void relate_question(struct lint *lint, size_t index, uint16_t list, enum
 
 		if (before->answers[question] == NO_ANSWER || before->to.count == 0)
 			continue;
-		/* Where an address is asked for only if no name hits, who comes first may not ask. */
-		if (i < index && ((rule->resolved && lint->lists[list].has_networks) ||
-		                  !lint_includes(lint, before, rule, question, LINT_TO)))
+		/* Where an address is asked for only if no name hits, a name less may be an address more. */
+		if (i < index && (rule->resolved || !lint_includes(lint, before, rule, question, LINT_TO)))
 			continue;
 		for (uint32_t j = 0; j < before->to.count; j++) {
 			if (differs && !lint_has_list(found, refs[before->to.at + j]))
@@ -66,7 +65,7 @@ static void relate_rule(struct lint *lint, size_t index, uint16_t list, struct r
 
 	for (int q = 0; q < POLICY_QUESTION_COUNT && refers_to(lint, rule->to, list); q++)
 		if (rule->answers[q] != NO_ANSWER)
-			relate_question(lint, index, list, (enum policy_question)q, relation);
+			relate_question(lint, index, (enum policy_question)q, relation);
 	if (!refers_to(lint, rule->sni, list))
 		return;
 	for (uint32_t i = 0; i < rule->sni.count; i++)

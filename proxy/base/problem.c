@@ -104,6 +104,7 @@ static bool keep(struct problems *problems, struct problem_group *group, struct 
 	return true;
 }
 
+PRINTF_LIKE(5, 0)
 static void add(struct problems *problems, enum problem_code code, struct problem_place at,
                 const struct problem_place *related, const char *format, va_list args)
 {
