@@ -23,8 +23,7 @@ static const struct command commands[] = {
 	{"replay", "ACCESS_LOG...", "say what a proposed policy would have changed (- is standard input; .gz, too)",
 	 BIT(config) | BIT(with) | BIT(listener) | BIT(json), replay_command},
 	{"list", "show|add|remove|stale|blame LIST [ENTRY]",
-	 "entries of a list of the policy: show them, add or remove one where people keep them, find those that nobody "
-	 "needs (stale), say who opened a host and why (blame)",
+	 "show, add, remove the entries of a list; find stale ones; say who opened a host and why (blame)",
 	 BIT(config) | BIT(file) | BIT(owner) | BIT(ticket) | BIT(reason) | BIT(expires) | BIT(ports) | BIT(force) |
 	         BIT(dry_run) | BIT(replay) | BIT(reload) | BIT(days) | BIT(json),
 	 list_command},
@@ -54,6 +53,11 @@ int command_option(struct span name)
 	       !(options[option].argument && span_equal(name, span_from(options[option].name))))
 		option++;
 	return option;
+}
+
+const char *command_option_name(enum command_option option)
+{
+	return options[option].name;
 }
 
 /* ---- help ---- */

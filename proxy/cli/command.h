@@ -74,6 +74,9 @@ void command_print_problems(const struct problems *problems);
 /* The option of this name (without its dashes) that takes a value; OPTION_COUNT if there is none. */
 int command_option(struct span name);
 
+/* "dry-run" */
+const char *command_option_name(enum command_option option);
+
 /* Append the manual of every command. */
 void command_manual(struct buf *out);
 

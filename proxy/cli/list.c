@@ -162,15 +162,38 @@ void list_format_date(uint64_t wall_ms, char text[static LIST_DATE_BYTES])
 
 /* ---- the command ---- */
 
+#define BIT(option) (UINT64_C(1) << OPTION_##option)
+#define EDIT_OPTIONS (BIT(reason) | BIT(ticket) | BIT(file) | BIT(dry_run) | BIT(replay) | BIT(reload))
+
 static const struct action {
 	const char *name;
 	bool needs_entry, may_have_entry;
+	uint64_t options; /* beside --config and --json */
 	int (*run)(struct list *list);
 } actions[] = {
-	{"show", false, false, list_show},   {"add", true, true, list_add},
-	{"remove", true, true, list_remove}, {"stale", false, false, list_stale},
-	{"blame", false, true, list_blame},
+	{"show", false, false, 0, list_show},
+	{"add", true, true, EDIT_OPTIONS | BIT(owner) | BIT(expires) | BIT(ports) | BIT(force), list_add},
+	{"remove", true, true, EDIT_OPTIONS, list_remove},
+	{"stale", false, false, BIT(days), list_stale},
+	{"blame", false, true, 0, list_blame},
 };
+
+/* What is given in vain was meant otherwise. */
+static bool check_options(const struct command_line *line, const struct action *action)
+{
+	uint64_t allowed = action->options | BIT(config) | BIT(json) | BIT(help);
+	bool is_rehearsal = line->options[OPTION_dry_run] || line->options[OPTION_replay];
+
+	for (int i = 0; i < OPTION_COUNT; i++) {
+		if (line->options[i] == NULL || (allowed >> i & 1))
+			continue;
+		command_complain("list %s does not take --%s", action->name, command_option_name((enum command_option)i));
+		return false;
+	}
+	if (line->options[OPTION_reload] && is_rehearsal)
+		command_complain("list %s: --reload puts in force what --dry-run and --replay do not write", action->name);
+	return !(line->options[OPTION_reload] && is_rehearsal);
+}
 
 static const struct action *find_action(const struct command_line *line)
 {
@@ -214,7 +237,7 @@ int list_command(const struct command_line *line)
 	const char *config;
 	int status;
 
-	if (action == NULL || !check_arguments(line, action))
+	if (action == NULL || !check_options(line, action) || !check_arguments(line, action))
 		return EXIT_USAGE;
 	config = command_config(line);
 	if (config == NULL)
@@ -226,6 +249,9 @@ int list_command(const struct command_line *line)
 	status = load_settings(&list, config);
 	if (status == EXIT_WELL)
 		status = find_list(&list);
+	if (status == EXIT_WELL && list.err)
+		fprintf(stderr, "sallyport: note: the policy is not valid as it is, and lines that are wrong are not shown; "
+		                "sallyport check says which\n");
 	if (status == EXIT_WELL)
 		status = action->run(&list);
 	problems_fini(&list.problems);

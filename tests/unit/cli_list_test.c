@@ -387,6 +387,8 @@ static const struct command_row {
 	{{"add", "two", "new.test"}, OPTION_file, "c.list", EXIT_WELL, "added to c.list:2", "c.list", "~c.test\nnew.test added=2"},
 	{{"add", "two", "new.test"}, OPTION_file, "d.list", EXIT_USAGE, NULL, "c.list", "c.test\n"},
 	{{"add", "nope", "new.test"}, OPTION_config, NULL, EXIT_USAGE, NULL, "a.list", A_LIST},
+	{{"show", "app"}, OPTION_owner, "net", EXIT_USAGE, NULL, "a.list", A_LIST},
+	{{"remove", "app", "old.test"}, OPTION_force, "", EXIT_USAGE, NULL, "a.list", A_LIST},
 	{{"add", "app"}, OPTION_config, NULL, EXIT_USAGE, NULL, "a.list", A_LIST},
 	{{"remove", "two", "C.test"}, OPTION_config, NULL, EXIT_WELL, "removed from c.list:1\n- c.test\n", "c.list", ""},
 	{{"remove", "app", "example.com"}, OPTION_config, NULL, EXIT_FINDING, NULL, "a.list", A_LIST},
