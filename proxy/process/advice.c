@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "net/guard.h"
-#include "policy/pac.h"
+#include "policy/pac/pac.h"
 
 enum { LISTENERS_NAMED_MAX = 256 };
 

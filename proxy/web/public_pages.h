@@ -3,7 +3,7 @@
 #ifndef WEB_PUBLIC_PAGES_H
 #define WEB_PUBLIC_PAGES_H
 
-#include "policy/pac.h"
+#include "policy/pac/pac.h"
 #include "web/web_server.h"
 
 struct public_pages;

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "policy/index.h"
+#include "policy/compile/index.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

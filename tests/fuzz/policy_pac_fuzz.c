@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/pac_text.h"
+#include "policy/pac/pac_text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

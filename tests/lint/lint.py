@@ -29,9 +29,9 @@ WORKER_FOLDERS = ("proxy/net", "proxy/http", "proxy/session", "policy")
 OTHER_ROLES = {
     "proxy/net/resolve_system.c": "parent",
     "proxy/net/socket.c": "parent (binds UNIX sockets); workers use socket_connect() alone",
-    "policy/compile.c": "compile",
-    "policy/build.c": "compile",
 }
+# What runs in the compile role and in commands.
+OTHER_FOLDERS = ("policy/compile/", "policy/lint/", "policy/pac/", "policy/explain/")
 WORKER_FILES = ("proxy/process/worker.c", "proxy/process/acceptor.c", "proxy/process/generation.c",
                 "proxy/process/places.c", "proxy/process/ring.c")
 
@@ -65,7 +65,7 @@ def boxes():
 
 def box_of(path, rows):
     for name, (folder, _) in rows.items():
-        if path.parent == ROOT / folder:
+        if ROOT / folder in (path.parent, path.parent.parent):
             return name
     return None
 
@@ -83,7 +83,8 @@ def check_includes(path, text, rows, wrong):
 
 def check_calls(path, code, wrong):
     name = str(path.relative_to(ROOT))
-    in_worker = (name.startswith(WORKER_FOLDERS) and name not in OTHER_ROLES) or name in WORKER_FILES
+    in_worker = (name.startswith(WORKER_FOLDERS) and not name.startswith(OTHER_FOLDERS) and name not in OTHER_ROLES) \
+        or name in WORKER_FILES
     for number, line in enumerate(code.split("\n"), 1):
         for call in re.findall(r"(?<![\w.>])([a-z_0-9]+)\s*\(", line):
             if call in BANNED_EVERYWHERE:

@@ -10,8 +10,8 @@
 
 #include <cmocka.h>
 
-#include "policy/pac.h"
-#include "policy/pac_text.h"
+#include "policy/pac/pac.h"
+#include "policy/pac/pac_text.h"
 #include "policy_rig.h"
 
 static struct address address_of(const char *text)

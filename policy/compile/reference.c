@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The manual of policy.yaml and of lists. What can be listed comes from the tables that are used. */
+#include "policy/compile/build.h"
+
+static const char *const questions[POLICY_QUESTION_COUNT] = {
+	[POLICY_ACCESS] = "may the client go there",
+	[POLICY_AUTH] = "must it say who it is (exempt, where defaults says nothing)",
+	[POLICY_TLS] = "is TLS opened; this version cannot: sessions that are to be inspected are refused",
+	[POLICY_OPAQUE] = "bytes that are neither TLS nor HTTP, where tls says inspect; no effect in this version",
+	[POLICY_CLIENT_CERTIFICATE] = "an inspected origin asks for one; no effect in this version",
+	[POLICY_CLASS] = "how it is served; in this version for the log alone",
+	[POLICY_ROUTE] = "how it is dialled; source: from this IP address of the host, not in defaults",
+	[POLICY_PAC] = "what a PAC file tells clients; no effect in this version",
+	[POLICY_LOG] = "how much the access log says of it",
+	[POLICY_SNI] = "must-match: a ClientHello that names another host than was asked for is denied; this version reads none in a tunnel",
+};
+
+static const struct row {
+	const char *key, *text;
+} patterns[] = {
+	{"idbroker.webex.com", "that name only; one without a dot is intranet in a list, and in a rule intranet. (to tell it from the name of a list)"},
+	{"*.wbx2.com", "every name below it, not the name itself"},
+	{".example.com", "the name and everything below"},
+	{"*mcs*.webex.com", "* inside a label stands for anything inside that label"},
+	{"170.72.0.0/16", "addresses and networks, IPv6 as 2402:2500::/34 or in brackets: a host that is asked for by address"},
+	{"/^cdn\\d+\\.example\\.net$/", "a regular expression (PCRE2); one that allows must be anchored at both ends"},
+}, fields[] = {
+	{"ports=443,5000-5010", "to these ports only"},
+	{"expires=2026-12-31", "it no longer matches after that day"},
+	{"owner= ticket= reason= added=", "for people; \"in quotes\" where there are spaces"},
+	{"source= read=2026-09-01", "where it was read (an address, a document), and when; for entries that somebody else publishes"},
+	{"# text", "to the end of the line, for people"},
+};
+
+static void add_rows(const char *title, const struct row *rows, size_t count, struct buf *out)
+{
+	buf_printf(out, "\n%s\n", title);
+	for (size_t i = 0; i < count; i++)
+		buf_printf(out, "    %-30s %s\n", rows[i].key, rows[i].text);
+}
+
+static void add_answers(enum policy_question question, struct buf *out)
+{
+	const char *name;
+
+	for (unsigned answer = 0; (name = policy_answer_name(question, answer)) != NULL; answer++)
+		buf_printf(out, "%s%s", answer ? ", " : "",
+		           question == POLICY_ROUTE && answer == ROUTE_SOURCE ? "{source: ADDRESS}" : name);
+}
+
+void policy_reference(struct buf *out)
+{
+	const char *key = "", *manual = "";
+
+	buf_add_string(out, "lists: {NAME: FILE}\n"
+	                    "rules: [{name: TEXT, when: {CONDITION: VALUE or list of values}, then: {QUESTION: ANSWER}}]\n"
+	                    "defaults: {QUESTION: ANSWER, ports: [80, 443]}\n\n"
+	                    "For each question the first rule decides whose conditions all hold and that answers it; what no\n"
+	                    "rule answers, defaults answers.\n\nQuestions and answers\n");
+	for (int q = 0; q < POLICY_QUESTION_COUNT; q++) {
+		buf_printf(out, "    %-19s ", policy_question_name((enum policy_question)q));
+		add_answers((enum policy_question)q, out);
+		buf_printf(out, ": %s\n", questions[q]);
+	}
+	buf_add_string(out, "\nConditions\n");
+	for (size_t i = 0; i < compile_condition(i, &key, &manual); i++)
+		buf_printf(out, "    %-10s %s\n", key, manual);
+	buf_printf(out, "    %-10s %s\n", "resolved", "true: networks in to are compared with the address that would be dialled");
+	add_rows("Patterns, in lists (one per line), in to and in sni", patterns, COUNT_OF(patterns), out);
+	add_rows("Fields of a list's entry, behind the pattern", fields, COUNT_OF(fields), out);
+}
