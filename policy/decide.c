@@ -253,12 +253,12 @@ static void check_sni(const struct policy *policy, const struct image_rule *rule
 		give_up(standing, REASON_NEVER_KNOWN, CONDITION_SNI);
 	} else {
 		look_up(policy, facts, facts->sni, &none);
-		if (look_up_find(policy, rule->sni, &ignored))
-			;
-		else if (look_up_find_unsure(policy, rule->sni, &ignored))
-			give_up(standing, REASON_REGEX_LIMIT, CONDITION_SNI);
-		else
-			fail(standing, CONDITION_SNI);
+		if (!look_up_find(policy, rule->sni, &ignored)) {
+			if (look_up_find_unsure(policy, rule->sni, &ignored))
+				give_up(standing, REASON_REGEX_LIMIT, CONDITION_SNI);
+			else
+				fail(standing, CONDITION_SNI);
+		}
 		look_up(policy, facts, name->text, &name->address);
 	}
 }

@@ -299,11 +299,9 @@ enum err policy_explain(const struct policy *policy, const struct policy_facts *
 	    !url_make_plain(facts->url, &copy, &plain.url))
 		return ERR_MEMORY;
 	collect(&explained, &plain);
-	if (explained.failed)
-		;
-	else if (options->json)
+	if (!explained.failed && options->json)
 		explain_json(&explained, out);
-	else
+	else if (!explained.failed)
 		explain_text(&explained, out);
 	for (size_t i = 0; i < explained.pass_count; i++)
 		free(explained.passes[i].standings);

@@ -95,8 +95,9 @@ static void add_answer(const struct policy *policy, enum policy_question questio
 	buf_add_string(out, policy_question_name(question));
 	buf_add(out, SPAN("\":{\"answer\":\""));
 	buf_add_string(out, policy_answer_name(question, answer->answer));
+	buf_add(out, SPAN("\",\"why\":\""));
+	buf_add_string(out, reason_name(answer->reason));
 	buf_add_byte(out, '"');
-	add_text(out, "why", span_from(reason_name(answer->reason)));
 	add_text(out, "rule", policy_rule_name(policy, answer->rule));
 	rule_file = policy_rule_file(policy, answer->rule, &rule_line);
 	if (!span_equal(rule_file, policy_rule_file(policy, POLICY_NO_RULE, &main_line)))
