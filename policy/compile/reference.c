@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The manual of policy.yaml and of lists. What can be listed comes from the tables that are used. */
-#include "policy/compile/build.h"
+#include "policy/lint/lint.h"
 
 static const char *const questions[POLICY_QUESTION_COUNT] = {
 	[POLICY_ACCESS] = "may the client go there",
@@ -68,4 +68,5 @@ void policy_reference(struct buf *out)
 	buf_printf(out, "    %-10s %s\n", "resolved", "true: networks in to are compared with the address that would be dialled");
 	add_rows("Patterns, in lists (one per line), in to and in sni", patterns, COUNT_OF(patterns), out);
 	add_rows("Fields of a list's entry, behind the pattern", fields, COUNT_OF(fields), out);
+	lint_reference(out);
 }

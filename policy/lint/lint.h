@@ -57,6 +57,9 @@ struct lint_age {
 	const char *source; /* of the oldest, in the arena of compile */
 };
 
+/* Append the manual of what the linter knows from elsewhere. lint_wide.c */
+void lint_reference(struct buf *out);
+
 /* Note when the entries of a file were last read in their source. lint_age.c */
 void lint_note_read(struct compile *compile, uint16_t file, unsigned number, const struct pattern_line *line);
 void lint_ages(const struct lint *lint);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "policy/lint/lint.h"
-#include "policy/compile/look_alike.h"
+#include "policy/lint/look_alike.h"
 
 enum { NAME_BYTES_MAX = 253 };
 

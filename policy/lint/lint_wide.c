@@ -4,6 +4,7 @@
 #include <libpsl.h>
 #include <pcre2.h>
 #include <string.h>
+#include <time.h>
 
 #include "policy/compile/index.h"
 #include "policy/lint/lint.h"
@@ -248,6 +249,18 @@ static void check_regexes(const struct lint *lint)
 		           "name is tried against each of them", slow - 1);
 	pcre2_match_data_free(data);
 	pcre2_match_context_free(limits);
+}
+
+void lint_reference(struct buf *out)
+{
+	time_t then = psl_builtin() ? psl_builtin_file_time() : 0;
+	struct tm tm;
+
+	buf_add_string(out, "\nPublic suffixes, of which check knows\n    ");
+	if (then && gmtime_r(&then, &tm))
+		buf_printf(out, "those of %04d-%02d-%02d, in libpsl\n", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday);
+	else
+		buf_add_string(out, "none: this libpsl was built without its list\n");
 }
 
 void lint_wide(const struct lint *lint)

@@ -110,6 +110,35 @@ static void every_form_of_an_address_is_known(void **state)
 	}
 }
 
+/* A network is denied as a whole, or some of it may be dialled. */
+static void networks_are_denied_as_a_whole(void **state)
+{
+	static const char *const permitted[] = {"10.9.0.0/16:443"};
+	static const struct {
+		const char *text, *why; /* NULL: some address of it may be dialled */
+	} rows[] = {
+		{"10.1.0.0/16", "private"}, {"10.0.0.0/8", NULL}, {"10.9.1.0/24", NULL}, {"8.0.0.0/6", NULL},
+		{"127.0.0.1", "loopback"}, {"169.254.169.254", "metadata"}, {"192.0.2.0/24", NULL}, {"0.0.0.0/0", NULL},
+		{"224.0.0.0/4", NULL}, {"fc00::/7", "private"}, {"fe80::/10", "link-local"}, {"::/0", NULL},
+	};
+	struct network room[8];
+	struct destinations_conf conf = {
+		.deny = DESTINATION_PRIVATE | DESTINATION_LOOPBACK | DESTINATION_LINK_LOCAL | DESTINATION_METADATA,
+		.permit = networks(room, permitted, COUNT_OF(permitted)),
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct network network;
+		const char *why = NULL;
+
+		assert_true(network_parse(span_from(rows[i].text), false, &network));
+		if (guard_denies_network(&conf, &network, &why) != (rows[i].why != NULL) ||
+		    (why && strcmp(why, rows[i].why) != 0))
+			fail_msg("%s: %s", rows[i].text, why ? why : "not denied");
+	}
+}
+
 static void only_named_classes_are_denied(void **state)
 {
 	static const struct {
@@ -225,6 +254,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_form_of_an_address_is_known),
+		cmocka_unit_test(networks_are_denied_as_a_whole),
 		cmocka_unit_test(only_named_classes_are_denied),
 		cmocka_unit_test(exceptions_have_networks_and_ports),
 		cmocka_unit_test(our_own_listeners_are_always_denied),

@@ -382,6 +382,32 @@ static void dates(void **state)
 	check_dated("read", -170, "", NULL);
 }
 
+/* What we ship: nothing but that a vendor's page was read long ago, or that a vendor asks for a whole CDN. */
+static void what_is_shipped_is_clean(void **state)
+{
+	static const char *const policies[] = {
+		"../../conf/defaults/policy.yaml", "../../conf/presets/examples/apple.yaml",
+		"../../conf/presets/examples/google-chromeos.yaml", "../../conf/presets/examples/microsoft365-tenants.yaml",
+		"../../conf/presets/examples/microsoft365.yaml", "../../conf/presets/examples/webex-hybrid.yaml",
+		"../../conf/presets/examples/webex.yaml", "../../conf/presets/examples/zoom.yaml",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(policies); i++) {
+		struct problems problems;
+		void *image = NULL;
+		size_t image_bytes;
+
+		problems_init(&problems);
+		assert_int_equal(policy_compile(policies[i], &problems, &image, &image_bytes), ERR_NONE);
+		for (const struct problem *p = problems.first; p; p = p->next)
+			if (p->code != PROBLEM_OLD_PRESET && (i == 0 || p->code != PROBLEM_CDN_WIDE))
+				fail_msg("%s:%u: %s", p->file, p->line, p->text);
+		problems_fini(&problems);
+		free(image);
+	}
+}
+
 /* A list that was appended to itself says so in a few lines, and leaves room for what else there is. */
 static void many_findings_are_counted(void **state)
 {
@@ -420,6 +446,7 @@ int main(void)
 		cmocka_unit_test(names_that_look_like_others),
 		cmocka_unit_test(rules_that_contradict_each_other),
 		cmocka_unit_test(dates),
+		cmocka_unit_test(what_is_shipped_is_clean),
 		cmocka_unit_test(many_findings_are_counted),
 	};
 

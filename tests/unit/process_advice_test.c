@@ -38,6 +38,13 @@ static const struct row {
 	{"open for some", OPEN, "rules: [{name: r, when: {from: 10.0.0.0/8}, then: {access: allow}}, "
 	 "{name: s, when: {user: jane}, then: {access: allow}}]\ndefaults: {access: deny, tls: bypass}\n",
 	 0, 0, 0, 0, NULL},
+	{"network that is never dialled", LOCAL, "rules:\n- {name: r, when: {to: [10.1.0.0/16, 192.0.2.0/24]}, then: {access: allow}}\n"
+	 "defaults: {access: deny, tls: bypass}\n", 0, 1, 2, 1, "10.1.0.0/16 is private, and never dialled"},
+	{"network that is denied anyway", LOCAL, "rules:\n- {name: r, when: {to: 10.1.0.0/16}, then: {access: deny}}\n"
+	 "defaults: {access: allow, tls: bypass}\n", 0, 0, 0, 0, NULL},
+	{"network that is permitted", LOCAL "destinations: {permit: [10.1.2.3]}\n",
+	 "rules:\n- {name: r, when: {to: 10.1.0.0/16}, then: {access: allow}}\ndefaults: {access: deny, tls: bypass}\n",
+	 0, 0, 0, 0, NULL},
 	{"closed", OPEN, "defaults: {access: deny, tls: bypass}\n", 0, 0, 0, 0, NULL},
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "policy/compile/look_alike.h"
+#include "policy/lint/look_alike.h"
 
 /* ---- letters ---- */
 
