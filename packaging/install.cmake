@@ -60,6 +60,7 @@ endfunction()
 file(MAKE_DIRECTORY ${installed})
 adapt(${CMAKE_SOURCE_DIR}/conf/defaults/sallyport.yaml ${installed}/sallyport.yaml
   "\ncontrol: run/sallyport.sock #" "\ncontrol: ${SALLYPORT_RUN_DIR}/sallyport.sock #"
+  " token: run/admin.token}" " token: ${SALLYPORT_STATE_DIR}/admin.token}"
   "\nhits: run/hits " "\nhits: ${SALLYPORT_STATE_DIR}/hits "
   "\n  access: {path: access.log," "\n  access: {path: ${SALLYPORT_LOG_DIR}/access.log,")
 adapt(${CMAKE_CURRENT_LIST_DIR}/sallyport.service ${installed}/unit/sallyport.service

@@ -10,7 +10,7 @@ static const char *const questions[POLICY_QUESTION_COUNT] = {
 	[POLICY_CLIENT_CERTIFICATE] = "an inspected origin asks for one; no effect in this version",
 	[POLICY_CLASS] = "how it is served; in this version for the log alone",
 	[POLICY_ROUTE] = "how it is dialled; source: from this IP address of the host, not in defaults",
-	[POLICY_PAC] = "what a PAC file tells clients; no effect in this version",
+	[POLICY_PAC] = "what the PAC file tells clients (public: in sallyport.yaml): direct, or by the proxy. Such a rule may use to, port and from. from is the address that asks for the file, and is decided here, since browsers do not know theirs: behind a relay or a balancer without PROXY headers all are one. Regular expressions must be such as JavaScript has, too",
 	[POLICY_LOG] = "how much the access log says of it",
 	[POLICY_SNI] = "must-match: a ClientHello that names another host than was asked for is denied; this version reads none in a tunnel",
 };

@@ -33,7 +33,7 @@ static const struct command commands[] = {
 	 BIT(config) | BIT(json), drain_command},
 	{"status", NULL, "what the running proxy does", BIT(config) | BIT(json) | BIT(sessions),
 	 status_command},
-	{"reference", NULL, "the manual of all options, events and errors", 0, reference_command},
+	{"reference", NULL, "the manual of all options, events, errors and metrics", 0, reference_command},
 };
 
 static const struct {

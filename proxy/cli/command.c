@@ -8,6 +8,7 @@
 #include "base/reason.h"
 #include "policy/policy.h"
 #include "process/parent.h"
+#include "web/prometheus.h"
 
 int command_complain(const char *format, ...)
 {
@@ -99,6 +100,8 @@ int reference_command(const struct command_line *line)
 	add_events(&text);
 	add_errors(&text);
 	add_reasons(&text);
+	buf_add_string(&text, "\nMETRICS (/metrics of admin)\n\n");
+	prometheus_reference(&text);
 	buf_add_string(&text, "\nPROBLEMS (sallyport check, sallyport reload, log.events)\n\n");
 	problems_reference(&text);
 	printf("%.*s", SPAN_ARG(buf_span(&text)));

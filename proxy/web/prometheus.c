@@ -7,6 +7,55 @@
 #include "base/clock.h"
 #include "session/session.h"
 
+enum { NAME_MAX_BYTES = 64 };
+
+/* X(own metric, name without sallyport_, kind, labels, text): beside those that workers count (METRICS_TABLE). */
+#define OWN_METRICS(X) \
+	X(BUILD_INFO, "build_info", "gauge", "version", \
+	  "1; what runs is in the labels") \
+	X(READY, "ready", "gauge", "", \
+	  "1 when /readyz says ok") \
+	X(WORKERS_WANTED, "workers_wanted", "gauge", "", \
+	  "workers that there should be") \
+	X(WORKERS_READY, "workers_ready", "gauge", "", \
+	  "workers that run and have the policy in force") \
+	X(POLICY_GENERATION, "policy_generation", "gauge", "", \
+	  "configuration and policy in force, counted from 1 at the start") \
+	X(START_TIME_SECONDS, "start_time_seconds", "gauge", "", \
+	  "when the proxy was started, since 1970") \
+	X(LAST_GOOD_LOAD_TIMESTAMP_SECONDS, "last_good_load_timestamp_seconds", "gauge", "", \
+	  "when configuration and policy in force were loaded, since 1970") \
+	X(LAST_REFUSED_LOAD_TIMESTAMP_SECONDS, "last_refused_load_timestamp_seconds", "gauge", "", \
+	  "when a reload was refused last, since 1970; 0: never") \
+	X(RELOADS_TOTAL, "reloads_total", "counter", "result", \
+	  "reloads by their result") \
+	X(ROLE_RESTARTS_TOTAL, "role_restarts_total", "counter", "role", \
+	  "how often a process of this role was started again") \
+	X(ROLE_PROCESSES, "role_processes", "gauge", "role", \
+	  "processes of this role that run") \
+	X(ERRORS_TOTAL, "errors_total", "counter", "error", \
+	  "sessions and exchanges that ended with an error, by its name") \
+	X(SESSION_STATE_SECONDS, "session_state_seconds", "histogram", "state", \
+	  "how long sessions were in a state; read_head includes waiting for the next request") \
+	X(DECISIONS_TOTAL, "decisions_total", "counter", "question, answer, rule, place", \
+	  "answers of the policy to exchanges that were denied or went on, by question and the rule that gave them") \
+	X(LIST_ENTRIES, "list_entries", "gauge", "list", \
+	  "entries of a list that is in force") \
+	X(LIST_AGE_SECONDS, "list_age_seconds", "gauge", "list", \
+	  "time since the youngest file of a list that is in force was changed")
+
+#define OWN_ENUM(own, name, kind, labels, text) OWN_##own,
+enum own { OWN_METRICS(OWN_ENUM) OWN_COUNT };
+#undef OWN_ENUM
+
+static const struct {
+	const char *name, *kind, *labels, *text;
+} own_metrics[OWN_COUNT] = {
+#define OWN_ROW(own, name, kind, labels, text) {name, kind, labels, text},
+	OWN_METRICS(OWN_ROW)
+#undef OWN_ROW
+};
+
 static uint64_t load(const _Atomic uint64_t *cell)
 {
 	return atomic_load_explicit(cell, memory_order_relaxed);
@@ -23,6 +72,11 @@ bool prometheus_is_ready(const struct board *board)
 static void begin(struct buf *out, const char *name, const char *kind, const char *text)
 {
 	buf_printf(out, "# HELP sallyport_%s %s\n# TYPE sallyport_%s %s\n", name, text, name, kind);
+}
+
+static void begin_own(struct buf *out, enum own own)
+{
+	begin(out, own_metrics[own].name, own_metrics[own].kind, own_metrics[own].text);
 }
 
 void prometheus_add_value(struct buf *out, struct span value)
@@ -60,10 +114,10 @@ static void add_us(struct buf *out, uint64_t us)
 	buf_printf(out, " %llu.%06u\n", (unsigned long long)(us / 1000000), (unsigned)(us % 1000000));
 }
 
-static void write_one(struct buf *out, const char *name, const char *kind, const char *text, uint64_t value)
+static void write_one(struct buf *out, enum own own, uint64_t value)
 {
-	begin(out, name, kind, text);
-	buf_printf(out, "sallyport_%s", name);
+	begin_own(out, own);
+	buf_printf(out, "sallyport_%s", own_metrics[own].name);
 	add_number(out, value);
 }
 
@@ -91,17 +145,23 @@ static void sum_metrics(const struct prometheus_source *source, struct metrics *
 	}
 }
 
-static void write_cell(struct buf *out, const char *name, const char *kind, const char *text, uint64_t value)
+/* Units of Prometheus are the base units. */
+static const char *shown_name(const char *name, char shown[static NAME_MAX_BYTES])
 {
 	size_t len = strlen(name);
 	bool is_us = len > 3 && strcmp(name + len - 3, "_us") == 0;
-	char shown[64];
 
-	/* Units of Prometheus are the base units. */
-	snprintf(shown, sizeof(shown), "%.*s%s", (int)(is_us ? len - 3 : len), name, is_us ? "_seconds" : "");
-	begin(out, shown, kind, text);
+	snprintf(shown, NAME_MAX_BYTES, "%.*s%s", (int)(is_us ? len - 3 : len), name, is_us ? "_seconds" : "");
+	return shown;
+}
+
+static void write_cell(struct buf *out, const char *name, const char *kind, const char *text, uint64_t value)
+{
+	char shown[NAME_MAX_BYTES];
+
+	begin(out, shown_name(name, shown), kind, text);
 	buf_printf(out, "sallyport_%s", shown);
-	if (is_us)
+	if (strstr(shown, "_seconds"))
 		add_us(out, value);
 	else
 		add_number(out, value);
@@ -109,7 +169,7 @@ static void write_cell(struct buf *out, const char *name, const char *kind, cons
 
 static void write_errors(const struct metrics *sum, struct buf *out)
 {
-	begin(out, "errors_total", "counter", "sessions and exchanges that ended with an error, by its name");
+	begin_own(out, OWN_ERRORS_TOTAL);
 	for (int i = 1; i < ERR_COUNT; i++) {
 		buf_printf(out, "sallyport_errors_total{error=\"%s\"}", err_name((enum err)i));
 		add_number(out, sum->errors[i]);
@@ -145,8 +205,7 @@ static void write_workers(const struct prometheus_source *source, struct buf *ou
 	METRICS_TABLE(WRITE_CELL)
 #undef WRITE_CELL
 	write_errors(&sum, out);
-	begin(out, "session_state_seconds", "histogram",
-	      "how long sessions were in a state; read_head includes waiting for the next request");
+	begin_own(out, OWN_SESSION_STATE_SECONDS);
 	for (unsigned i = 0; i < METRICS_STATES_MAX && (name = session_state_name(i)) != NULL; i++)
 		write_state(name, &sum.states[i], out);
 }
@@ -206,8 +265,7 @@ static void write_decisions(const struct prometheus_source *source, struct buf *
 	unsigned line;
 
 	policy_stats(source->policy, &stats);
-	begin(out, "decisions_total", "counter",
-	      "answers of the policy to exchanges that were denied or went on, by question and the rule that gave them");
+	begin_own(out, OWN_DECISIONS_TOTAL);
 	for (uint32_t rule = 0; rule < stats.rules && rule < PROMETHEUS_RULES_MAX; rule++)
 		write_rule(source, rule, out);
 	for (int q = 0; stats.rules > PROMETHEUS_RULES_MAX && q < POLICY_QUESTION_COUNT; q++) {
@@ -226,14 +284,14 @@ static void write_lists(const struct prometheus_source *source, struct buf *out)
 {
 	uint64_t now_ms = clock_wall_ms();
 
-	begin(out, "list_entries", "gauge", "entries of a list that is in force");
+	begin_own(out, OWN_LIST_ENTRIES);
 	for (size_t i = 0; i < source->list_count; i++) {
 		buf_add_string(out, "sallyport_list_entries{list=");
 		prometheus_add_value(out, source->lists[i].name);
 		buf_add_byte(out, '}');
 		add_number(out, source->lists[i].entries);
 	}
-	begin(out, "list_age_seconds", "gauge", "time since the youngest file of a list that is in force was changed");
+	begin_own(out, OWN_LIST_AGE_SECONDS);
 	for (size_t i = 0; i < source->list_count; i++) {
 		uint64_t changed_ms = source->lists[i].changed_ms;
 
@@ -250,41 +308,37 @@ static void write_lists(const struct prometheus_source *source, struct buf *out)
 
 static void write_roles(const struct board *board, struct buf *out)
 {
-	begin(out, "role_restarts_total", "counter", "how often a process of this role was started again");
+	begin_own(out, OWN_ROLE_RESTARTS_TOTAL);
 	for (size_t i = 0; i < BOARD_ROLES_MAX && board->roles[i].name[0]; i++) {
 		buf_printf(out, "sallyport_role_restarts_total{role=\"%.15s\"}", board->roles[i].name);
 		add_number(out, load(&board->roles[i].restarts));
 	}
-	begin(out, "role_processes", "gauge", "processes of this role that run");
+	begin_own(out, OWN_ROLE_PROCESSES);
 	for (size_t i = 0; i < BOARD_ROLES_MAX && board->roles[i].name[0]; i++) {
 		buf_printf(out, "sallyport_role_processes{role=\"%.15s\"}", board->roles[i].name);
 		add_number(out, load(&board->roles[i].running));
 	}
 }
 
-static void write_time(struct buf *out, const char *name, const char *text, uint64_t wall_ms)
+static void write_time(struct buf *out, enum own own, uint64_t wall_ms)
 {
-	begin(out, name, "gauge", text);
-	buf_printf(out, "sallyport_%s", name);
+	begin_own(out, own);
+	buf_printf(out, "sallyport_%s", own_metrics[own].name);
 	add_ms(out, wall_ms);
 }
 
 static void write_board(const struct board *board, struct buf *out)
 {
-	begin(out, "build_info", "gauge", "1; what runs is in the labels");
+	begin_own(out, OWN_BUILD_INFO);
 	buf_add_string(out, "sallyport_build_info{version=\"" SALLYPORT_VERSION "\"} 1\n");
-	write_one(out, "ready", "gauge", "1 when /readyz says ok", prometheus_is_ready(board));
-	write_one(out, "workers_wanted", "gauge", "workers that there should be", load(&board->workers_wanted));
-	write_one(out, "workers_ready", "gauge", "workers that run and have the policy in force",
-	          load(&board->workers_ready));
-	write_one(out, "policy_generation", "gauge", "configuration and policy in force, counted from 1 at the start",
-	          load(&board->generation));
-	write_time(out, "start_time_seconds", "when the proxy was started, since 1970", load(&board->started_ms));
-	write_time(out, "last_good_load_timestamp_seconds",
-	           "when configuration and policy in force were loaded, since 1970", load(&board->loaded_ms));
-	write_time(out, "last_refused_load_timestamp_seconds",
-	           "when a reload was refused last, since 1970; 0: never", load(&board->refused_ms));
-	begin(out, "reloads_total", "counter", "reloads by their result");
+	write_one(out, OWN_READY, prometheus_is_ready(board));
+	write_one(out, OWN_WORKERS_WANTED, load(&board->workers_wanted));
+	write_one(out, OWN_WORKERS_READY, load(&board->workers_ready));
+	write_one(out, OWN_POLICY_GENERATION, load(&board->generation));
+	write_time(out, OWN_START_TIME_SECONDS, load(&board->started_ms));
+	write_time(out, OWN_LAST_GOOD_LOAD_TIMESTAMP_SECONDS, load(&board->loaded_ms));
+	write_time(out, OWN_LAST_REFUSED_LOAD_TIMESTAMP_SECONDS, load(&board->refused_ms));
+	begin_own(out, OWN_RELOADS_TOTAL);
 	buf_add_string(out, "sallyport_reloads_total{result=\"ok\"}");
 	add_number(out, load(&board->reloads_total));
 	buf_add_string(out, "sallyport_reloads_total{result=\"refused\"}");
@@ -300,4 +354,20 @@ void prometheus_write(const struct prometheus_source *source, struct buf *out)
 		return;
 	write_decisions(source, out);
 	write_lists(source, out);
+}
+
+void prometheus_reference(struct buf *out)
+{
+	char shown[NAME_MAX_BYTES];
+
+	for (size_t i = 0; i < COUNT_OF(own_metrics); i++) {
+		const char *labels = own_metrics[i].labels;
+
+		buf_printf(out, "  sallyport_%s%s%s%s\n      %s: %s\n", own_metrics[i].name, labels[0] ? "{" : "", labels,
+		           labels[0] ? "}" : "", own_metrics[i].kind, own_metrics[i].text);
+	}
+#define WORKER_ROW(name, kind, text) \
+	buf_printf(out, "  sallyport_%s\n      %s: %s\n", shown_name(#name, shown), kind, text);
+	METRICS_TABLE(WORKER_ROW)
+#undef WORKER_ROW
 }

@@ -35,6 +35,9 @@ void prometheus_write(const struct prometheus_source *source, struct buf *out);
 /* Does everything run that should? */
 bool prometheus_is_ready(const struct board *board);
 
+/* Append the manual of all of them. */
+void prometheus_reference(struct buf *out);
+
 /* Append a label's value with its quotes. */
 void prometheus_add_value(struct buf *out, struct span value);
 

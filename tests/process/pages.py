@@ -133,7 +133,7 @@ class Pages(Proxy):
         return self.ask(name, f"GET {path} HTTP/1.1\r\nHost: any.test\r\nConnection: close\r\n{more}\r\n", source, first)
 
     def metrics(self):
-        token = (self.folder / "admin.token").read_text().strip()
+        token = (self.folder / "run/admin.token").read_text().strip()
         status, fields, content = self.get("admin", "/metrics", Authorization=f"Bearer {token}")
         assert status == 200 and fields["content-type"].startswith("text/plain; version=0.0.4"), (status, fields)
         return content.decode()
@@ -379,7 +379,7 @@ def test_metrics_are_well_formed():
 def test_metrics_want_the_token():
     """Made by the parent, with 256 bits, for its owner alone; told in the event log; nothing without it."""
     with Pages() as proxy:
-        path = proxy.folder / "admin.token"
+        path = proxy.folder / "run/admin.token"
         token = path.read_text()
         assert re.fullmatch(r"[0-9a-f]{64}\n", token) and stat.S_IMODE(path.stat().st_mode) == 0o600, token
         token = token.strip()
