@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RULES_COMPARED_MAX = 50000000, EXPIRES_SOON_DAYS = 14, ENTRIES_IN_PASSING_MAX = 100000 };
+enum { RULES_COMPARED_MAX = 50000000, EXPIRES_SOON_DAYS = 14, ENTRIES_IN_PASSING_MAX = 100000, BETWEEN = 16384 };
 
 /* ---- saying it ---- */
 
@@ -47,12 +47,13 @@ const char *lint_where(const struct lint *lint, struct problem_place at, struct 
 	return text;
 }
 
-void lint_progress(const struct lint *lint, size_t done)
+void lint_progress(const struct lint *lint, enum lint_pass pass, size_t done)
 {
 	const struct policy_compile_options *options = lint->compile->options;
 
-	if (options->lint_progress)
-		options->lint_progress(options->context, done, lint->entry_count);
+	if (options->lint_progress && done % BETWEEN == 0)
+		options->lint_progress(options->context, (uint64_t)pass * lint->entry_count + done,
+		                       (uint64_t)lint->entry_count * LINT_PASS_COUNT);
 }
 
 /* ---- conditions that can never be known ---- */
@@ -238,6 +239,5 @@ void lint_run(struct compile *compile)
 	check_expiry(&lint);
 	if (lint.is_full)
 		run_on_entries(&lint);
-	lint_progress(&lint, lint.entry_count);
 	lint_fini(&lint);
 }

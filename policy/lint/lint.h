@@ -81,8 +81,9 @@ const char *lint_where(const struct lint *lint, struct problem_place at, struct 
 	problem_add_code((lint)->compile->problems, PROBLEM_##code, lint_entry_place(lint, entry), related, \
 	                 "%.*s " format, SPAN_ARG(build_entry_text((lint)->build, entry)), __VA_ARGS__)
 
-/* Tell whoever waits how far it is. */
-void lint_progress(const struct lint *lint, size_t done);
+/* Tell whoever waits how far it is: passes over all entries, and what is done of this one. */
+enum lint_pass { LINT_PASS_COVERED, LINT_PASS_WIDE, LINT_PASS_AMBIGUOUS, LINT_PASS_PLAIN, LINT_PASS_COUNT };
+void lint_progress(const struct lint *lint, enum lint_pass pass, size_t done);
 
 /* ---- what includes what; lint_includes.c ---- */
 

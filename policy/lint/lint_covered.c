@@ -244,8 +244,7 @@ void lint_covered(struct lint *lint)
 
 		if (other)
 			say(lint, search.entry, other);
-		if (i % 65536 == 0)
-			lint_progress(lint, i);
+		lint_progress(lint, LINT_PASS_COVERED, i);
 	}
 	cover_patterns(lint);
 }

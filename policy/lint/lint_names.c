@@ -279,12 +279,16 @@ static void check_ascii(const struct lint *lint)
 {
 	struct ascii ascii = {.lint = lint, .psl = psl_builtin()};
 
-	for (size_t i = 0; i < lint->entry_count; i++)
+	for (size_t i = 0; i < lint->entry_count; i++) {
 		if (has_name(&lint->entries[i]) && lint->lists[lint->entries[i].list].bypasses)
 			note_ambiguous(&ascii, i);
-	for (size_t i = 0; ascii.has_any && i < lint->entry_count; i++)
+		lint_progress(lint, LINT_PASS_AMBIGUOUS, i);
+	}
+	for (size_t i = 0; ascii.has_any && i < lint->entry_count; i++) {
 		if (has_name(&lint->entries[i]) && lint->lists[lint->entries[i].list].bypasses)
 			note_plain(&ascii, i);
+		lint_progress(lint, LINT_PASS_PLAIN, i);
+	}
 	compare_all(lint, &ascii.looks);
 }
 

@@ -270,6 +270,7 @@ void lint_wide(const struct lint *lint)
 	for (size_t i = 0; i < lint->entry_count; i++) {
 		check_width(lint, psl, &lint->entries[i]);
 		check_idle(lint, &lint->entries[i]);
+		lint_progress(lint, LINT_PASS_WIDE, i);
 	}
 	check_regexes(lint);
 }

@@ -27,6 +27,17 @@ static void decide(const struct policy *policy, const char *host, uint16_t port,
 	buf_fini(&out);
 }
 
+static void format(const struct problems *problems)
+{
+	struct buf out;
+
+	buf_init(&out, 8 << 20);
+	problems_format(problems, &out);
+	problems_format_json(problems, &out);
+	ASSERT(buf_is_whole(&out));
+	buf_fini(&out);
+}
+
 /* Other files of this host are none of our business. */
 static bool names_other_files(struct span text)
 {
@@ -51,6 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	policy_rig_write(&rig, "policy.yaml", text);
 	policy_rig_write(&rig, "a.list", list);
 	policy_rig_compile(&rig);
+	format(&rig.problems);
 	if (rig.err == ERR_NONE) {
 		decide(rig.policy, "a.example", 443, 0);
 		decide(rig.policy, "a.b.example", 80, FACT_HELLO | FACT_REQUEST);
