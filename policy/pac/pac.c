@@ -259,12 +259,17 @@ static void write_rules(const struct policy *policy, const struct address *from,
 	buf_printf(out, "];\nvar sp_default = %u;\n", policy->header->defaults[POLICY_PAC]);
 }
 
-static void write_all(const struct policy *policy, const struct address *from, struct span proxies,
-                      const struct items *items, struct buf *out)
+void policy_pac_begin(struct span proxies, struct buf *out)
 {
-	buf_printf(out, "// What goes through the proxy; made from its policy %016llx.\n",
-	           (unsigned long long)policy->header->generation_hash);
-	buf_printf(out, "var sp_answers = [\"%.*s\", \"DIRECT\"];\n", SPAN_ARG(proxies));
+	buf_add_string(out, "// What goes through the proxy, and what does not.\nvar sp_answers = [\"");
+	buf_add(out, proxies);
+	buf_add_string(out, "\", \"DIRECT\"];\n");
+}
+
+static void write_all(const struct policy *policy, const struct address *from, const struct items *items,
+                      struct buf *out)
+{
+	buf_printf(out, "// Made from the policy %016llx.\n", (unsigned long long)policy->header->generation_hash);
 	buf_add_string(out, pac_script_begin);
 	for (size_t i = 0; i < items->count;)
 		i += write_group(items->at + i, items->count - i, out);
@@ -275,7 +280,7 @@ static void write_all(const struct policy *policy, const struct address *from, s
 }
 
 enum err policy_pac_write(const struct policy *policy, const struct address *from, uint64_t wall_ms,
-                          struct span proxies, struct buf *out)
+                          struct buf *out)
 {
 	/* Each takes two bytes at least. */
 	struct items items = {.max_count = out->max_bytes / 2};
@@ -291,7 +296,7 @@ enum err policy_pac_write(const struct policy *policy, const struct address *fro
 	else if (items.is_over)
 		err = ERR_LIMIT;
 	else
-		write_all(policy, from, proxies, &items, out);
+		write_all(policy, from, &items, out);
 	free(items.at);
 	return err || buf_is_whole(out) ? err : ERR_LIMIT;
 }
@@ -372,7 +377,7 @@ bool policy_pac_fits(const struct policy *policy, uint64_t wall_ms, size_t max_b
 	enum err err;
 
 	buf_init(&text, max_bytes);
-	err = policy_pac_write(policy, NULL, wall_ms, SPAN(""), &text);
+	err = policy_pac_write(policy, NULL, wall_ms, &text);
 	buf_fini(&text);
 	if (err == ERR_NONE)
 		return true;

@@ -10,11 +10,14 @@
 /* Browsers stop near 1 MiB. */
 enum { PAC_MAX_BYTES = 900 * 1024 };
 
-/* Append the file for a client. `from` NULL: as if every rule were for it, which is the largest there can be.
- * `proxies` is what clients use where the answer is proxy: "PROXY a.example.com:3128; PROXY b.example.com:3128".
- * The same policy gives the same bytes. errors: ERR_LIMIT (more than out->max_bytes), ERR_MEMORY. */
+/* Append the begin of the file: what clients use where the answer is proxy, such as
+ * "PROXY a.example.com:3128; PROXY b.example.com:3128". It is apart since it differs within a class. */
+void policy_pac_begin(struct span proxies, struct buf *out);
+
+/* Append the rest, for a client. `from` NULL: as if every rule were for it, which is the largest there can be. The
+ * same policy gives the same bytes. errors: ERR_LIMIT (more than out->max_bytes), ERR_MEMORY. */
 MUST_USE enum err policy_pac_write(const struct policy *policy, const struct address *from, uint64_t wall_ms,
-                                   struct span proxies, struct buf *out);
+                                   struct buf *out);
 
 /* Clients with the same number get the same file; where there are no classes, all do. */
 uint64_t policy_pac_class(const struct policy *policy, const struct address *from);

@@ -15,6 +15,7 @@
 #include "process/parent_private.h"
 #include "process/ring.h"
 #include "process/shared.h"
+#include "process/web_children.h"
 
 enum { BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 30000, WELL_MS = 60000 };
 

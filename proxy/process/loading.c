@@ -17,6 +17,7 @@
 #include "process/parent_private.h"
 #include "process/shared.h"
 #include "process/token.h"
+#include "process/web_children.h"
 
 enum {
 	ARENA_MAX_BYTES = 64 << 20,

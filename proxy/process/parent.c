@@ -20,6 +20,7 @@
 #include "process/parent_private.h"
 #include "process/ring.h"
 #include "process/shared.h"
+#include "process/web_children.h"
 
 enum { WATCH_MS = 2000, KEEP_HITS_MS = 600000, STOP_MAX_MS = 5000, FILES_BESIDE_SESSIONS = 200, FILES_PER_SESSION = 2 };
 

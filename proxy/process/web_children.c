@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The parent's side of public and admin: their sockets, what they are sent, and whether they run at all. */
+#include "process/web_children.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -10,7 +11,6 @@
 
 #include "base/log.h"
 #include "process/generation.h"
-#include "process/parent_private.h"
 #include "process/shared.h"
 
 enum { BACKLOG = 256, PROXIES_MAX_BYTES = IPC_BYTES_MAX - 1024, PATH_MAX_BYTES = 4096 };

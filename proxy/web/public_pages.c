@@ -10,7 +10,8 @@
 #include "base/hash.h"
 
 enum {
-	KEPT_MAX = 32,      /* files for a class of clients and a first proxy */
+	BODIES_MAX = 16,    /* all but its begin, of the file for a class of clients */
+	KEPT_MAX = 16,      /* files for such a class and a first proxy */
 	FRESH_MS = 60000,   /* entries of lists expire by the minute */
 	PROXIES_MAX = 512,
 	DATE_BYTES = 32,
@@ -18,8 +19,13 @@ enum {
 	SUBSCRIBER_BYTES = 8, /* of IPv6, one has a whole /64 */
 };
 
+struct body {
+	uint64_t class, made_ms, used, hash;
+	struct buf text; /* empty: none */
+};
+
 struct kept {
-	uint64_t class, made_ms, used;
+	uint64_t class, made_ms, used; /* made_ms: of its body */
 	size_t first; /* proxy */
 	struct web_page *page;
 	char tag[TAG_BYTES];
@@ -30,6 +36,7 @@ struct public_pages {
 	char *proxies;
 	size_t proxy_count;
 	char modified[DATE_BYTES];
+	struct body bodies[BODIES_MAX];
 	struct kept kept[KEPT_MAX];
 	uint64_t uses;
 };
@@ -45,6 +52,10 @@ static void forget(struct public_pages *pages)
 	for (size_t i = 0; i < KEPT_MAX; i++) {
 		web_page_free(pages->kept[i].page);
 		pages->kept[i] = (struct kept){.page = NULL};
+	}
+	for (size_t i = 0; i < BODIES_MAX; i++) {
+		buf_fini(&pages->bodies[i].text);
+		pages->bodies[i] = (struct body){.made_ms = 0};
 	}
 }
 
@@ -125,14 +136,55 @@ void public_pages_proxies(struct span proxies, const struct address *client, str
 
 /* ---- the file ---- */
 
-static void add_fields(const struct public_pages *pages, struct kept *kept, struct span script)
+static uint64_t hash_of(const struct buf *text)
 {
 	static const struct hash_key fixed = {{7, 8}};
+
+	return hash_bytes(&fixed, buf_span(text));
+}
+
+static bool make_body(const struct public_pages *pages, const struct address *client, struct body *body)
+{
+	buf_fini(&body->text);
+	buf_init(&body->text, PAC_MAX_BYTES);
+	if (policy_pac_write(pages->source.policy, client, clock_wall_ms(), &body->text)) {
+		buf_fini(&body->text);
+		return false;
+	}
+	body->hash = hash_of(&body->text);
+	return true;
+}
+
+/* The body of a class, made anew now and then; NULL: it cannot be made. */
+static const struct body *find_body(struct public_pages *pages, uint64_t class, const struct address *client)
+{
+	uint64_t now_ms = clock_monotonic_ms();
+	struct body *body = &pages->bodies[0];
+
+	for (size_t i = 0; i < BODIES_MAX; i++) {
+		struct body *one = &pages->bodies[i];
+
+		if (buf_len(&one->text) && one->class == class) {
+			body = one;
+			break;
+		}
+		if (one->used < body->used)
+			body = one;
+	}
+	body->used = ++pages->uses;
+	if (buf_len(&body->text) && body->class == class && now_ms - body->made_ms < FRESH_MS)
+		return body;
+	body->class = class;
+	body->made_ms = now_ms;
+	return make_body(pages, client, body) ? body : NULL;
+}
+
+static void add_fields(const struct public_pages *pages, struct kept *kept, uint64_t hash)
+{
 	bool is_shared = pages->proxy_count < 2 && !policy_pac_has_classes(pages->source.policy);
 	char text[64];
 
-	snprintf(kept->tag, sizeof(kept->tag), "\"%016llx\"",
-	         (unsigned long long)hash_bytes(&fixed, script));
+	snprintf(kept->tag, sizeof(kept->tag), "\"%016llx\"", (unsigned long long)hash);
 	/* Caches in between must not give one client what was made for another. */
 	snprintf(text, sizeof(text), "%s, max-age=%llu", is_shared ? "public" : "private",
 	         (unsigned long long)(pages->source.cache_ms / 1000));
@@ -143,47 +195,49 @@ static void add_fields(const struct public_pages *pages, struct kept *kept, stru
 	web_page_add(kept->page, "Connection", "close");
 }
 
-static bool make(const struct public_pages *pages, const struct address *client, struct kept *kept)
+static void make_page(const struct public_pages *pages, const struct body *body, struct kept *kept)
 {
 	struct buf proxies, script;
-	enum err err;
+	uint64_t hash;
 
 	buf_init(&proxies, 1 << 20);
 	buf_init(&script, (1 << 20) + PAC_MAX_BYTES);
 	write_proxies(pages->source.proxies, pages->proxy_count, kept->first, &proxies);
-	err = policy_pac_write(pages->source.policy, client, clock_wall_ms(), buf_span(&proxies), &script);
-	if (err == ERR_NONE)
+	policy_pac_begin(buf_span(&proxies), &script);
+	hash = hash_of(&script) ^ body->hash;
+	buf_add(&script, buf_span(&body->text));
+	if (buf_is_whole(&script))
 		kept->page = web_page_new(buf_span(&script), "application/x-ns-proxy-autoconfig");
 	if (kept->page)
-		add_fields(pages, kept, buf_span(&script));
+		add_fields(pages, kept, hash);
 	buf_fini(&proxies);
 	buf_fini(&script);
-	return kept->page != NULL;
 }
 
 /* NULL: it cannot be made. */
-static const struct kept *find_or_make(struct public_pages *pages, const struct address *client)
+static const struct kept *find_page(struct public_pages *pages, const struct address *client)
 {
-	uint64_t class = policy_pac_class(pages->source.policy, client), now_ms = clock_monotonic_ms();
+	uint64_t class = policy_pac_class(pages->source.policy, client);
+	const struct body *body = find_body(pages, class, client);
 	size_t first = first_proxy(pages->proxy_count, client);
-	struct kept *oldest = &pages->kept[0];
+	struct kept *kept = &pages->kept[0];
 
+	if (body == NULL)
+		return NULL;
 	for (size_t i = 0; i < KEPT_MAX; i++) {
-		struct kept *kept = &pages->kept[i];
+		struct kept *one = &pages->kept[i];
 
-		if (kept->page && kept->class == class && kept->first == first) {
-			kept->used = ++pages->uses;
-			if (now_ms - kept->made_ms < FRESH_MS)
-				return kept;
-			oldest = kept;
-			break;
+		if (one->page && one->class == class && one->first == first && one->made_ms == body->made_ms) {
+			one->used = ++pages->uses;
+			return one;
 		}
-		if (kept->used < oldest->used)
-			oldest = kept;
+		if (one->used < kept->used)
+			kept = one;
 	}
-	web_page_free(oldest->page);
-	*oldest = (struct kept){.class = class, .first = first, .made_ms = now_ms, .used = ++pages->uses};
-	return make(pages, client, oldest) ? oldest : NULL;
+	web_page_free(kept->page);
+	*kept = (struct kept){.class = class, .first = first, .made_ms = body->made_ms, .used = ++pages->uses};
+	make_page(pages, body, kept);
+	return kept->page ? kept : NULL;
 }
 
 /* If-None-Match: a list of tags, W/ before them or not; it goes before the date (RFC 9110 section 13.2.2). */
@@ -214,7 +268,7 @@ void public_pages_answer(void *context, const struct web_request *request, struc
 		web_reply_with(out, 404, "there are /proxy.pac and /wpad.dat\n");
 		return;
 	}
-	kept = pages->source.policy ? find_or_make(pages, &request->client) : NULL;
+	kept = pages->source.policy ? find_page(pages, &request->client) : NULL;
 	if (kept == NULL)
 		web_reply_with(out, 503, "the PAC file cannot be made now\n");
 	else

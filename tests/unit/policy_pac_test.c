@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The PAC file as text, and PCRE2's expressions as JavaScript's. What it answers is tested by a JavaScript engine:
- * tests/pac/run.py. */
+ * tests/process/pages.py. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -30,8 +30,8 @@ static char *write_pac(const struct policy_rig *rig, const char *from, uint64_t 
 
 	assert_int_equal(rig->err, ERR_NONE);
 	buf_init(&out, PAC_MAX_BYTES);
-	assert_int_equal(policy_pac_write(rig->policy, &address, wall_ms, SPAN("PROXY a:1; PROXY b:2"), &out),
-	                 ERR_NONE);
+	policy_pac_begin(SPAN("PROXY a:1; PROXY b:2"), &out);
+	assert_int_equal(policy_pac_write(rig->policy, &address, wall_ms, &out), ERR_NONE);
 	text = buf_to_string(&out);
 	buf_fini(&out);
 	return text;
