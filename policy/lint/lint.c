@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RULES_COMPARED_MAX = 50000000, EXPIRES_SOON_DAYS = 14, ENTRIES_IN_PASSING_MAX = 100000, BETWEEN = 16384 };
+enum { RULES_COMPARED_MAX = 200000000, EXPIRES_SOON_DAYS = 14, ENTRIES_IN_PASSING_MAX = 100000, BETWEEN = 16384 };
 
 /* ---- saying it ---- */
 

@@ -38,7 +38,7 @@ static void relate_question(struct lint *lint, size_t index, enum policy_questio
 	const struct image_rule *rule = &lint->rules[index];
 	uint8_t found[LINT_LIST_BYTES] = {0};
 
-	for (size_t i = 0; i <= index; i++) {
+	for (size_t i = lint->budget ? 0 : index; i <= index; i++) {
 		const struct image_rule *before = &lint->rules[i];
 		bool differs = before->answers[question] != rule->answers[question] ||
 		               (question == POLICY_ROUTE && i < index);

@@ -138,7 +138,7 @@ static bool includes_lists(const struct lint *lint, struct image_range a, struct
 
 /* ---- time: minutes of the week, where the zone is the same ---- */
 
-enum { DAY_MIN = 1440, WEEK_MIN = 7 * DAY_MIN };
+enum { DAY_MIN = 1440 };
 
 static bool has_same_zone(const struct lint *lint, const struct image_time *a, const struct image_time *b)
 {
@@ -159,6 +159,28 @@ static bool time_has(const struct image_time *time, uint32_t week_min)
 	       (minute < time->until_min && (time->days >> (day + 6) % 7 & 1));
 }
 
+static bool has_minute(const struct lint *lint, const struct image_rule *rule, const struct image_time *zone,
+                       uint32_t week_min)
+{
+	const struct image_time *all = (const void *)lint->build->times.at;
+
+	for (uint32_t i = 0; i < rule->time.count; i++)
+		if (has_same_zone(lint, zone, &all[rule->time.at + i]) && time_has(&all[rule->time.at + i], week_min))
+			return true;
+	return false;
+}
+
+/* At this minute of each day: what holds there is in the rule? */
+static bool includes_minute(const struct lint *lint, const struct image_rule *rule, const struct image_time *time,
+                            uint32_t minute)
+{
+	for (uint32_t day = 0; day < 7 && minute < DAY_MIN; day++)
+		if (time_has(time, day * DAY_MIN + minute) && !has_minute(lint, rule, time, day * DAY_MIN + minute))
+			return false;
+	return true;
+}
+
+/* Whatever holds can only change at midnight, and where some time begins or ends. */
 static bool includes_time(const struct lint *lint, const struct image_rule *a, const struct image_rule *b)
 {
 	const struct image_time *all = (const void *)lint->build->times.at;
@@ -168,17 +190,12 @@ static bool includes_time(const struct lint *lint, const struct image_rule *a, c
 	for (uint32_t i = 0; i < b->time.count; i++) {
 		const struct image_time *time = &all[b->time.at + i];
 
-		for (uint32_t minute = 0; minute < WEEK_MIN; minute++) {
-			uint32_t j = 0;
-
-			if (!time_has(time, minute))
-				continue;
-			while (j < a->time.count && !(has_same_zone(lint, time, &all[a->time.at + j]) &&
-			                              time_has(&all[a->time.at + j], minute)))
-				j++;
-			if (j == a->time.count)
+		if (!includes_minute(lint, a, time, 0) || !includes_minute(lint, a, time, time->from_min))
+			return false;
+		for (uint32_t j = 0; j < a->time.count; j++)
+			if (!includes_minute(lint, a, time, all[a->time.at + j].from_min) ||
+			    !includes_minute(lint, a, time, all[a->time.at + j].until_min))
 				return false;
-		}
 	}
 	return b->time.count > 0;
 }
@@ -273,15 +290,31 @@ static bool includes_to(struct lint *lint, const struct image_rule *a, const str
 
 /* ---- all ---- */
 
+/* Each value of one may be compared with each of the other. */
+static bool pay(struct lint *lint, const struct image_rule *a, const struct image_rule *b)
+{
+	const struct image_range *as[] = {&a->from, &a->listener, &a->user, &a->group, &a->method, &a->url, &a->sni, &a->to,
+	                                  &a->port};
+	const struct image_range *bs[] = {&b->from, &b->listener, &b->user, &b->group, &b->method, &b->url, &b->sni, &b->to,
+	                                  &b->port};
+	uint64_t cost = 1 + (uint64_t)a->time.count * (a->time.count + 1) * b->time.count * 14;
+
+	for (size_t i = 0; i < COUNT_OF(as); i++)
+		cost += (uint64_t)as[i]->count * bs[i]->count;
+	if (lint->budget < cost)
+		cost = lint->budget = 0;
+	lint->budget -= cost;
+	return cost > 0;
+}
+
 bool lint_includes(struct lint *lint, const struct image_rule *a, const struct image_rule *b,
                    enum policy_question question, unsigned but)
 {
 	bool may_be_unknown = a->user.count + a->group.count + a->sni.count + a->url.count + a->method.count > 0 ||
 	                      a->resolved || (!(but & LINT_TO) && has_regexes(lint, a));
 
-	if (lint->budget == 0)
+	if (!pay(lint, a, b))
 		return false;
-	lint->budget--;
 	if (may_be_unknown && lint_is_strict(question, b->answers[question]) &&
 	    !lint_is_strict(question, a->answers[question]))
 		return false;

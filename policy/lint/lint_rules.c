@@ -36,7 +36,7 @@ static struct shadow shadow_of(struct lint *lint, const struct image_rule *a, co
 {
 	struct shadow shadow = {0, 0};
 
-	for (int q = 0; q < POLICY_QUESTION_COUNT; q++) {
+	for (int q = 0; q < POLICY_QUESTION_COUNT && questions >> q; q++) {
 		if (!(questions >> q & 1) || a->answers[q] == NO_ANSWER)
 			continue;
 		if (lint_includes(lint, a, b, (enum policy_question)q, 0))
@@ -114,7 +114,7 @@ static void check_rule(struct lint *lint, size_t index)
 	const struct image_rule *rule = &lint->rules[index];
 	unsigned left = questions_of(rule), all = left, default_ports = 0;
 
-	for (size_t i = 0; i < index && left; i++) {
+	for (size_t i = 0; i < index && left && lint->budget; i++) {
 		const struct image_rule *before = &lint->rules[i];
 		struct shadow shadow = shadow_of(lint, before, rule, left);
 		struct problem_place there = lint_rule_place(lint, before);

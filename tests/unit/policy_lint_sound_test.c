@@ -108,7 +108,7 @@ static void make_rule(struct rule *rule)
 	static const char *const always[] = {
 		"port: 443", "port: [80, 443]", "port: 1-1000", "from: 10.0.0.0/8", "from: [10.1.0.0/16, 192.0.2.0/24]",
 		"listener: x", "listener: [x, y]", "method: GET", "method: [GET, CONNECT]", "time: mon-fri 08:00-18:00",
-		"time: tue 09:00-12:00",
+		"time: tue 09:00-12:00", "time: ['mon 22:00-06:00', 'tue 06:00-20:00']", "time: tue",
 	};
 	static const char *const late[] = {
 		"user: jane", "user: [jane, joe]", "group: g", "url: 'http://a.example/'", "url: 'http://a.example/x'",
