@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RULES_COMPARED_MAX = 200000000, EXPIRES_SOON_DAYS = 14, ENTRIES_IN_PASSING_MAX = 100000, BETWEEN = 16384 };
+enum { COMPARED_IN_PASSING_MAX = 50000000, COMPARED_MAX = 500000000, EXPIRES_SOON_DAYS = 14, ENTRIES_IN_PASSING_MAX = 100000, BETWEEN = 16384 };
 
 /* ---- saying it ---- */
 
@@ -220,7 +220,7 @@ void lint_run(struct compile *compile)
 		.entries = (const void *)build->entries.at,
 		.entry_count = build->entries.count,
 		.list_count = build->lists.count,
-		.budget = RULES_COMPARED_MAX,
+		.budget = compile->options->lint_entries_max ? COMPARED_MAX : COMPARED_IN_PASSING_MAX,
 	};
 
 	lint.is_full = lint.entry_count <= (compile->options->lint_entries_max ? compile->options->lint_entries_max
@@ -239,5 +239,9 @@ void lint_run(struct compile *compile)
 	check_expiry(&lint);
 	if (lint.is_full)
 		run_on_entries(&lint);
+	if (lint.budget == 0 && compile->options->lint_entries_max)
+		problem_add_code(compile->problems, PROBLEM_NOT_COMPARED, (struct problem_place){compile->path, 0, 0}, NULL,
+		                 "%zu rules with their values are too many to compare each with all: some that are never "
+		                 "reached are not told", lint.rule_count);
 	lint_fini(&lint);
 }

@@ -12,6 +12,12 @@ bool lint_is_strict(enum policy_question question, unsigned answer)
 	       (question == POLICY_AUTH && answer == AUTH_REQUIRED);
 }
 
+/* Comparing rules costs; when nothing is left, nothing is included. */
+static void pay(struct lint *lint, uint64_t cost)
+{
+	lint->budget -= cost < lint->budget ? cost : lint->budget;
+}
+
 /* ---- ports ---- */
 
 /* Is every port from first to last in one of the ranges? */
@@ -65,7 +71,7 @@ static bool includes_ports(const struct lint *lint, const struct image_rule *a, 
 
 /* ---- conditions ---- */
 
-static bool includes_from(const struct lint *lint, const struct image_rule *a, const struct image_rule *b)
+static bool includes_from(struct lint *lint, const struct image_rule *a, const struct image_rule *b)
 {
 	const struct network *all = (const void *)lint->build->networks.at;
 
@@ -78,13 +84,14 @@ static bool includes_from(const struct lint *lint, const struct image_rule *a, c
 		while (j < a->from.count && (all[a->from.at + j].prefix_len > network->prefix_len ||
 		                             !network_has(&all[a->from.at + j], &network->base)))
 			j++;
+		pay(lint, j);
 		if (j == a->from.count)
 			return false;
 	}
 	return b->from.count > 0;
 }
 
-static bool includes_texts(const struct lint *lint, struct image_range a, struct image_range b)
+static bool includes_texts(struct lint *lint, struct image_range a, struct image_range b)
 {
 	const struct image_range *texts = (const void *)lint->build->texts.at;
 
@@ -95,13 +102,14 @@ static bool includes_texts(const struct lint *lint, struct image_range a, struct
 
 		while (j < a.count && !span_equal(lint_text(lint, texts[a.at + j]), lint_text(lint, texts[b.at + i])))
 			j++;
+		pay(lint, j);
 		if (j == a.count)
 			return false;
 	}
 	return b.count > 0;
 }
 
-static bool includes_urls(const struct lint *lint, const struct image_rule *a, const struct image_rule *b)
+static bool includes_urls(struct lint *lint, const struct image_rule *a, const struct image_rule *b)
 {
 	const struct image_url *urls = (const void *)lint->build->urls.at;
 
@@ -115,13 +123,14 @@ static bool includes_urls(const struct lint *lint, const struct image_rule *a, c
 		                            !span_starts_with(lint_text(lint, url->text),
 		                                              lint_text(lint, urls[a->url.at + j].text))))
 			j++;
+		pay(lint, j);
 		if (url->regex != NONE || j == a->url.count)
 			return false;
 	}
 	return b->url.count > 0;
 }
 
-static bool includes_lists(const struct lint *lint, struct image_range a, struct image_range b)
+static bool includes_lists(struct lint *lint, struct image_range a, struct image_range b)
 {
 	const uint16_t *refs = (const void *)lint->build->list_refs.at;
 
@@ -130,6 +139,7 @@ static bool includes_lists(const struct lint *lint, struct image_range a, struct
 
 		while (j < a.count && refs[a.at + j] != refs[b.at + i])
 			j++;
+		pay(lint, j);
 		if (j == a.count)
 			return false;
 	}
@@ -290,31 +300,16 @@ static bool includes_to(struct lint *lint, const struct image_rule *a, const str
 
 /* ---- all ---- */
 
-/* Each value of one may be compared with each of the other. */
-static bool pay(struct lint *lint, const struct image_rule *a, const struct image_rule *b)
-{
-	const struct image_range *as[] = {&a->from, &a->listener, &a->user, &a->group, &a->method, &a->url, &a->sni, &a->to,
-	                                  &a->port};
-	const struct image_range *bs[] = {&b->from, &b->listener, &b->user, &b->group, &b->method, &b->url, &b->sni, &b->to,
-	                                  &b->port};
-	uint64_t cost = 1 + (uint64_t)a->time.count * (a->time.count + 1) * b->time.count * 14;
-
-	for (size_t i = 0; i < COUNT_OF(as); i++)
-		cost += (uint64_t)as[i]->count * bs[i]->count;
-	if (lint->budget < cost)
-		cost = lint->budget = 0;
-	lint->budget -= cost;
-	return cost > 0;
-}
-
 bool lint_includes(struct lint *lint, const struct image_rule *a, const struct image_rule *b,
                    enum policy_question question, unsigned but)
 {
 	bool may_be_unknown = a->user.count + a->group.count + a->sni.count + a->url.count + a->method.count > 0 ||
 	                      a->resolved || (!(but & LINT_TO) && has_regexes(lint, a));
 
-	if (!pay(lint, a, b))
+	if (lint->budget == 0)
 		return false;
+	pay(lint, 1 + (uint64_t)a->time.count * (a->time.count + 1) * b->time.count * 14 +
+	                  (uint64_t)a->port.count * (b->port.count + 1));
 	if (may_be_unknown && lint_is_strict(question, b->answers[question]) &&
 	    !lint_is_strict(question, a->answers[question]))
 		return false;

@@ -44,6 +44,8 @@
 	X(EXPIRES_SOON, WARNING, "expires-soon", "the entry ends within 14 days", "ask its owner, then set a new expires=") \
 	X(BYPASS_WIDER, WARNING, "bypass-wider-than-allow", "what shall not be opened is wider than what is allowed", \
 	  "allow the same pattern, or bypass only what is allowed") \
+	X(NOT_COMPARED, WARNING, "not-compared", "there are too many rules to compare each with all before it", \
+	  "write fewer rules, with lists") \
 	X(NEVER_OPENED, WARNING, "never-opened", "a rule asks for what is inside TLS, where TLS is never opened", \
 	  "inspect these hosts, or take the condition away") \
 	X(AUTH_IMPOSSIBLE, WARNING, "auth-impossible", "a rule asks who it is, where nobody is asked", \
