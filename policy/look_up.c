@@ -8,6 +8,7 @@
 enum {
 	LABELS_MAX = 128,
 	CANDIDATES_MAX = 256,
+	GRAMS_SEEN = 512,      /* power of two */
 	GIVE_UPS_MAX = 4,      /* expressions that may reach their limits for one name; those behind them are not tried */
 	VERDICT_COUNT = 1024,  /* power of two */
 	VERDICT_NAME_MAX = 100,
@@ -186,18 +187,41 @@ static void look_up_address(const struct looking *looking, const struct address 
 struct candidates {
 	uint32_t at[CANDIDATES_MAX];
 	size_t count;
-	bool is_all; /* too many: all scans are */
+	bool is_all; /* too many: all scans that have the stamp are */
 };
+
+/* What leads to literals in a name, so that what comes again in it is not followed again: nobody shall make a name of the
+ * three bytes that lead to the most. */
+struct grams_seen {
+	size_t count;
+	uint16_t at[GRAMS_SEEN]; /* gram + 1; by hash */
+};
+_Static_assert(GRAM_COUNT < UINT16_MAX, "a gram and one fit");
+
+static bool is_again(struct grams_seen *seen, uint32_t gram)
+{
+	uint16_t key = (uint16_t)(gram + 1);
+	size_t at = key * 40503u;
+
+	for (at = at >> 4 & (GRAMS_SEEN - 1); seen->at[at]; at = (at + 1) & (GRAMS_SEEN - 1))
+		if (seen->at[at] == key)
+			return true;
+	if (seen->count == GRAMS_SEEN / 2)
+		return false; /* no name is so long */
+	seen->at[at] = key;
+	seen->count++;
+	return false;
+}
 
 /* Few they are, as a rule, and they come nearly in order. */
 static void add_candidate(const struct policy *policy, struct candidates *candidates, uint32_t scan)
 {
 	size_t at = candidates->count;
 
-	if (policy->scan_stamps[scan] == *policy->stamp || candidates->is_all)
+	if (policy->scan_stamps[scan] == *policy->stamp)
 		return;
 	policy->scan_stamps[scan] = *policy->stamp;
-	if (at == CANDIDATES_MAX) {
+	if (at == CANDIDATES_MAX || candidates->is_all) {
 		candidates->is_all = true;
 		return;
 	}
@@ -207,9 +231,23 @@ static void add_candidate(const struct policy *policy, struct candidates *candid
 	candidates->count++;
 }
 
+static void follow_gram(const struct policy *policy, uint32_t gram, struct span name, struct candidates *candidates)
+{
+	const struct image *image = &policy->image;
+
+	for (uint32_t i = image->grams[gram]; i < image->grams[gram + 1]; i++) {
+		const struct image_literal *literal = &image->literals[i];
+
+		if (policy->scan_stamps[literal->scan] != *policy->stamp &&
+		    span_find_span(name, image_text(policy, literal->text)) < name.len)
+			add_candidate(policy, candidates, literal->scan);
+	}
+}
+
 static void find_candidates(const struct policy *policy, struct span name, struct candidates *candidates)
 {
 	const struct image *image = &policy->image;
+	struct grams_seen seen = {.count = 0};
 	uint32_t gram = 0;
 
 	for (size_t i = 0; i < image->always_count; i++)
@@ -218,12 +256,8 @@ static void find_candidates(const struct policy *policy, struct span name, struc
 		gram = (gram * GRAM_CLASSES + image_gram_class(name.at[i])) % GRAM_COUNT;
 		if (i + 1 < GRAM_BYTES)
 			continue;
-		for (uint32_t j = image->grams[gram]; j < image->grams[gram + 1]; j++) {
-			const struct image_literal *literal = &image->literals[j];
-
-			if (span_find_span(name, image_text(policy, literal->text)) < name.len)
-				add_candidate(policy, candidates, literal->scan);
-		}
+		if (image->grams[gram] != image->grams[gram + 1] && !is_again(&seen, gram))
+			follow_gram(policy, gram, name, candidates);
 	}
 }
 
@@ -280,8 +314,11 @@ static void try_scans(struct looking *looking, struct policy_verdict *verdict)
 	verdict->match_count = 0;
 	for (size_t i = 0; i < (candidates.is_all ? policy->image.scans_count : candidates.count); i++) {
 		uint32_t index = candidates.is_all ? (uint32_t)i : candidates.at[i];
-		enum policy_match match = match_scan(policy, &policy->image.scans[index], name, &give_ups);
+		enum policy_match match;
 
+		if (policy->scan_stamps[index] != *policy->stamp)
+			continue;
+		match = match_scan(policy, &policy->image.scans[index], name, &give_ups);
 		if (match == MATCH_NO)
 			continue;
 		note_scan(looking, index, match == MATCH_YES);
