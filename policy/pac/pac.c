@@ -356,7 +356,8 @@ static void name_largest(const struct policy *policy, uint64_t *bytes, struct bu
 		uint64_t most = 0;
 
 		for (uint32_t list = 1; list <= policy->image.lists_count; list++) {
-			if (bytes[list] > most) {
+			/* A pattern that stands in a rule has no name, and is not what makes it large. */
+			if (bytes[list] > most && policy_list_name(policy, (uint16_t)list).len) {
 				most = bytes[list];
 				largest = (uint16_t)list;
 			}
