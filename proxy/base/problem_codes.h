@@ -79,6 +79,9 @@
 	  "decide pac by to, port and from, with few and wide patterns") \
 	X(OPEN_TOKEN, WARNING, "open-token", "who listens in on the network learns the token for /metrics", \
 	  "listen on loopback, or in a network of those who watch") \
+	X(FEW_FILES, WARNING, "few-files", "the system lets a worker open fewer files than it may need", \
+	  "raise LimitNOFILE, or lower limits.sessions") \
+	X(RESTART_NEEDED, WARNING, "restart-needed", "an option has changed that a reload cannot change", "restart") \
 	X(LOG_SOCKET, WARNING, "log-socket", "the socket of the log is not there", "start what reads it")
 
 #endif

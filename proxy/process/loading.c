@@ -424,8 +424,8 @@ static void start_compiler(struct loading *loading)
 static void warn_restart(struct loading *loading, bool changed, const char *option)
 {
 	if (changed)
-		problem_add(&loading->problems, PROBLEM_WARNING, loading->parent->path, 0, 0,
-		            "%s: a restart is needed to change it; what was there stays", option);
+		problem_add_code(&loading->problems, PROBLEM_RESTART_NEEDED,
+		            (struct problem_place){loading->parent->path, 0, 0}, NULL, "%s: a restart is needed to change it; what was there stays", option);
 }
 
 static void compare(struct loading *loading)

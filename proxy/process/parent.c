@@ -381,7 +381,7 @@ static void raise_files(struct parent *parent, struct problems *problems)
 		return;
 	files.rlim_cur = files.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_max < want)
-		problem_add(problems, PROBLEM_WARNING, parent->path, 0, 0,
+		problem_add_code(problems, PROBLEM_FEW_FILES, (struct problem_place){parent->path, 0, 0}, NULL,
 		            "limits.sessions: a worker may open %llu files and needs %llu for its share; "
 		            "raise LimitNOFILE (ulimit -n), or lower it",
 		            (unsigned long long)files.rlim_max, (unsigned long long)want);
