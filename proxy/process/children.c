@@ -416,3 +416,14 @@ bool children_are_current(const struct parent *parent)
 			return false;
 	return web_children_are(parent, is_current);
 }
+
+void children_kill_outdated(struct parent *parent)
+{
+	for (size_t i = 0; i < parent->worker_count; i++)
+		if (!is_current(&parent->workers[i]))
+			children_kill(&parent->workers[i]);
+	if (!is_current(&parent->public))
+		children_kill(&parent->public);
+	if (!is_current(&parent->admin))
+		children_kill(&parent->admin);
+}

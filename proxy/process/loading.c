@@ -250,14 +250,8 @@ static void on_due(struct loop_timer *timer)
 		fail(loading, "compiling the policy takes too long");
 		return;
 	}
-	/* In force already: a worker that does not take it is of no use any more. */
-	for (size_t i = 0; i < parent->worker_count; i++)
-		if (parent->workers[i].generation != parent->current->number)
-			children_kill(&parent->workers[i]);
-	if (parent->public.generation != parent->current->number)
-		children_kill(&parent->public);
-	if (parent->admin.generation != parent->current->number)
-		children_kill(&parent->admin);
+	/* In force already: who does not take it is of no use any more. */
+	children_kill_outdated(parent);
 	finish(loading, ERR_NONE);
 }
 

@@ -136,6 +136,9 @@ void children_kill(struct child *child);
 /* A role that has said all that it had to say: it ends by itself and nobody waits for it. */
 void children_forget(struct child *child);
 
+/* Kill those that run without the current generation; they are started again. */
+void children_kill_outdated(struct parent *parent);
+
 /* Does every worker that runs have the current generation? */
 bool children_are_current(const struct parent *parent);
 

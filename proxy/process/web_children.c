@@ -217,14 +217,13 @@ static struct child *child_at(struct parent *parent, size_t at)
 static void update(struct child *child, bool is_wanted)
 {
 	child->is_unwanted = !is_wanted;
+	loop_timer_clear(child->parent->loop, &child->restart);
 	if (is_wanted && child->pid)
 		web_children_send(child);
 	else if (is_wanted)
 		children_start(child);
 	else if (child->pid)
 		children_send(child, IPC_STOP, 0, SPAN(""), NULL, 0);
-	if (!is_wanted)
-		loop_timer_clear(child->parent->loop, &child->restart);
 }
 
 void web_children_update(struct parent *parent)
@@ -261,6 +260,11 @@ bool web_children_stop(struct parent *parent)
 }
 
 /* ---- the board ---- */
+
+_Static_assert((int)PARENT_STARTING == (int)BOARD_STARTING && (int)PARENT_RUNNING == (int)BOARD_RUNNING &&
+                       (int)PARENT_DRAINING == (int)BOARD_DRAINING && (int)PARENT_STOPPING == (int)BOARD_STOPPING,
+               "board.h has the states of the parent");
+_Static_assert((int)ROLE_COUNT - (int)ROLE_WORKER <= (int)BOARD_ROLES_MAX, "board.h has too few roles");
 
 enum err web_children_make_board(struct parent *parent)
 {

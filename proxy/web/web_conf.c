@@ -33,7 +33,7 @@ static void parse_url(struct conf_loading *loading, const struct yaml_node *node
 	struct span rest;
 
 	*host = (struct http_host){.name = SPAN("")};
-	if (node == NULL || node->kind == YAML_NULL || node->text.len == 0)
+	if (node == NULL || node->kind == YAML_NULL || (node->kind == YAML_SCALAR && node->text.len == 0))
 		return;
 	rest = span_skip(node->text, sizeof("http://") - 1);
 	if (rest.len && rest.at[rest.len - 1] == '/')
