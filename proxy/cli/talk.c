@@ -333,6 +333,8 @@ static void print_status(const json_t *answer)
 	       number_of(policy, "rules"), number_of(policy, "entries"), text_of(policy, "hash"));
 	json_array_foreach(json_object_get(answer, "listeners"), i, row)
 		printf("listening     %s %s\n", text_of(row, "name"), text_of(row, "address"));
+	json_array_foreach(json_object_get(answer, "small_listeners"), i, row)
+		printf("%-13s http://%s\n", text_of(row, "name"), text_of(row, "address"));
 	json_array_foreach(json_object_get(answer, "roles"), i, row)
 		printf("role          %s %lld, pid %lld, %s, restarts %lld, sessions %lld\n",
 		       text_of(row, "role"), number_of(row, "number"), number_of(row, "pid"),

@@ -123,6 +123,7 @@ json_t *status_pack(const struct parent *parent)
 	                   pack_listeners(&parent->current->listeners), "policy",
 	                   pack_policy(parent->current), "metrics", pack_metrics(&sum), "roles",
 	                   roles);
+	json_object_set_new(status, "small_listeners", pack_listeners(&parent->current->web));
 	if (parent->refused_ms)
 		json_object_set_new(status, "refused", pack_refusal(parent));
 	return status;

@@ -316,6 +316,8 @@ def test_pac_follows_a_reload():
         second = proxy.get("public", "/proxy.pac", If_None_Match=first[1]["etag"])
         assert second[0] == 200 and b"quite.new.test" in second[2] and second[1]["etag"] != first[1]["etag"]
         old = proxy.addresses["public"]
+        assert {"name": "public", "address": old} in proxy.status()["small_listeners"]
+        assert f"public        http://{old}\n" in proxy.command("status")
         text = proxy.config.read_text()
         with socket.create_server(("127.0.0.1", 0)) as sock:
             port = sock.getsockname()[1]
