@@ -8,7 +8,7 @@
 
 #include "policy/policy.h"
 
-#define IMAGE_MAGIC UINT64_C(0x5941504c4c415333) /* changes with the layout */
+#define IMAGE_MAGIC UINT64_C(0x5941504c4c415334) /* changes with the layout */
 
 enum {
 	LISTS_MAX = 4096,
@@ -162,7 +162,7 @@ struct image_header {
 	uint64_t magic, total_bytes;
 	uint64_t key;             /* of the hash of names */
 	uint64_t generation_hash;
-	uint64_t codes_hash;      /* a damaged code must not reach PCRE2 */
+	uint64_t codes_hash;      /* image_codes_hash() */
 	uint64_t label_counts;    /* bit n: there is a key with n labels; bit 63: with 63 or more */
 	uint64_t prefixes4;       /* bit n: there is a network /n */
 	uint64_t prefixes6[3];
@@ -292,6 +292,9 @@ struct span image_network_key(const struct address *address, uint8_t prefix_len,
 /* Does the code with this index match? It gives up at its limits of steps, heap and stack. */
 enum policy_match { MATCH_NO, MATCH_YES, MATCH_GAVE_UP };
 enum policy_match policy_regex_match(const struct policy *policy, uint32_t code, struct span text);
+
+/* A damaged code must not reach PCRE2, and none but from its beginning: of `batches` and `codes`. */
+uint64_t image_codes_hash(struct span batches, struct span codes);
 
 /* How many codes one serialised batch has: it is decoded when the first of them is needed. */
 enum { CODES_PER_BATCH = 32 };

@@ -100,7 +100,7 @@ static void look_up_bucket(const struct looking *looking, const struct image_buc
 		kind = head.kind & RECORD_KIND_MASK;
 		beside = bytes_beside(kind, head.len, key.len);
 		/* The first byte of a network's key is none of a name's. */
-		if (head.len - beside == key.len &&
+		if (head.len >= key.len && head.len - beside == key.len &&
 		    memcmp(at + RECORD_HEAD_BYTES + (kind == PATTERN_NETWORK ? 0 : beside), key.at, key.len) == 0 &&
 		    is_of_kind(kind, whole)) {
 			struct image_record record = image_record_read(at);

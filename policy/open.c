@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
 #include "policy/look_up.h"
 #include "policy/pattern.h"
 
@@ -68,10 +67,10 @@ static enum err open_regex(struct policy *policy)
 /* A damaged code must not reach PCRE2, which trusts what it decodes. */
 static bool are_codes_whole(const struct policy *policy)
 {
-	static const struct hash_key fixed = {{1, 2}};
+	const struct image *image = &policy->image;
 
-	return hash_bytes(&fixed, span_of(policy->image.codes, policy->image.codes_count)) ==
-	       policy->header->codes_hash;
+	return image_codes_hash(span_of(image->batches, image->batches_count * sizeof(*image->batches)),
+	                        span_of(image->codes, image->codes_count)) == policy->header->codes_hash;
 }
 
 /* Decode the batch in which the code is: all at once would take long where there are ten thousand. */
@@ -81,11 +80,14 @@ static void decode_batch(const struct policy *policy, uint32_t code)
 	size_t first = code / CODES_PER_BATCH * CODES_PER_BATCH, count = regex->count - first;
 	const struct image_range *batch = &policy->image.batches[code / CODES_PER_BATCH];
 	uint8_t state = CODE_DECODED;
+	int32_t decoded;
 
 	if (count > CODES_PER_BATCH)
 		count = CODES_PER_BATCH;
-	if (pcre2_serialize_decode(regex->codes + first, (int32_t)count, policy->image.codes + batch->at, NULL) !=
-	    (int32_t)count) {
+	decoded = pcre2_serialize_decode(regex->codes + first, (int32_t)count, policy->image.codes + batch->at, NULL);
+	if (decoded != (int32_t)count) {
+		for (int32_t i = 0; i < decoded; i++) /* fewer than there should be */
+			pcre2_code_free(regex->codes[first + (size_t)i]);
 		memset(regex->codes + first, 0, count * sizeof(*regex->codes));
 		state = CODE_LOST;
 	}

@@ -119,6 +119,24 @@ bool build_regex_is_anchored(struct span text)
 	return code != NULL;
 }
 
+/* As a rule a list says the same ports again and again: the last ones are looked at. 24 bits for where they are. */
+static uint32_t add_ports(struct build *build, const struct pattern_line *line)
+{
+	enum { LOOK_BACK = 16, AT_MAX = 1 << 24 };
+	const struct image_ports *ports = (const void *)build->ports.at;
+	size_t count = line->port_count, end = build->ports.count, at;
+
+	for (size_t back = 0; back < LOOK_BACK && end >= count + back; back++) {
+		at = end - count - back;
+		if (memcmp(ports + at, line->ports, count * sizeof(*ports)) == 0)
+			return (uint32_t)at << 8 | (uint32_t)count;
+	}
+	at = build_add(build, &build->ports, line->ports, count, sizeof(*ports));
+	if (at >= AT_MAX)
+		build->failed = true;
+	return (uint32_t)at << 8 | (uint32_t)count;
+}
+
 bool build_entry(struct build *build, const struct pattern_line *line, uint16_t list,
                  uint16_t file, uint32_t number, const char **why, size_t *at)
 {
@@ -137,8 +155,7 @@ bool build_entry(struct build *build, const struct pattern_line *line, uint16_t 
 	if (pattern->kind == PATTERN_NETWORK)
 		entry.prefix_len = pattern->network.prefix_len;
 	if (line->port_count)
-		entry.ports = build_add(build, &build->ports, line->ports, line->port_count,
-		                        sizeof(line->ports[0])) << 8 | (uint32_t)line->port_count;
+		entry.ports = add_ports(build, line);
 	if (pattern->kind == PATTERN_REGEX &&
 	    build_regex(build, pattern_regex(span_of(pattern->text, pattern->text_len)), index, why,
 	                at) == NONE)
