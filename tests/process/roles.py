@@ -48,12 +48,13 @@ def wait_for(what, check):
 class Proxy:
     """A running one in a folder of its own."""
 
-    def __init__(self, config=CONFIG, port=0, prefix=(), new_session=False):
+    def __init__(self, config=CONFIG, port=0, prefix=(), new_session=False, files=None):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="sallyport-roles-"))
         self.folder.chmod(0o755)
         self.config = self.folder / "sallyport.yaml"
         self.config.write_text(config.format(port=port))
-        (self.folder / "policy.yaml").write_text(POLICY)
+        for name, text in {"policy.yaml": POLICY, **(files or {})}.items():
+            (self.folder / name).write_text(text)
         self.process = subprocess.Popen([*prefix, BINARY, "run", "-c", str(self.config)], stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True, start_new_session=new_session)
         self.ready = self.process.stdout.readline()
