@@ -129,7 +129,7 @@ static void on_extra(struct web_role *role, size_t at)
 
 static enum err make_servers(struct public *public)
 {
-	static const struct web_limits strangers = {512, 64, 10, 120}, handed = {512, 0, 10, 120};
+	static const struct web_limits strangers = {512, 64, 10, 120}, handed = {512, 64, 10, 120};
 	enum err err = public_pages_new(&public->pages);
 
 	if (err == ERR_NONE)
