@@ -154,6 +154,8 @@ bool build_entry(struct build *build, const struct pattern_line *line, uint16_t 
 
 	if (pattern->kind == PATTERN_NETWORK)
 		entry.prefix_len = pattern->network.prefix_len;
+	if (line->expires_ms && entry.expires_min == 0)
+		entry.expires_min = 1; /* 0 would be never */
 	if (line->port_count)
 		entry.ports = add_ports(build, line);
 	if (pattern->kind == PATTERN_REGEX &&

@@ -7,6 +7,10 @@
 #include "base/hash.h"
 #include "policy/compile/index.h"
 
+/* So many are looked at for one entry. Nobody has more of one pattern, unless by mistake: those get new numbers, and loading
+ * them does not take ever longer. */
+enum { LOOK_MAX = 1000 };
+
 struct numbering {
 	const struct build *build;
 	const struct policy *previous;
@@ -56,11 +60,12 @@ static bool map_scans(struct numbering *numbering)
 		numbering->scan_slots *= 2;
 	numbering->scans = calloc(numbering->scan_slots, sizeof(*numbering->scans));
 	for (size_t i = 0; numbering->scans && i < previous->image.scans_count; i++) {
-		size_t at = text_hash(image_text(previous, previous->image.scans[i].text));
+		size_t at = text_hash(image_text(previous, previous->image.scans[i].text)), end = at + LOOK_MAX;
 
-		while (numbering->scans[at & (numbering->scan_slots - 1)])
+		while (at != end && numbering->scans[at & (numbering->scan_slots - 1)])
 			at++;
-		numbering->scans[at & (numbering->scan_slots - 1)] = (uint32_t)i + 1;
+		if (at != end)
+			numbering->scans[at & (numbering->scan_slots - 1)] = (uint32_t)i + 1;
 	}
 	return numbering->scans != NULL;
 }
@@ -97,17 +102,20 @@ static bool is_same(const struct numbering *numbering, const struct build_entry 
 static uint32_t find_scan(const struct numbering *numbering, const struct build_entry *entry)
 {
 	struct span text = build_entry_text(numbering->build, entry);
+	size_t first = text_hash(text);
 
-	for (size_t at = text_hash(text);; at++) {
+	for (size_t at = first; at != first + LOOK_MAX; at++) {
 		uint32_t scan = numbering->scans[at & (numbering->scan_slots - 1)];
-		const struct image_scan *old = &numbering->previous->image.scans[scan - 1];
+		const struct image_scan *old;
 
 		if (scan == 0)
 			return NONE;
+		old = &numbering->previous->image.scans[scan - 1];
 		if (span_equal(image_text(numbering->previous, old->text), text) &&
 		    is_same(numbering, entry, old->entry))
 			return old->entry;
 	}
+	return NONE;
 }
 
 static uint32_t find_record(const struct numbering *numbering, const struct build_entry *entry)
@@ -118,19 +126,21 @@ static uint32_t find_record(const struct numbering *numbering, const struct buil
 	uint64_t hash = image_hash(previous->header->key, key);
 	size_t at = image_home(hash, previous->header->home_count);
 
-	for (;; at++) {
+	for (size_t seen = 0;; at++) {
 		const struct image_bucket *bucket = &previous->image.buckets[at];
 		const uint8_t *place = bucket->room;
 
 		for (unsigned i = 0; i < bucket->count; i++) {
 			struct image_record record = image_record_read(place);
 
-			if (span_equal(image_record_key(record.kind, record.text), key) &&
-			    is_same(numbering, entry, record.entry))
-				return record.entry;
+			if (span_equal(image_record_key(record.kind, record.text), key)) {
+				if (is_same(numbering, entry, record.entry))
+					return record.entry;
+				seen++;
+			}
 			place += record.bytes;
 		}
-		if (!(bucket->goes_on & image_hash_bit(hash)))
+		if (seen > LOOK_MAX || !(bucket->goes_on & image_hash_bit(hash)))
 			return NONE;
 	}
 }

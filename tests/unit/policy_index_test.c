@@ -580,6 +580,22 @@ static void what_gives_up_does_not_loosen(void **state)
 	policy_rig_fini(&rig);
 }
 
+/* The first minute that there was: it is over, as every other. */
+static void what_ended_at_once_has_ended(void **state)
+{
+	struct policy_facts facts = policy_rig_facts("old.test", 443);
+	struct policy_decision decision;
+	struct policy_rig rig;
+
+	(void)state;
+	policy_rig_make(&rig, "lists: {a: a.list}\nrules:\n- {name: r, when: {to: a}, then: {access: allow}}\n"
+	                      "defaults: {access: deny}\n", "old.test expires=1970-01-01T00:00:30Z\n", NULL);
+	assert_int_equal(rig.err, ERR_NONE);
+	policy_decide(rig.policy, &facts, &decision);
+	assert_int_equal(decision.answers[POLICY_ACCESS].answer, ACCESS_DENY);
+	policy_rig_fini(&rig);
+}
+
 /* So many sets of ports as there are: none of them is another's. */
 static void ports_are_their_own(void **state)
 {
@@ -615,6 +631,7 @@ int main(void)
 		cmocka_unit_test(what_is_remembered_is_of_one_policy),
 		cmocka_unit_test(expressions_that_explode),
 		cmocka_unit_test(what_gives_up_does_not_loosen),
+		cmocka_unit_test(what_ended_at_once_has_ended),
 		cmocka_unit_test(ports_are_their_own),
 	};
 
