@@ -3,8 +3,11 @@
 
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "process/shared.h"
 
 enum { CELLS_MIN = 1024 };
@@ -95,28 +98,66 @@ static void take_over_row(struct counters *counters, uint32_t rule, const struct
 		    get(&previous->rules[counters_rule_cell(previous->rule_cells, old, (enum policy_question)q)]));
 }
 
+/* ---- rules by name ---- */
+
+struct named {
+	struct span name;
+	uint32_t rule;
+};
+
+static int compare_named(const void *a, const void *b)
+{
+	const struct named *x = a, *y = b;
+	size_t len = x->name.len < y->name.len ? x->name.len : y->name.len;
+	int order = len ? memcmp(x->name.at, y->name.at, len) : 0;
+
+	if (order)
+		return order;
+	if (x->name.len != y->name.len)
+		return x->name.len < y->name.len ? -1 : 1;
+	return x->rule < y->rule ? -1 : x->rule > y->rule;
+}
+
+static struct named *sort_rules(const struct policy *policy, size_t count)
+{
+	struct named *rules = calloc(count + 1, sizeof(*rules));
+
+	for (uint32_t i = 0; rules && i < count; i++)
+		rules[i] = (struct named){policy_rule_name(policy, i), i};
+	if (rules)
+		qsort(rules, count, sizeof(*rules), compare_named);
+	return rules;
+}
+
 /* The n-th rule of a name is the n-th of that name before: names should be one of a kind, but need not. */
+static void take_over_sorted(struct counters *counters, const struct named *rules, size_t count,
+                             const struct counters *previous, const struct named *old, size_t old_count)
+{
+	for (size_t i = 0, j = 0; i < count && j < old_count;) {
+		struct named one = {rules[i].name, 0}, other = {old[j].name, 0};
+		int order = compare_named(&one, &other);
+
+		if (order == 0)
+			take_over_row(counters, rules[i].rule, previous, old[j].rule);
+		i += order <= 0;
+		j += order >= 0;
+	}
+}
+
 static void take_over_rules(struct counters *counters, const struct policy *policy, const struct counters *previous,
                             const struct policy *previous_policy)
 {
 	size_t count = counters->rule_cells / POLICY_QUESTION_COUNT - 1;
 	size_t old_count = previous->rule_cells / POLICY_QUESTION_COUNT - 1;
+	struct named *rules = sort_rules(policy, count), *old = sort_rules(previous_policy, old_count);
 
 	take_over_row(counters, POLICY_NO_RULE, previous, POLICY_NO_RULE);
-	for (uint32_t rule = 0, guess = 0; rule < count; rule++, guess++) {
-		struct span name = policy_rule_name(policy, rule);
-		uint32_t old = guess;
-
-		/* As a rule, the one behind the last; else it is searched for. */
-		if (old >= old_count || !span_equal(policy_rule_name(previous_policy, old), name))
-			for (old = 0; old < old_count; old++)
-				if (span_equal(policy_rule_name(previous_policy, old), name))
-					break;
-		if (old == old_count)
-			continue;
-		take_over_row(counters, rule, previous, old);
-		guess = old;
-	}
+	if (rules && old)
+		take_over_sorted(counters, rules, count, previous, old, old_count);
+	else
+		log_event(EV_SYSTEM, "what=rule-counters error=%s: they begin anew", err_name(ERR_MEMORY));
+	free(rules);
+	free(old);
 }
 
 void counters_take_over(struct counters *counters, const struct policy *policy, const struct counters *previous,
