@@ -41,8 +41,13 @@ static bool check_record(const struct image *image, const struct image_record *r
 {
 	size_t least = image_key_skip(record->kind);
 
-	if (record->kind == PATTERN_NETWORK)
-		least = record->text.len && record->text.at[0] == 0x04 ? 6 : 18;
+	if (record->kind == PATTERN_NETWORK) {
+		uint8_t family = record->text.len ? record->text.at[0] : 0;
+
+		if (family != 0x04 && family != 0x06) /* no name begins so, and none is to be compared with it */
+			return false;
+		least = family == 0x04 ? 6 : 18;
+	}
 	return record->kind <= PATTERN_NETWORK && record->text.len >= least && record->list &&
 	       record->list <= image->lists_count && record->entry < image->entries_count &&
 	       check_more(image, &record->more);
@@ -89,6 +94,7 @@ static bool check_entry(const struct image *image, uint32_t index)
 	uint32_t at = image->entries[index].at, inside = at % BUCKET_BYTES;
 	const struct image_bucket *bucket;
 	struct image_record_head head;
+	struct image_record record;
 
 	if (at == NONE)
 		return true;
@@ -101,7 +107,8 @@ static bool check_entry(const struct image *image, uint32_t index)
 	memcpy(&head, (const uint8_t *)bucket + inside, sizeof(head));
 	if (head.entry != index || image_record_bytes(&head) > BUCKET_BYTES - inside)
 		return false;
-	return (head.kind & RECORD_KIND_MASK) <= PATTERN_NETWORK && head.list && head.list <= image->lists_count;
+	record = image_record_read((const uint8_t *)bucket + inside);
+	return check_record(image, &record);
 }
 
 /* ---- scans ---- */
@@ -218,11 +225,18 @@ static bool check_rules(const struct image *image)
 	return true;
 }
 
+/* More than people can write would keep whoever goes through it busy for hours. */
+static bool check_counts(const struct image *image)
+{
+	return image->rules_count <= RULES_MAX && image->files_count <= UINT16_MAX && image->entries_count <= ENTRIES_MAX &&
+	       image->lists_count <= UINT16_MAX;
+}
+
 bool image_is_sound(const struct policy *policy)
 {
 	const struct image *image = &policy->image;
 
-	return in_section(policy->header->default_ports, image->ports_count) &&
+	return check_counts(image) && in_section(policy->header->default_ports, image->ports_count) &&
 	       policy->header->policy_file < image->files_count && check_texts(image) &&
 	       check_entries(policy) && check_rules(image) && check_times(image) &&
 	       check_answers(policy->header->defaults, false);
