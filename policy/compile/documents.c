@@ -145,6 +145,7 @@ static void include_file(struct compile *compile, const char *path, const char *
 		WRONG(compile, node, "include: more than %d files", INCLUDED_MAX);
 	else if ((document = add_document(compile, path, shown, node, from)) != NULL)
 		read_includes(compile, document);
+	compile_enter(compile, from); /* what is said next stands there again */
 }
 
 /* Those of people: no hidden files, and nothing that an editor or a package manager has left. */
@@ -167,14 +168,13 @@ static void include_folder(struct compile *compile, const char *path, struct spa
 {
 	struct dirent **names = NULL;
 	int count = scandir(path, &names, is_policy_file, compare_names);
-	bool slash = shown.len && shown.at[shown.len - 1] == '/';
+	const char *slash = shown.len && shown.at[shown.len - 1] == '/' ? "" : "/"; /* as it was written */
 
 	if (count < 0)
 		WRONG(compile, node, "include: the folder %s cannot be read", path);
 	for (int i = 0; i < count; i++) {
-		include_file(compile, arena_printf(&compile->arena, "%s/%s", path, names[i]->d_name),
-		             arena_printf(&compile->arena, "%.*s%s%s", SPAN_ARG(shown), slash ? "" : "/",
-		                          names[i]->d_name),
+		include_file(compile, arena_printf(&compile->arena, "%s%s%s", path, slash, names[i]->d_name),
+		             arena_printf(&compile->arena, "%.*s%s%s", SPAN_ARG(shown), slash, names[i]->d_name),
 		             node, from);
 		free(names[i]);
 	}
@@ -198,7 +198,6 @@ static void read_include(struct compile *compile, const struct yaml_node *node, 
 		include_folder(compile, path, shown, node, from);
 	else
 		include_file(compile, path, arena_string(&compile->arena, shown), node, from);
-	compile_enter(compile, from);
 }
 
 static void read_include_nodes(struct compile *compile, const struct yaml_node *node, const struct document *from)
