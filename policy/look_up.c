@@ -129,6 +129,7 @@ static void prefetch(const struct policy *policy, uint64_t hash)
 
 	__builtin_prefetch(bucket);
 	__builtin_prefetch((const uint8_t *)bucket + BUCKET_BYTES / 2);
+	__builtin_prefetch(bucket + 1); /* what found no room stands in front there */
 }
 
 /* All suffixes are hashed in one pass, and their buckets are on their way before the first is read. */
