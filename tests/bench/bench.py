@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 
+import scale
 import servers
 from servers import Trouble
 
@@ -64,8 +65,8 @@ ROWS = [
     Row("get", "http:// GET of 1 kB, keep-alive: CPU", "http", "us", ("value", 20.0), per_item_us,
         count=100000, concurrency=32),
 ]
-NOT_HERE = ("Rows of DESIGN 11 that this bench does not measure yet: media, inspection, policy lookups, "
-            "authentication, reload.")
+SCALE_ROWS = ("policy", "listed", "reload")  # scale.py
+NOT_HERE = "Rows of DESIGN 11 that this bench does not measure yet: media, inspection, authentication."
 
 
 def say(text):
@@ -314,7 +315,7 @@ def description(options, everybody, stolen):
 
 
 def parse_command():
-    names = [row.name for row in ROWS]
+    names = [row.name for row in ROWS] + list(SCALE_ROWS)
     parser = argparse.ArgumentParser(
         description="Measures what Sallyport costs on one core, beside the floor (the shortest CONNECT relay) "
                     "and beside peers. Exit status: 0 all targets reached, 1 one was missed or failed, 2 it did not work.")
@@ -329,20 +330,23 @@ def parse_command():
     parser.add_argument("--quick", action="store_true", help="a fifth of the work: a first look, noisy")
     parser.add_argument("--peers", metavar="PEER,...", nargs="?", const=",".join(servers.PEERS), default="",
                         help="also those of %s that are installed" % ", ".join(servers.PEERS))
-    parser.add_argument("--write", action="store_true", help="also write tests/bench/RESULTS.md")
+    parser.add_argument("--write", action="store_true",
+                        help="also write tests/bench/RESULTS.md (the parts that were measured) and its plots")
+    parser.add_argument("--json", metavar="FILE", help="also write all figures to this file")
     parser.add_argument("--keep", action="store_true", help="leave the servers' folders and logs in place")
     options = parser.parse_args()
     wanted = [name for name in options.rows.split(",") if name]
     for name in wanted:
-        if not any(row.name.startswith(name) for row in ROWS):
+        if not any(known.startswith(name) for known in names):
             parser.error("--rows: there is no row %s; there are %s" % (name, ", ".join(names)))
     options.rows = [row for row in ROWS if any(row.name.startswith(name) for name in wanted)]
+    options.scale = [row for row in SCALE_ROWS if any(row.startswith(name) for name in wanted)]
     options.rounds = options.rounds or (3 if options.quick else 5)
     options.peers = [name for name in options.peers.split(",") if name]
     for name in options.peers:
         if name not in servers.PEERS:
             parser.error("--peers: %s is not known; known are %s" % (name, ", ".join(servers.PEERS)))
-    if options.rounds < 1 or not options.rows:
+    if options.rounds < 1 or not options.rows + options.scale:
         parser.error("at least one row and one round are needed")
     return options
 
@@ -373,34 +377,90 @@ def choose_servers(bench):
     return ours, peers
 
 
-def run(options, folder):
-    bench = Bench(options, folder, choose_cores())
+def measure_path(bench):
+    """The rows of ROWS: text, reached?, figures."""
+    options = bench.options
     ours, peers = choose_servers(bench)
-    everybody = ours + peers
     measured = []
     began = steal_ticks()
     try:
-        bench.start_origin()
         for row in options.rows:
             say("%s" % row.title)
-            measured.append((row, measure_row(bench, row, everybody)))
+            measured.append((row, measure_row(bench, row, ours + peers)))
     finally:
         for server in ours + peers:
             server.stop()
-        if bench.origin_program:
-            bench.origin_program.stop()
     stolen = (steal_ticks() - began) / os.sysconf("SC_CLK_TCK")
     table, all_reached = main_table(measured, not options.without_sallyport)
-    text = "%s\n\n%s\n" % (description(options, everybody, stolen), table)
+    text = "%s\n\n%s\n" % (description(options, ours + peers, stolen), table)
     if peers:
         text += "\nBeside peers; in brackets how many times Sallyport they cost:\n\n%s\n" % peer_table(measured, peers)
-    text += "\n%s\n" % NOT_HERE
-    print(text)
+    return text, all_reached, {row.name: values for row, values in measured}
+
+
+def measure_scale(bench, name):
+    """One of SCALE_ROWS: text, reached?, figures."""
+    began = steal_ticks()
+    everybody = [servers.Sallyport(os.path.abspath(bench.options.sallyport), bench.server_core)]
+    reached = True
+    say({"policy": "look-ups", "listed": "denied requests beside peers", "reload": "a swap under load"}[name])
+    if name == "policy":
+        found = scale.measure_policy(bench, say)
+        text, reached = scale.policy_text(found)
+    elif name == "listed":
+        found = scale.measure_peers(bench, say)
+        text = scale.peers_text(found)
+        everybody += [server for server in (scale.listed_server(bench, peer, "suffixes") for peer in ("squid", "haproxy"))
+                      if server]
+    else:
+        found = scale.measure_reload(bench, say)
+        text, reached = scale.reload_text(found)
+    if bench.options.write and name != "reload":
+        (scale.policy_plots if name == "policy" else scale.peers_plots)(found)
+    stolen = (steal_ticks() - began) / os.sysconf("SC_CLK_TCK")
+    return "%s\n\n%s" % (description(bench.options, everybody, stolen), text), reached, found
+
+
+TITLES = {"path": "Data path", "policy": "Policy: look-ups", "listed": "Policy: beside peers",
+          "reload": "Policy: a swap under load"}
+
+
+def write_results(parts):
+    """Replaces the parts that were measured; the others stay as they are."""
+    known = {}
+    for part in re.split(r"^## ", servers.read_text(RESULTS), flags=re.M)[1:]:
+        title, _, text = part.partition("\n")
+        known[title] = text.strip()
+    known.update((TITLES[name], text.strip()) for name, text in parts.items())
+    text = "# Results\n\nWritten by `./tests/bench/run.sh --write`; `README.md` says how it measures.\n"
+    for title in TITLES.values():
+        if title in known:
+            text += "\n## %s\n\n%s\n" % (title, known[title])
+    with open(RESULTS, "w", encoding="utf-8") as file:
+        file.write("%s\n## Not here\n\n%s\n" % (text, NOT_HERE))
+    say("written to %s" % RESULTS)
+
+
+def run(options, folder):
+    bench = Bench(options, folder, choose_cores())
+    parts, figures, all_reached = {}, {}, True
+    try:
+        bench.start_origin()
+        if options.rows:
+            parts["path"], all_reached, figures["path"] = measure_path(bench)
+        for name in options.scale:
+            parts[name], reached, figures[name] = measure_scale(bench, name)
+            all_reached = all_reached and reached
+    finally:
+        if bench.origin_program:
+            bench.origin_program.stop()
+    for name, text in parts.items():
+        print("## %s\n\n%s" % (TITLES[name], text))
+    if options.json:
+        with open(options.json, "w", encoding="ascii") as file:
+            json.dump(figures, file, indent=1)
     if options.write:
-        with open(RESULTS, "w", encoding="utf-8") as file:
-            file.write("# Results\n\nWritten by `./tests/bench/run.sh --write`; `README.md` says how it measures.\n\n"
-                       + text)
-        say("written to %s" % RESULTS)
+        write_results(parts)
     return 0 if all_reached else 1
 
 

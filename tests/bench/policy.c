@@ -8,10 +8,12 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "policy/image.h"
@@ -19,7 +21,9 @@
 #include "process/shared.h"
 
 enum {
-	PROBES_MAX = 20000, /* of a series; more where that many entries are not there, but none twice behind one flush */
+	PROBES_MAX = 20000, /* of a series */
+	FLUSH_SHARE = 50,   /* one bucket in so many is read between two flushes, so that it is seldom one that was read before */
+	FLUSH_LEAST = 8,
 	WARM_NAMES = 500,
 	SLICE_BYTES = 16 << 20, /* as in a worker: process/generation.c */
 	COMPILES = 3,
@@ -225,6 +229,9 @@ static void close_it(void)
 
 enum what { LOOK_UP, DECIDE };
 
+/* Where the policy is: in memory only; in what all cores share, as just after a swap. */
+enum heat { COLD, SWAPPED };
+
 /* The name has just come in, so it is in the caches; the policy need not be. */
 static double time_one(enum what what, const char *name, size_t len)
 {
@@ -261,15 +268,44 @@ static double time_asked(enum what what, enum names_ask ask, uint32_t index, uin
 	return time_one(what, name, len);
 }
 
-/* Each entry once, at random, behind a flush; where there are few entries, again behind the next flush. */
-static size_t time_cold(enum what what, enum names_ask ask, const uint32_t *order)
+/* Another process has read all of it, on another core if there is one: as the parent does, which checks what it was given
+ * before workers get it. */
+static void check_elsewhere(void)
 {
+	struct policy *policy;
+	pid_t child = fork();
+	cpu_set_t cores;
+	int status;
+
+	if (child == 0) {
+		/* All but this one; with only one it stays where it is. */
+		CPU_ZERO(&cores);
+		for (size_t i = 0; i < 64; i++)
+			if ((int)i != sched_getcpu())
+				CPU_SET(i, &cores);
+		(void)sched_setaffinity(0, sizeof(cores), &cores);
+		_exit(policy_open(opened.image, opened.image_bytes, &policy) ? 1 : 0);
+	}
+	if (child < 0 || waitpid(child, &status, 0) != child || status)
+		bench_die("the policy could not be checked in another process");
+}
+
+/* What this core has not read: made so again and again, so that small lists are as cold as large ones. */
+static size_t time_cold(enum what what, enum names_ask ask, enum heat heat, const uint32_t *order)
+{
+	const size_t share = opened.policy->image.buckets_count / FLUSH_SHARE * (heat == SWAPPED ? 10 : 1);
+	const size_t each = share > FLUSH_LEAST ? share : FLUSH_LEAST;
+	const size_t probes = heat == SWAPPED ? PROBES_MAX / 5 : PROBES_MAX;
 	size_t count = 0;
 
-	for (uint32_t round = 0; count < PROBES_MAX && round < 20; round++) {
-		ticks_flush(opened.image, opened.image_bytes);
-		for (uint32_t i = 0; i < conf.count && count < PROBES_MAX; i++)
-			samples[count++] = time_asked(what, ask, order[i], round);
+	for (; count < probes; count++) {
+		if (count % each == 0) {
+			ticks_flush(opened.image, opened.image_bytes);
+			if (heat == SWAPPED)
+				check_elsewhere();
+			time_asked(what, ask, order[conf.count - 1], 99); /* what every look-up reads */
+		}
+		samples[count] = time_asked(what, ask, order[count % conf.count], (uint32_t)(count / conf.count));
 	}
 	return count;
 }
@@ -290,19 +326,27 @@ static size_t time_warm(enum what what, enum names_ask ask, const uint32_t *orde
 }
 
 /* The least that a look-up must cost: one read of the same memory, at random. */
-static size_t time_floor(void)
+static size_t time_floor(enum heat heat)
 {
 	const volatile uint8_t *at = (const void *)opened.policy->image.buckets;
-	size_t lines = opened.policy->image.buckets_count, count = 0;
+	const size_t lines = opened.policy->image.buckets_count;
+	const size_t share = lines / FLUSH_SHARE * (heat == SWAPPED ? 10 : 1);
+	const size_t each = share > FLUSH_LEAST ? share : FLUSH_LEAST;
+	const size_t probes = heat == SWAPPED ? PROBES_MAX / 5 : PROBES_MAX;
 	uint64_t random = 7;
+	size_t count = 0;
 
-	ticks_flush(opened.image, opened.image_bytes);
-	while (count < PROBES_MAX && count < lines) {
+	for (; count < probes; count++) {
 		const volatile uint8_t *bucket = at + names_random(&random) % lines * BUCKET_BYTES;
-		uint64_t begin = ticks_begin();
+		uint64_t begin;
 
+		if (count % each == 0)
+			ticks_flush(opened.image, opened.image_bytes);
+		if (count % each == 0 && heat == SWAPPED)
+			check_elsewhere();
+		begin = ticks_begin();
 		(void)*bucket;
-		samples[count++] = ticks_ns(begin, ticks_end());
+		samples[count] = ticks_ns(begin, ticks_end());
 	}
 	return count;
 }
@@ -314,7 +358,9 @@ static void print_asks(const char *label, enum what what, const uint32_t *order)
 	printf(", \"%s\": {", label);
 	for (int ask = NAMES_HIT; ask <= NAMES_MISS; ask++) {
 		printf("%s\"%s\": {", ask ? ", " : "", asks[ask]);
-		ticks_print("cold", samples, time_cold(what, (enum names_ask)ask, order));
+		ticks_print("cold", samples, time_cold(what, (enum names_ask)ask, COLD, order));
+		printf(", ");
+		ticks_print("swapped", samples, time_cold(what, (enum names_ask)ask, SWAPPED, order));
 		printf(", ");
 		ticks_print("warm", samples, time_warm(what, (enum names_ask)ask, order));
 		printf("}");
@@ -336,7 +382,9 @@ static void check_names(const uint32_t *order)
 static void measure_suffixes(const uint32_t *order)
 {
 	check_names(order);
-	ticks_print("floor", samples, time_floor());
+	ticks_print("floor", samples, time_floor(COLD));
+	printf(", ");
+	ticks_print("floor_swapped", samples, time_floor(SWAPPED));
 	print_asks("look_up", LOOK_UP, order);
 	print_asks("decide", DECIDE, order);
 }

@@ -35,6 +35,11 @@ def read_file(path):
         return ""
 
 
+def read_text(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
 def processes_of(session):
     """The processes of a session, as a sorted list; the dead that nobody has waited for are left out."""
     found = []
