@@ -80,10 +80,11 @@ static bool is_of_kind(uint8_t kind, bool whole)
 	return kind == PATTERN_SUFFIX || kind == PATTERN_NETWORK || (kind == PATTERN_EXACT) == whole;
 }
 
-/* How many bytes a record's text has beside the key: in front of a name, behind a network. */
+/* How many bytes a record's text has beside the key: in front of a name, behind a network. One that is shorter than the key
+ * has none, and is not compared with it. */
 static size_t bytes_beside(uint8_t kind, size_t len, size_t key_len)
 {
-	return kind == PATTERN_NETWORK ? len - key_len : image_key_skip(kind);
+	return kind == PATTERN_NETWORK && len > key_len ? len - key_len : image_key_skip(kind);
 }
 
 static void look_up_bucket(const struct looking *looking, const struct image_bucket *bucket, struct span key,
