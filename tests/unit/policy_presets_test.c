@@ -333,6 +333,57 @@ static void examples_compile(void **state)
 			fail_msg("%s is in no example", lists.names[j]);
 }
 
+/* The rule of a row "| `LIST` | .. | `{RULE}` |" with its list, as a person copies them. False: it is another line. */
+static bool copy_rule(const char *row, struct buf *out)
+{
+	struct span line = span_from(row), name, rule;
+	char *folder;
+
+	if (!span_split(&line, '`', &name) || !span_equal(name, SPAN("| ")) || !span_split(&line, '`', &name))
+		return false;
+	line = span_skip(line, span_find_span(line, SPAN("`{")) + 1);
+	if (!span_split(&line, '`', &rule))
+		return false;
+	folder = realpath(PRESETS, NULL);
+	assert_non_null(folder);
+	buf_reset(out);
+	buf_printf(out, "lists: {%.*s: %s/%.*s.list}\nrules:\n  - %.*s\n"
+	                "defaults: {access: deny, tls: bypass, auth: exempt}\n",
+	           SPAN_ARG(name), folder, SPAN_ARG(name), SPAN_ARG(rule));
+	free(folder);
+	return true;
+}
+
+static void rules_to_copy_compile(void **state)
+{
+	FILE *file = fopen(PRESETS "/README.md", "r");
+	struct files lists;
+	size_t count = 0;
+	struct buf text;
+	char row[1000];
+
+	(void)state;
+	assert_non_null(file);
+	buf_init(&text, 1 << 16);
+	while (fgets(row, sizeof(row), file)) {
+		struct policy_rig rig;
+
+		if (!copy_rule(row, &text))
+			continue;
+		count++;
+		policy_rig_init(&rig);
+		policy_rig_write(&rig, "policy.yaml", buf_span(&text));
+		policy_rig_compile(&rig);
+		if (rig.err)
+			fail_msg("%s: %s", row, rig.problems.first->text);
+		policy_rig_fini(&rig);
+	}
+	fclose(file);
+	buf_fini(&text);
+	files_find(PRESETS, ".list", &lists);
+	assert_int_equal(count, lists.count);
+}
+
 struct question {
 	const char *host;
 	uint16_t port;
@@ -405,6 +456,7 @@ int main(void)
 		cmocka_unit_test(bypass_is_narrow),
 		cmocka_unit_test(names_of_others_are_not_bypassed),
 		cmocka_unit_test(examples_compile),
+		cmocka_unit_test(rules_to_copy_compile),
 		cmocka_unit_test(webex_is_decided_as_cisco_asks),
 		cmocka_unit_test(tenants_are_inspected),
 	};
