@@ -22,6 +22,14 @@ static void add_time(uint64_t ms, struct buf *out)
 		buf_add_string(out, text);
 }
 
+static void add_days_left(uint64_t days, struct buf *out)
+{
+	if (days == 0)
+		buf_add_string(out, " (in less than a day)");
+	else
+		buf_printf(out, " (in %llu day%s)", (unsigned long long)days, days == 1 ? "" : "s");
+}
+
 static void add_expiry(const struct explanation *explained, const struct policy_entry *entry, struct buf *out)
 {
 	uint64_t now_ms = explained->facts->wall_ms;
@@ -29,7 +37,7 @@ static void add_expiry(const struct explanation *explained, const struct policy_
 	buf_add_string(out, now_ms >= entry->expires_ms ? "expired " : "expires ");
 	add_time(entry->expires_ms, out);
 	if (now_ms < entry->expires_ms)
-		buf_printf(out, " (in %llu days)", (unsigned long long)((entry->expires_ms - now_ms) / DAY_MS));
+		add_days_left((entry->expires_ms - now_ms) / DAY_MS, out);
 }
 
 static void add_field(const char *key, struct span value, size_t *count, struct buf *out)
@@ -269,7 +277,19 @@ static bool add_in_state(const struct explanation *explained, uint32_t rule, con
 	return count > 0;
 }
 
-/* Rules that match as well, and come too late to answer. */
+/* What it takes for the rule to match, where that is not known. */
+static void add_doubt(const struct standing *standing, struct buf *out)
+{
+	if (standing->need) {
+		buf_add_string(out, " (depends on: ");
+		explain_add_facts(standing->need, "", out);
+		buf_add_byte(out, ')');
+	} else if (standing->unknown) {
+		buf_printf(out, " (never known here: %s)", explain_condition((enum condition)standing->unknown));
+	}
+}
+
+/* Rules that match as well, or may, and come too late to answer. */
 static void add_shadowed(const struct explanation *explained, const struct pass *pass, struct buf *out)
 {
 	enum state states[POLICY_QUESTION_COUNT];
@@ -289,6 +309,7 @@ static void add_shadowed(const struct explanation *explained, const struct pass 
 		buf_add_string(out, "    ");
 		add_rule(explained, i, out);
 		add_in_state(explained, i, states, STATE_SHADOWED, ": ", out);
+		add_doubt(&pass->standings[i], out);
 		buf_add_byte(out, '\n');
 	}
 	if (count > SHADOWED_SHOWN_MAX)

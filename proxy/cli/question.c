@@ -127,7 +127,7 @@ static bool parse_target(struct question *question, const char *given, uint16_t 
 	if (!make_ascii(question, &authority))
 		return false;
 	if (http_host_parse(authority, default_port, &question->arena, &out->host))
-		return complain(question, "\"%s\" is no host and port, such as api.wbx2.com or 192.0.2.1:443", given);
+		return complain(question, "\"%s\" is no host and port, such as api.wbx2.com, 192.0.2.1:443 or [2001:db8::1]:443", given);
 	return true;
 }
 

@@ -221,7 +221,7 @@ static const char *const answers[] = {
 	"line 22: \"a",
 	"line 23: port needs a host",
 	"line 24: which host? sallyport explain HOST[:PORT]",
-	"line 25: \"[1]\" is no host and port, such as api.wbx2.com or 192.0.2.1:443",
+	"line 25: \"[1]\" is no host and port, such as api.wbx2.com, 192.0.2.1:443 or [2001:db8::1]:443",
 	"x.list.example:80 forwarded access=allow",
 };
 

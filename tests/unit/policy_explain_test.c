@@ -381,6 +381,28 @@ static void every_list_says_what_matches(void **state)
 	json_decref(root);
 }
 
+static void the_last_days_are_said_in_words(void **state)
+{
+	static const struct {
+		uint64_t wall_ms;
+		const char *want;
+	} rows[] = {
+		{UINT64_C(1798632000000), "expires 2026-12-31 (in 1 day)\n"},
+		{UINT64_C(1798718400000), "expires 2026-12-31 (in less than a day)\n"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct policy_facts facts = policy_rig_facts("a.wbx2.com", 443);
+		char *text;
+
+		facts.wall_ms = rows[i].wall_ms;
+		text = explain_whole(&facts, pinned_list, false, false);
+		assert_has(text, rows[i].want);
+		free(text);
+	}
+}
+
 static void people_read_who_why_and_until_when(void **state)
 {
 	struct policy_facts facts = policy_rig_facts("a.wbx2.com", 443);
@@ -388,7 +410,8 @@ static void people_read_who_why_and_until_when(void **state)
 
 	(void)state;
 	assert_has(text, "owner net, ticket CHG-7, reason \"it pins\", added 2026-01-02, expires 2026-12-31 (in 38 days)\n");
-	assert_has(text, "  also match, too late to answer:\n    rule \"pins again\" (policy.yaml:6): access deny\n");
+	assert_has(text, "  also match, too late to answer:\n    rule \"pins again\" (policy.yaml:6): access deny\n"
+	                 "    rule \"net\" (policy.yaml:7): access deny (depends on: address)\n");
 	assert_has(text, "  match, and are not in force:\n"
 	                 "    the authority: .wbx2.com (a.list:3, list pinned) is for other ports, ports=5004,8000-8100\n"
 	                 "    the authority: .com (a.list:4, list pinned) is no longer in force, expired 2026-11-01\n");
@@ -507,6 +530,7 @@ int main(void)
 		cmocka_unit_test(every_rule_says_how_it_stands),
 		cmocka_unit_test(every_list_says_what_matches),
 		cmocka_unit_test(people_read_who_why_and_until_when),
+		cmocka_unit_test(the_last_days_are_said_in_words),
 		cmocka_unit_test(what_could_become_does),
 		cmocka_unit_test(names_are_told_one_by_one),
 		cmocka_unit_test(what_counts_as_true_is_named),
