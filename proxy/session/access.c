@@ -107,6 +107,7 @@ static void add_answer(const struct policy *policy, enum policy_question questio
 	if (policy_list_name(policy, answer->list).len &&
 	    policy_place(policy, answer, &file, &line, &entry)) {
 		add_text(out, "list", policy_list_name(policy, answer->list));
+		add_text(out, "file", file); /* a list may have several */
 		add_number(out, "line", line);
 	}
 	buf_add_byte(out, '}');

@@ -360,7 +360,7 @@ def expected_line(session, told):
             continue
         decision[question] = {key: answer[key] for key in ("answer", "why", "rule", "rule_line") if key in answer}
         if "list" in answer:
-            decision[question] |= {"list": answer["list"], "line": answer["line"]}
+            decision[question] |= {key: answer[key] for key in ("list", "file", "line")}
     return line
 
 
