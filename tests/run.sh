@@ -129,6 +129,7 @@ for part in $parts; do
 	roles)
 		step release-build build_release
 		counted roles $python tests/process/roles.py --sallyport build/release/sallyport
+		counted policies $python tests/process/policies.py --sallyport build/release/sallyport
 		counted pages $python tests/process/pages.py --sallyport build/release/sallyport
 		counted agree $python tests/process/agree.py --sallyport build/release/sallyport
 		# Once more, with seccomp in force.

@@ -546,6 +546,10 @@ static void tear_down(struct worker *worker)
 	resolver_free(worker->env.resolver);
 	pump_pipes_free(worker->env.pipes);
 	session_generation_unref(&worker->generation->session);
+	if (worker->next) { /* it was on its way */
+		session_generation_unref(&worker->next->session);
+		ipc_drop(&worker->message);
+	}
 	loop_timer_clear(worker->loop, &worker->tick);
 	loop_timer_clear(worker->loop, &worker->sweep);
 	while (!list_is_empty(&worker->unused)) {

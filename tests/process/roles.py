@@ -54,6 +54,7 @@ class Proxy:
         self.config = self.folder / "sallyport.yaml"
         self.config.write_text(config.format(port=port))
         for name, text in {"policy.yaml": POLICY, **(files or {})}.items():
+            (self.folder / name).parent.mkdir(exist_ok=True)
             (self.folder / name).write_text(text)
         self.process = subprocess.Popen([*prefix, BINARY, "run", "-c", str(self.config)], stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True, start_new_session=new_session)
