@@ -291,13 +291,17 @@ static void print_session(void *context, const char *text)
 {
 	json_t *session = json_loads(text, 0, NULL);
 	const char *target = text_of(session, "target");
+	bool *is_headed = context;
 	struct cell cell;
 
-	(void)context;
+	if (!*is_headed)
+		printf("%-22s %-24s %-10s %10s %12s %12s  %s\n", "session", "client", "state", "age", "bytes up",
+		       "bytes down", "target");
+	*is_headed = true;
 	printf("%-22s ", shown(&cell, text_of(session, "id")));
 	printf("%-24s ", shown(&cell, text_of(session, "client")));
 	printf("%-10s ", shown(&cell, text_of(session, "state")));
-	printf("%8lld s %12lld up %12lld down  %s\n", number_of(session, "age_ms") / 1000,
+	printf("%8lld s %12lld %12lld  %s\n", number_of(session, "age_ms") / 1000,
 	       number_of(session, "bytes_up"), number_of(session, "bytes_down"),
 	       shown(&cell, target[0] ? target : text_of(session, "host")));
 	json_decref(session);
@@ -346,11 +350,11 @@ static void print_status(const json_t *answer)
 
 int status_command(const struct command_line *line)
 {
-	bool sessions = line->options[OPTION_sessions] != NULL;
+	bool sessions = line->options[OPTION_sessions] != NULL, is_headed = false;
 	json_t *answer = ask(line, sessions ? "{\"command\": \"sessions\"}\n"
 	                                    : "{\"command\": \"status\"}\n",
 	                     !sessions ? NULL : line->options[OPTION_json] ? print_line : print_session,
-	                     NULL);
+	                     &is_headed);
 
 	if (answer == NULL)
 		return EXIT_USAGE;
