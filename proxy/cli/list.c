@@ -10,7 +10,7 @@
 #include "conf/conf.h"
 #include "conf/yaml.h"
 
-enum { ARENA_MAX_BYTES = 64 << 20, CONFIG_MAX_BYTES = 4 << 20, LIST_MAX_BYTES = 1 << 30 };
+enum { ARENA_MAX_BYTES = 64 << 20, CONFIG_MAX_BYTES = 4 << 20, LIST_MAX_BYTES = 1 << 30, LIST_NAMES_SHOWN_MAX = 20 };
 
 /* ---- finding the list ---- */
 
@@ -43,14 +43,25 @@ static void on_list(void *context, const char *name, const char *path, struct sp
 static int complain_unknown(struct list *list)
 {
 	const char *names[LIST_NAMES_MAX], *nearest;
+	struct buf known;
+	int status;
 
 	for (size_t i = 0; i < list->other_count; i++)
 		names[i] = list->others[i];
 	nearest = conf_nearest(span_from(list->name), names, list->other_count);
 	if (list->err)
 		command_print_problems(&list->problems);
-	return command_complain("list: the policy %s has no list \"%s\"%s%s%s", list->settings.policy, list->name,
-	                        nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
+	buf_init(&known, 10000);
+	if (nearest)
+		buf_printf(&known, "; did you mean %s?", nearest);
+	for (size_t i = 0; nearest == NULL && i < list->other_count && i < LIST_NAMES_SHOWN_MAX; i++)
+		buf_printf(&known, "%s%s", i ? ", " : "; it has ", names[i]);
+	if (nearest == NULL && list->other_count > LIST_NAMES_SHOWN_MAX)
+		buf_add_string(&known, ", ...");
+	status = command_complain("list: the policy %s has no list \"%s\"%.*s", list->settings.policy, list->name,
+	                          SPAN_ARG(buf_span(&known)));
+	buf_fini(&known);
+	return status;
 }
 
 /* The policy as it is. It may be broken: then its lists can be shown and mended all the same. */

@@ -52,20 +52,36 @@ static void showing_fini(struct showing *showing)
 
 /* ---- history ---- */
 
-/* Call `add` for every line of a list's history that is about a pattern. */
-static void each_note(struct showing *showing, const struct list_place *place, struct span pattern,
-                      void (*add)(struct buf *out, const json_t *note, size_t index))
+static struct span text_of(const json_t *note, const char *key)
+{
+	return span_from(json_string_value(json_object_get(note, key)));
+}
+
+/* Which lines of a history are meant: those about a pattern, or those that tell of a removed one which covers it. */
+enum notes { NOTES_ABOUT, NOTES_REMOVED };
+
+static bool is_meant(const json_t *note, enum notes which, struct span pattern)
+{
+	struct span text = text_of(note, "pattern");
+
+	if (which == NOTES_ABOUT)
+		return text.len && span_equal(text, pattern);
+	return text.len && span_equal(text_of(note, "action"), SPAN("remove")) && list_line_covers(text, pattern);
+}
+
+/* Call `add` for those lines of a list's history; the first has the index `count`. Returns that of the next. */
+static size_t each_note(struct showing *showing, const struct list_place *place, enum notes which, struct span pattern,
+                        size_t count, void (*add)(struct buf *out, const json_t *note, size_t index))
 {
 	char *target = realpath(place->path, NULL), *line = NULL;
 	char *path = arena_printf(&showing->list->arena, "%s.history", target ? target : place->path);
 	FILE *file = path ? fopen(path, "re") : NULL;
-	size_t size = 0, count = 0;
+	size_t size = 0;
 
 	while (file && getline(&line, &size, file) > 0) {
 		json_t *note = json_loads(line, 0, NULL);
-		const char *text = json_string_value(json_object_get(note, "pattern"));
 
-		if (text && span_equal(span_from(text), pattern))
+		if (is_meant(note, which, pattern))
 			add(&showing->out, note, count++);
 		json_decref(note);
 	}
@@ -73,18 +89,13 @@ static void each_note(struct showing *showing, const struct list_place *place, s
 	free(target);
 	if (file)
 		fclose(file);
+	return count;
 }
 
-static struct span text_of(const json_t *note, const char *key)
-{
-	return span_from(json_string_value(json_object_get(note, key)));
-}
-
-static void add_note(struct buf *out, const json_t *note, size_t index)
+static void add_who(struct buf *out, const json_t *note)
 {
 	struct span reason = text_of(note, "reason"), ticket = text_of(note, "ticket");
 
-	(void)index;
 	buf_printf(out, "     %.*s  %s by %.*s", SPAN_ARG(text_of(note, "when")),
 	           span_equal(text_of(note, "action"), SPAN("add")) ? "added" : "removed",
 	           SPAN_ARG(text_of(note, "who")));
@@ -92,7 +103,21 @@ static void add_note(struct buf *out, const json_t *note, size_t index)
 		buf_printf(out, ", %.*s", SPAN_ARG(ticket));
 	if (reason.len)
 		buf_printf(out, ", \"%.*s\"", SPAN_ARG(reason));
+}
+
+static void add_note(struct buf *out, const json_t *note, size_t index)
+{
+	(void)index;
+	add_who(out, note);
 	buf_add_byte(out, '\n');
+}
+
+/* With the line as it was: it is nowhere else now. */
+static void add_removed(struct buf *out, const json_t *note, size_t index)
+{
+	(void)index;
+	add_who(out, note);
+	buf_printf(out, "\n     - %.*s\n", SPAN_ARG(text_of(note, "line")));
 }
 
 static void add_note_json(struct buf *out, const json_t *note, size_t index)
@@ -154,7 +179,7 @@ static void add_json_item(struct showing *showing, const struct list_item *item,
 	add_member(out, "state", span_from(state));
 	if (showing->has_history) {
 		buf_add_string(out, ",\"history\":[");
-		each_note(showing, item->file, list_line_pattern(line), add_note_json);
+		each_note(showing, item->file, NOTES_ABOUT, list_line_pattern(line), 0, add_note_json);
 		buf_add_byte(out, ']');
 	}
 	buf_add_byte(out, '}');
@@ -214,7 +239,7 @@ static void add_item(struct showing *showing, const struct list_item *item, cons
 		buf_printf(out, "\n     # %.*s", SPAN_ARG(line->note));
 	buf_add_byte(out, '\n');
 	if (showing->has_history)
-		each_note(showing, item->file, list_line_pattern(line), add_note);
+		each_note(showing, item->file, NOTES_ABOUT, list_line_pattern(line), 0, add_note);
 }
 
 static void show_item(struct showing *showing, const struct list_item *item, const char *state)
@@ -417,6 +442,22 @@ static struct span wanted_of(struct list *list)
 	return (struct span){NULL, 0};
 }
 
+/* What covers the host no more, and did: why something that worked has ended. */
+static void add_removals(struct showing *showing, const struct list *list)
+{
+	size_t count = 0;
+
+	if (list->entry == NULL || showing->is_covered)
+		return;
+	if (showing->json)
+		buf_add_string(&showing->out, ",\"removed\":[");
+	for (size_t i = 0; i < list->file_count; i++)
+		count = each_note(showing, &list->files[i], NOTES_REMOVED, showing->wanted, count,
+		                  showing->json ? add_note_json : add_removed);
+	if (showing->json)
+		buf_add_byte(&showing->out, ']');
+}
+
 int list_blame(struct list *list)
 {
 	struct showing showing;
@@ -434,7 +475,9 @@ int list_blame(struct list *list)
 	if (status == EXIT_WELL && list->entry)
 		status = showing.is_covered ? EXIT_WELL : EXIT_FINDING;
 	if (showing.json) {
-		buf_printf(&showing.out, "],\"covered\":%s}\n", showing.is_covered ? "true" : "false");
+		buf_printf(&showing.out, "],\"covered\":%s", showing.is_covered ? "true" : "false");
+		add_removals(&showing, list);
+		buf_add_string(&showing.out, "}\n");
 	} else {
 		if (list->entry && !showing.is_covered)
 			buf_printf(&showing.out, "%s: no entry %s%.*s\n", list->name,
@@ -442,6 +485,7 @@ int list_blame(struct list *list)
 		else if (list->entry)
 			buf_printf(&showing.out, "%s: %zu entr%s; sallyport explain %.*s says which rule asks this list\n",
 			           list->name, showing.count, showing.count == 1 ? "y" : "ies", SPAN_ARG(wanted));
+		add_removals(&showing, list);
 		say_counting(&showing);
 	}
 	showing_fini(&showing);
