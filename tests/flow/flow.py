@@ -480,6 +480,7 @@ class Run:
         name, section = rest.split()
         for key, lines in self.lines_of("file"):
             if key == section:
+                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (self.folder / name).write_text(self.fill(self.text_of(lines)), encoding="utf-8")
                 return
         raise Wrong(f"there is no section == file {section}")
@@ -523,6 +524,7 @@ class Run:
         (self.folder / "policy.yaml").write_text(
             self.fill(self.text_of(policy[0][1])) if policy else BASE_POLICY, encoding="utf-8")
         for name, lines in self.lines_of("list"):
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / name).write_text(self.fill(self.text_of(lines)), encoding="utf-8")
 
     def start(self):
