@@ -52,11 +52,19 @@ void policy_reference(struct buf *out)
 {
 	const char *key = "", *manual = "";
 
-	buf_add_string(out, "lists: {NAME: FILE}\n"
-	                    "rules: [{name: TEXT, when: {CONDITION: VALUE or list of values}, then: {QUESTION: ANSWER}}]\n"
+	buf_add_string(out, "lists: {NAME: FILE or list of files}\n"
+	                    "rules:\n"
+	                    "  - {name: TEXT, when: {CONDITION: VALUE or list of values}, then: {QUESTION: ANSWER}}\n"
+	                    "  - include: FILE or folder\n"
+	                    "include: FILE or folder, or a list of them\n"
 	                    "defaults: {QUESTION: ANSWER, ports: [80, 443]}\n\n"
 	                    "For each question the first rule decides whose conditions all hold and that answers it; what no\n"
-	                    "rule answers, defaults answers.\n\nQuestions and answers\n");
+	                    "rule answers, defaults answers. Of several values one has to hold; a rule without when: holds always.\n"
+	                    "Paths are relative to the file that has them.\n\n"
+	                    "A file that is included has lists: and rules: (and include:) of its own. Its rules come where the\n"
+	                    "include stands among the rules, or behind them all; of a folder *.yaml and *.yml are read, by the\n"
+	                    "bytes of their names: 10-vendors.yaml before 20-site.yaml. Lists are known in every file.\n\n"
+	                    "Questions and answers\n");
 	for (int q = 0; q < POLICY_QUESTION_COUNT; q++) {
 		buf_printf(out, "    %-19s ", policy_question_name((enum policy_question)q));
 		add_answers((enum policy_question)q, out);

@@ -191,6 +191,8 @@ static void the_manual_says_how_it_is_written(void **state)
 	policy_reference(&out);
 	text = buf_to_string(&out);
 	buf_fini(&out);
+	assert_has(text, "lists: {NAME: FILE or list of files}\n");
+	assert_has(text, "  - include: FILE or folder\n");
 	assert_has(text, "    route               direct, {source: ADDRESS}: how");
 	assert_has(text, "holds for everyone where the rule denies and for no one where it allows");
 	assert_has(text, "that of a CONNECT is never known");
