@@ -498,7 +498,8 @@ static void many_candidates(void **state)
 	for (size_t i = 50; i < 230; i += 50)
 		name[i] = '.';
 	snprintf(name + 222, sizeof(name) - 222, "x.host77-abc.example77.test");
-	expect_as_naive(&rig, name, 443, NOW_MS);
+	for (int again = 0; again < 3; again++)
+		expect_as_naive(&rig, name, 443, NOW_MS);
 	fini(&rig);
 }
 
@@ -519,6 +520,24 @@ static void what_is_remembered_is_of_one_policy(void **state)
 	}
 	fini(&rigs[0]);
 	fini(&rigs[1]);
+}
+
+/* More names than are remembered: what is known of one is not told of another. */
+static void many_names_are_asked_for(void **state)
+{
+	char name[40];
+	struct rig rig;
+
+	(void)state;
+	init(&rig);
+	add_plain(&rig, 0, NAIVE_GLOB, "n*7.test");
+	add_plain(&rig, 1, NAIVE_REGEX, "/^name[0-9]*3[.]test$/");
+	compile(&rig);
+	for (unsigned i = 0; i < 10000; i++) {
+		snprintf(name, sizeof(name), "name%u.test", i % 5000);
+		expect_as_naive(&rig, name, 443, NOW_MS);
+	}
+	fini(&rig);
 }
 
 static void count_unsure(void *context, uint32_t entry, bool is_sure)
@@ -629,6 +648,7 @@ int main(void)
 		cmocka_unit_test(chains_are_short),
 		cmocka_unit_test(many_candidates),
 		cmocka_unit_test(what_is_remembered_is_of_one_policy),
+		cmocka_unit_test(many_names_are_asked_for),
 		cmocka_unit_test(expressions_that_explode),
 		cmocka_unit_test(what_gives_up_does_not_loosen),
 		cmocka_unit_test(what_ended_at_once_has_ended),
