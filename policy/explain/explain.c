@@ -28,7 +28,7 @@ void explain_add_facts(unsigned facts, const char *quote, struct buf *out)
 		{FACT_USER, "user"},
 		{FACT_ADDRESS, "address"},
 		{FACT_HELLO, "sni"},
-		{FACT_REQUEST, "request"},
+		{FACT_REQUEST, "url"},
 	};
 	bool first = true;
 
