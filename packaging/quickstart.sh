@@ -239,7 +239,7 @@ if [ -n "$stop" ]; then
 	exit
 fi
 if pid=$(running_pid); then
-	say "It runs already, as process $pid of $folder${port:+; --port $port changes nothing}"
+	say "It runs already, as process $pid of $folder${port:+; --port $port changes nothing}; --stop it first to build it anew"
 	at=$(address)
 	[ -n "$at" ] || fail "process $pid does not say where; try with sudo, or look at $log"
 	print_next "$at"
