@@ -485,9 +485,10 @@ static void complain_unknown(struct conf_loading *loading, const struct conf_opt
 	for (; options->name && count < NAMES_MAX; options++)
 		names[count++] = options->name;
 	nearest = conf_nearest(node->key, names, count);
-	problem_add(loading->problems, PROBLEM_ERROR, loading->file, node->key_line,
-	            node->key_column, "unknown key \"%.*s\"%s%s%s", SPAN_ARG(node->key),
-	            nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
+	problem_add_code(loading->problems, PROBLEM_UNKNOWN_KEY,
+	                 (struct problem_place){loading->file, node->key_line, node->key_column}, NULL,
+	                 "unknown key \"%.*s\"%s%s%s", SPAN_ARG(node->key),
+	                 nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
 }
 
 static void load_group(struct conf_loading *loading, const struct conf_option *options,
