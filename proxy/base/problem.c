@@ -156,6 +156,40 @@ void problems_add_more(struct problems *problems, enum problem_code code, const 
 		problems->lost += more;
 }
 
+static bool is_behind(const struct problem *a, const struct problem *b)
+{
+	return a->line != b->line ? a->line > b->line : a->column > b->column;
+}
+
+/* Behind all of its file that are not behind it; at the end, if its file is new. At most KEPT_MAX: a list will do. */
+static void insert(struct problem **first, struct problem *problem)
+{
+	struct problem **at = first;
+
+	while (*at && strcmp((*at)->file, problem->file) != 0)
+		at = &(*at)->next;
+	while (*at && strcmp((*at)->file, problem->file) == 0 && !is_behind(*at, problem))
+		at = &(*at)->next;
+	problem->next = *at;
+	*at = problem;
+}
+
+void problems_sort(struct problems *problems)
+{
+	struct problem *problem = problems->first;
+
+	problems->first = NULL;
+	while (problem) {
+		struct problem *next = problem->next;
+
+		insert(&problems->first, problem);
+		problem = next;
+	}
+	problems->end = &problems->first;
+	while (*problems->end)
+		problems->end = &(*problems->end)->next;
+}
+
 /* ---- for people and programs ---- */
 
 void problems_format(const struct problems *problems, struct buf *out)

@@ -67,6 +67,9 @@ void problem_add_code(struct problems *problems, enum problem_code code, struct 
 void problem_add(struct problems *problems, enum problem_level level, const char *file,
                  unsigned line, unsigned column, const char *format, ...) PRINTF_LIKE(6, 7);
 
+/* In the order of reading: files as they were met, in each by line and column. What is at one place stays as it was added. */
+void problems_sort(struct problems *problems);
+
 /* Count problems that somebody else has left out. */
 void problems_add_more(struct problems *problems, enum problem_code code, const char *file, size_t more);
 

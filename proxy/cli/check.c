@@ -113,6 +113,7 @@ int check_command(const struct command_line *line)
 		return EXIT_USAGE;
 	is_ok = files_load_with(&files, path, &options) == ERR_NONE && is_token_well(&files, path);
 	wipe(&bar);
+	problems_sort(&files.problems);
 	status = !is_ok ? EXIT_USAGE : files.problems.warning_count ? EXIT_FINDING : EXIT_WELL;
 	if (line->options[OPTION_json])
 		print_check_json(&files, is_ok);

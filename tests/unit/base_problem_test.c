@@ -93,6 +93,26 @@ static void memory_has_its_end(void **state)
 	problems_fini(&problems);
 }
 
+static void they_can_be_read_from_above(void **state)
+{
+	static const struct problem_place places[] = {
+		{"b.yaml", 9, 1}, {"a.list", 3, 7}, {"b.yaml", 2, 5}, {"", 0, 0}, {"a.list", 3, 1}, {"b.yaml", 2, 5},
+	};
+	struct problems problems;
+
+	(void)state;
+	problems_init(&problems);
+	problems_sort(&problems);
+	for (size_t i = 0; i < COUNT_OF(places); i++)
+		problem_add_code(&problems, i == 5 ? PROBLEM_EXPIRED : PROBLEM_NO_FILE, places[i], NULL, "%zu", i);
+	problems_sort(&problems);
+	problem_add_code(&problems, PROBLEM_NO_FILE, (struct problem_place){"c", 1, 1}, NULL, "behind");
+	check_text(&problems, false, "b.yaml:2:5: error: 2 [no-file]\nb.yaml:2:5: warning: 5 [expired]\n"
+	                             "b.yaml:9:1: error: 0 [no-file]\na.list:3:1: error: 4 [no-file]\n"
+	                             "a.list:3:7: error: 1 [no-file]\nerror: 3 [no-file]\nc:1:1: error: behind [no-file]\n");
+	problems_fini(&problems);
+}
+
 static void codes_are_one_table(void **state)
 {
 	(void)state;
@@ -112,6 +132,7 @@ int main(void)
 		cmocka_unit_test(both_places_are_told),
 		cmocka_unit_test(what_is_not_shown_is_counted),
 		cmocka_unit_test(memory_has_its_end),
+		cmocka_unit_test(they_can_be_read_from_above),
 		cmocka_unit_test(codes_are_one_table),
 	};
 
