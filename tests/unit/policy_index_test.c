@@ -394,6 +394,39 @@ static void one_key_again_and_again(void **state)
 	fini(&rig);
 }
 
+static void one_key_in_many_lists(void **state)
+{
+	enum { MANY = 700 };
+	struct policy_facts facts = policy_rig_facts("below.same.test", 443);
+	struct policy_rig rig;
+	struct look_up_hit hit;
+	struct policy_entry entry;
+	struct buf text;
+
+	(void)state;
+	buf_init(&text, 1 << 20);
+	buf_add_string(&text, "lists: {");
+	for (unsigned i = 0; i < MANY; i++)
+		buf_printf(&text, "l%u: %c.list, ", i, i % 3 ? 'a' : 'b');
+	buf_add_string(&text, "}\nrules:\n");
+	for (unsigned i = 0; i < MANY; i++)
+		buf_printf(&text, "- {name: r%u, when: {to: l%u}, then: {access: deny}}\n", i, i);
+	buf_add_string(&text, "defaults: {access: allow}\n");
+	buf_add_byte(&text, 0);
+	policy_rig_make(&rig, (const char *)buf_span(&text).at, ".same.test\n*e*.same.test\n", "x.test\n/^below/\n*.same.test\n");
+	buf_fini(&text);
+	assert_int_equal(rig.err, ERR_NONE);
+	look_up(rig.policy, &facts, facts.host, &facts.host_address);
+	for (unsigned i = 0; i < MANY; i++) {
+		assert_true(look_up_find(rig.policy, rig.policy->image.rules[i].to, &hit));
+		assert_int_equal(hit.list, i + 1);
+		assert_true(policy_entry(rig.policy, hit.entry, &entry));
+		assert_int_equal(entry.list, i + 1);
+		assert_true(span_equal(entry.text, i % 3 ? SPAN(".same.test") : SPAN("*.same.test")));
+	}
+	policy_rig_fini(&rig);
+}
+
 /* The same line twice is one record; a line that says the same and expires otherwise is not. */
 static void the_same_line_twice(void **state)
 {
@@ -644,6 +677,7 @@ int main(void)
 		cmocka_unit_test(names_of_all_lengths),
 		cmocka_unit_test(networks_of_all_lengths),
 		cmocka_unit_test(one_key_again_and_again),
+		cmocka_unit_test(one_key_in_many_lists),
 		cmocka_unit_test(the_same_line_twice),
 		cmocka_unit_test(chains_are_short),
 		cmocka_unit_test(many_candidates),
