@@ -34,6 +34,11 @@ static uint8_t take_byte(struct span *rest)
 	return (uint8_t)decoded;
 }
 
+static uint8_t upper(uint8_t byte)
+{
+	return byte >= 'a' && byte <= 'z' ? (uint8_t)(byte - 32) : byte;
+}
+
 static struct span path_of(const struct plain *out)
 {
 	return span_of(out->at + out->root, out->len - out->root);
@@ -72,6 +77,18 @@ static void add_path(struct plain *out, struct span rest)
 		out->at[out->len++] = take_byte(&rest);
 }
 
+/* What stays encoded can be written in two ways: %2f and %2F. */
+static void raise_hex(struct span text, uint8_t *at)
+{
+	for (size_t i = 0; i + 2 < text.len; i++) {
+		if (text.at[i] != '%' || hex_digit(text.at[i + 1]) < 0 || hex_digit(text.at[i + 2]) < 0)
+			continue;
+		at[i + 1] = upper(text.at[i + 1]);
+		at[i + 2] = upper(text.at[i + 2]);
+		i += 2;
+	}
+}
+
 bool url_make_plain(struct span url, uint8_t **copy, struct span *out)
 {
 	size_t start = span_find_span(url, SPAN("://"));
@@ -88,6 +105,7 @@ bool url_make_plain(struct span url, uint8_t **copy, struct span *out)
 	plain.len = plain.root;
 	memcpy(plain.at, url.at, plain.root);
 	add_path(&plain, span_skip(url, plain.root));
+	raise_hex(path_of(&plain), plain.at + plain.root);
 	*copy = plain.at;
 	*out = span_of(plain.at, plain.len);
 	return true;

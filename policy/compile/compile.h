@@ -82,6 +82,9 @@ void compile_check_questions(struct compile *compile, const struct yaml_node *no
 
 struct image_range compile_ports(struct compile *compile, const struct yaml_node *node);
 
+/* Beginnings of URLs, which must be spelled as URLs come, and regular expressions. */
+struct image_range compile_urls(struct compile *compile, const struct yaml_node *node);
+
 /* A value or a sequence of values: the first, and the one behind. */
 const struct yaml_node *compile_first(const struct yaml_node *node);
 const struct yaml_node *compile_next(const struct yaml_node *list, const struct yaml_node *node);

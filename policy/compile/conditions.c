@@ -115,32 +115,6 @@ static struct image_range read_methods(struct compile *compile, const struct yam
 	return read_texts(compile, node);
 }
 
-static struct image_range read_urls(struct compile *compile, const struct yaml_node *node)
-{
-	struct image_range range = {(uint32_t)compile->build.urls.count, 0};
-
-	for (const struct yaml_node *n = compile_first(node); n; n = compile_next(node, n)) {
-		struct image_url url = {.regex = NONE};
-		struct span text = n->text;
-		const char *why;
-		size_t at;
-
-		if (!compile_is_text(compile, n))
-			continue;
-		if (text.len > 2 && text.at[0] == '/' && text.at[text.len - 1] == '/') {
-			text = span_of(text.at + 1, text.len - 2);
-			url.regex = build_regex(&compile->build, text, NONE, &why, &at);
-			if (url.regex == NONE)
-				WRONG(compile, n, "the regular expression is not valid at %zu: %s", at + 1, why);
-		} else {
-			url.text = build_text(&compile->build, text);
-		}
-		build_add(&compile->build, &compile->build.urls, &url, 1, sizeof(url));
-		range.count++;
-	}
-	return range;
-}
-
 /* One row per condition: how it is read, where its range lies in the rule. */
 static const struct condition {
 	const char *key;
@@ -161,7 +135,7 @@ static const struct condition {
 	{"sni", compile_list_refs, offsetof(struct image_rule, sni), false, false, false,
 	 "as to, for the name in the ClientHello; not read in this version: as user"},
 	{"method", read_methods, offsetof(struct image_rule, method), true, true, false, "CONNECT, GET, ..."},
-	{"url", read_urls, offsetof(struct image_rule, url), false, false, false,
+	{"url", compile_urls, offsetof(struct image_rule, url), false, false, false,
 	 "beginnings, or expressions /.../, of the URL of an http:// request; that of a CONNECT is never known, and there it is as with user"},
 	{"time", compile_times, offsetof(struct image_rule, time), true, true, false,
 	 "\"mon-fri 08:00-18:00 +01:00\": days, hours, zone, each once or not at all; the zone is an offset, UTC, or a name such as Europe/Berlin with its summer time"},

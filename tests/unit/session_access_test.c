@@ -18,7 +18,7 @@ enum { WAIT_MS = 20000 };
 
 static const char policy_text[] =
 	"rules:\n"
-	"- {name: url of IPv6, when: {url: 'http://[::1]', method: GET}, then: {access: deny}}\n"
+	"- {name: url of IPv6, when: {url: 'http://[::1]:81/', method: GET}, then: {access: deny}}\n"
 	"- {name: origin, when: {to: origin.example, port: 1-65535}, then: {access: allow, class: media}}\n"
 	"- {name: literals, when: {to: [127.0.0.1, '::1'], port: 1-65535}, then: {access: allow}}\n"
 	"defaults: {access: deny, tls: bypass, auth: exempt}\n";
