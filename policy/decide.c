@@ -374,6 +374,37 @@ struct policy_answer trace_default(const struct policy *policy, const struct pol
 }
 
 /* The decision for one name alone. `standings`: NULL, or how all rules stand. */
+/* Is access denied whatever the facts will be? Then nothing is asked: a name server would hear names that nobody may reach. What
+ * is quoted is what denies for certain. */
+static void deny_without_asking(const struct policy *policy, const struct policy_facts *facts, const struct name *name,
+                                struct policy_decision *out)
+{
+	struct policy_decision certain = {.need = 0};
+	unsigned left = 1u << POLICY_ACCESS;
+
+	for (uint32_t i = 0; left && i < policy->image.rules_count; i++) {
+		const struct image_rule *rule = &policy->image.rules[i];
+		struct standing standing;
+
+		if (rule->answers[POLICY_ACCESS] == NO_ANSWER)
+			continue;
+		standing = check_rule(policy, rule, facts, name);
+		if (standing.failed)
+			continue;
+		if (trace_outcome(policy, rule, facts, &standing, POLICY_ACCESS) != OUTCOME_NEED)
+			apply_rule(policy, i, facts, name, &standing, &certain, &left);
+		else if (rule->answers[POLICY_ACCESS] == ACCESS_ALLOW)
+			return;
+	}
+	if (left)
+		certain.answers[POLICY_ACCESS] = trace_default(policy, facts, name, POLICY_ACCESS);
+	if (certain.answers[POLICY_ACCESS].answer != ACCESS_DENY)
+		return;
+	out->answers[POLICY_ACCESS] = certain.answers[POLICY_ACCESS];
+	out->open &= ~(1u << POLICY_ACCESS);
+	out->needs[POLICY_ACCESS] = 0;
+}
+
 static void decide_name(const struct policy *policy, const struct policy_facts *facts,
                         const struct name *name, struct standing *standings, struct policy_decision *out)
 {
@@ -395,6 +426,8 @@ static void decide_name(const struct policy *policy, const struct policy_facts *
 	for (int q = 0; q < POLICY_QUESTION_COUNT; q++)
 		if (left >> q & 1)
 			out->answers[q] = trace_default(policy, facts, name, (enum policy_question)q);
+	if (out->open >> POLICY_ACCESS & 1)
+		deny_without_asking(policy, facts, name, out);
 }
 
 void trace_rules(const struct policy *policy, const struct policy_facts *facts, const struct name *name,

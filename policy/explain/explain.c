@@ -127,10 +127,16 @@ void explain_states(const struct explanation *explained, const struct pass *pass
 		enum policy_question question = (enum policy_question)q;
 
 		states[q] = STATE_NONE;
-		if (explain_takes_part(pass, question))
-			states[q] = state_of(trace_outcome(explained->policy, &explained->policy->image.rules[rule],
-			                                   &pass->facts, &pass->standings[rule], question),
-			                     1u << q, progress);
+		if (!explain_takes_part(pass, question))
+			continue;
+		states[q] = state_of(trace_outcome(explained->policy, &explained->policy->image.rules[rule],
+			                           &pass->facts, &pass->standings[rule], question),
+		                     1u << q, progress);
+		/* Answered for certain though something was not known: it could change nothing. */
+		if (!(pass->decision.open >> q & 1) && states[q] == STATE_MAY)
+			states[q] = STATE_DECIDES;
+		if (!(pass->decision.open >> q & 1) && states[q] == STATE_WAITS)
+			states[q] = STATE_SAME;
 	}
 }
 

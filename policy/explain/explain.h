@@ -67,6 +67,7 @@ struct explanation {
 	X(NONE, "none", "") \
 	X(PORT, "port-not-open", "not at this port") \
 	X(UNKNOWN, "never-known", "needs what can never be known") \
+	X(SAME, "same", "would deny as well, so that nothing is asked for it") \
 	X(WAITS, "waits", "waits for") \
 	X(MAY, "may-decide", "if no rule before it does") \
 	X(DECIDES, "decides", "decides") \

@@ -523,15 +523,31 @@ static enum truth rule_answers(const struct model *model, const struct rule *rul
 /* The answer for one name; -1: open. */
 static int answer_name(const struct model *model, int q, struct span name, const struct address *address)
 {
-	for (size_t i = 0; i < model->rule_count; i++) {
+	bool is_open = false, may_allow = false;
+	int answer = -1;
+	size_t i;
+
+	for (i = 0; i < model->rule_count; i++) {
 		enum truth truth = rule_answers(model, &model->rules[i], q, name, address);
 
-		if (truth != NO)
-			return truth == YES ? model->rules[i].answers[q] : -1;
+		if (truth == UNKNOWN) {
+			is_open = true;
+			may_allow |= model->rules[i].answers[q] == ACCESS_ALLOW;
+		} else if (truth == YES) {
+			answer = model->rules[i].answers[q];
+			break;
+		}
+		if (is_open && questions[q] != POLICY_ACCESS)
+			return -1;
 	}
-	if (questions[q] == POLICY_ACCESS && model->defaults[q] == ACCESS_ALLOW && !is_default_port(model))
-		return ACCESS_DENY;
-	return model->defaults[q];
+	if (answer < 0)
+		answer = model->defaults[q];
+	if (i == model->rule_count && questions[q] == POLICY_ACCESS && !is_default_port(model))
+		answer = ACCESS_DENY;
+	if (!is_open)
+		return answer;
+	/* What denies in every case is denied without asking. */
+	return !may_allow && answer == ACCESS_DENY ? answer : -1;
 }
 
 struct naive {

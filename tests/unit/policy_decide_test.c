@@ -759,6 +759,41 @@ static void must_match_asks_for_the_hello(void **state)
 	assert_int_equal(decide(&facts).need, 0);
 }
 
+/* ---- what is not asked for ---- */
+
+static void what_is_denied_anyway_is_not_asked_for(void **state)
+{
+	static const struct {
+		const char *policy, *rule; /* rule NULL: the address is asked for */
+	} rows[] = {
+		{"rules:\n- {name: r, when: {to: 198.51.100.0/24, resolved: true}, then: {access: deny}}\n"
+		 "defaults: {access: deny}\n", "defaults"},
+		{"rules:\n- {name: r, when: {to: 198.51.100.0/24, resolved: true}, then: {access: deny}}\n"
+		 "- {name: all, then: {access: deny}}\ndefaults: {access: allow}\n", "all"},
+		{"rules:\n- {name: r, when: {to: 198.51.100.0/24, resolved: true}, then: {access: deny}}\n"
+		 "defaults: {access: allow}\n", NULL},
+		{"rules:\n- {name: r, when: {to: 198.51.100.0/24, resolved: true}, then: {access: allow}}\n"
+		 "defaults: {access: deny}\n", NULL},
+		{"rules:\n- {name: r, when: {to: 198.51.100.0/24, resolved: true}, then: {access: deny}}\n"
+		 "- {name: s, when: {to: 203.0.113.0/24, resolved: true}, then: {access: allow}}\n"
+		 "defaults: {access: deny}\n", NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct policy_facts facts = policy_rig_facts("a.example", 443);
+		struct policy_decision decision;
+
+		open_rig(rows[i].policy, NULL, NULL);
+		decision = decide(&facts);
+		if (rows[i].rule)
+			check_answer(rows[i].policy, &decision, POLICY_ACCESS, ACCESS_DENY, rows[i].rule);
+		else
+			assert_int_equal(decision.needs[POLICY_ACCESS], FACT_ADDRESS);
+		reset_rig();
+	}
+}
+
 int main(void)
 {
 #define ONE(name) cmocka_unit_test_teardown(name, close_rig)
@@ -790,6 +825,7 @@ int main(void)
 		ONE(zones_have_their_summer_time),
 		ONE(must_match_denies_another_name),
 		ONE(must_match_asks_for_the_hello),
+		ONE(what_is_denied_anyway_is_not_asked_for),
 	};
 #undef ONE
 
