@@ -614,7 +614,7 @@ static void compare(const struct model *model, const struct policy_decision *dec
 		struct naive naive = decide(model, q);
 		bool is_open = decision->open >> questions[q] & 1;
 
-		if (is_same(&naive, is_open, decision->answers[questions[q]].answer))
+		if (naive_gave_up || is_same(&naive, is_open, decision->answers[questions[q]].answer))
 			continue;
 		print_difference(model, q, &naive, decision);
 		ASSERT(false); /* the same decision is what is wanted */
@@ -628,6 +628,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct policy_rig rig;
 	struct model model;
 
+	naive_gave_up = false;
 	make_model((struct source){data, size}, &model);
 	compile(&model, &rig);
 	policy_decide(rig.policy, &model.facts, &decision);

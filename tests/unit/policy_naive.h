@@ -10,6 +10,11 @@
 #include "base/address.h"
 #include "base/span.h"
 
+/* An expression that takes so many steps may reach the limits of the index, whose compiled code counts them otherwise. Then this
+ * is set, and what was found is not to be compared. */
+enum { NAIVE_STEPS_MAX = 3000 };
+static bool naive_gave_up;
+
 enum naive_kind { NAIVE_EXACT, NAIVE_BELOW, NAIVE_SUFFIX, NAIVE_GLOB, NAIVE_NETWORK, NAIVE_REGEX };
 
 /* A star is any bytes of the label, or none. */
@@ -57,12 +62,16 @@ static inline bool naive_glob_matches(struct span glob, struct span name)
 static inline bool naive_regex_matches(struct span text, struct span name)
 {
 	pcre2_match_data *data = pcre2_match_data_create(1, NULL);
+	pcre2_match_context *context = pcre2_match_context_create(NULL);
 	int error, result;
 	size_t at;
 	pcre2_code *code = pcre2_compile(text.at + 1, text.len - 2, PCRE2_CASELESS, &error, &at, NULL);
 
-	ASSERT(code && data);
-	result = pcre2_match(code, name.at, name.len, 0, 0, data, NULL);
+	ASSERT(code && data && context);
+	pcre2_set_match_limit(context, NAIVE_STEPS_MAX);
+	result = pcre2_match(code, name.at, name.len, 0, 0, data, context);
+	naive_gave_up |= result < PCRE2_ERROR_NOMATCH;
+	pcre2_match_context_free(context);
 	pcre2_code_free(code);
 	pcre2_match_data_free(data);
 	return result >= 0;
