@@ -328,6 +328,17 @@ static bool parse_field(struct span line, size_t *at, struct pattern_line *out, 
 	return true;
 }
 
+size_t pattern_find_control(struct span text, bool may_have_tabs)
+{
+	for (size_t i = 0; i < text.len; i++) {
+		bool is_c1 = text.at[i] == 0xc2 && i + 1 < text.len && text.at[i + 1] >= 0x80 && text.at[i + 1] < 0xa0;
+
+		if (is_c1 || text.at[i] == 0x7f || (text.at[i] < 0x20 && !(may_have_tabs && text.at[i] == '\t')))
+			return i;
+	}
+	return text.len;
+}
+
 bool pattern_line_parse(struct span line, struct pattern_line *out, const char **why, size_t *at)
 {
 	size_t end, inside;
@@ -339,9 +350,9 @@ bool pattern_line_parse(struct span line, struct pattern_line *out, const char *
 	if (line.len && line.at[line.len - 1] == '\r')
 		line.len--;
 	*at = skip_blanks(line, 0);
-	for (size_t i = 0; i < line.len; i++)
-		if (line.at[i] < 0x20 && line.at[i] != '\t')
-			return fail(why, at, "a control character is in the line; is this a text file?", i);
+	inside = pattern_find_control(line, true);
+	if (inside < line.len)
+		return fail(why, at, "a control character is in the line; is this a text file?", inside);
 	if (*at == line.len || line.at[*at] == '#') {
 		out->is_empty = true;
 		return true;

@@ -32,6 +32,9 @@ struct pattern_line {
 	struct span source;  /* where it was read: an address, or the title of a document */
 };
 
+/* Index of the first character that steers a terminal (U+0000 to U+001F, U+007F to U+009F), or text.len. */
+size_t pattern_find_control(struct span text, bool may_have_tabs);
+
 /* Parse one pattern. On failure *why says what is wrong, *at where (offset). */
 MUST_USE bool pattern_parse(struct span text, struct pattern *out, const char **why, size_t *at);
 

@@ -167,6 +167,8 @@ static void read_rule(struct compile *compile, const struct yaml_node *node)
 			compile_complain_unknown(compile, n, names, COUNT_OF(names));
 	if (name == NULL || name->kind != YAML_SCALAR || name->text.len == 0 || name->text.len > 200)
 		WRONG(compile, node, "the rule needs a name of 1 to 200 bytes: it is what logs and pages say");
+	else if (pattern_find_control(name->text, false) < name->text.len)
+		WRONG(compile, name, "name: there is a control character in it; logs, pages and terminals show it");
 	else
 		rule.name = build_text(&compile->build, name->text);
 	compile_when(compile, yaml_find(node, "when"), &rule);
