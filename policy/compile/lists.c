@@ -65,6 +65,15 @@ static void read_line(struct compile *compile, const char *path, uint16_t list, 
 	lint_note_read(compile, file, number, &line);
 }
 
+/* Whoever copies a list while it is written gets a part of it, and "example.co" is a name, too. */
+static void warn_of_end(struct compile *compile, const char *path, unsigned number)
+{
+	const struct problem_place at = {path, number, 1};
+
+	problem_add_code(compile->problems, PROBLEM_CUT_OFF, at, NULL,
+	                 "the list does not end with a line break: is it whole?");
+}
+
 static void read_list_file(struct compile *compile, uint16_t list, const struct yaml_node *node)
 {
 	struct arena arena;
@@ -73,6 +82,7 @@ static void read_list_file(struct compile *compile, uint16_t list, const struct 
 	unsigned number = 0;
 	size_t bytes;
 	uint16_t file;
+	bool is_cut_off;
 
 	if (node->kind != YAML_SCALAR || node->text.len == 0) {
 		WRONG(compile, node, "a list is the path of a file, or several in [ ]");
@@ -92,11 +102,14 @@ static void read_list_file(struct compile *compile, uint16_t list, const struct 
 			text = span_skip(text, 3);
 		file = compile_add_file(compile, path, compile_shown(compile, node->text), text);
 		bytes = text.len;
+		is_cut_off = text.len && text.at[text.len - 1] != '\n';
 		while (text.len && span_split(&text, '\n', &line)) {
 			read_line(compile, path, list, file, ++number, line);
 			if (number % LINES_BETWEEN == 0 && compile->options->progress)
 				compile->options->progress(compile->options->context, bytes - text.len, bytes);
 		}
+		if (is_cut_off)
+			warn_of_end(compile, path, number);
 		if (compile->build.entries.count > ENTRIES_MAX)
 			compile->build.failed = true;
 	}

@@ -69,6 +69,8 @@
 	  "make sure that it is the name you mean") \
 	X(BAD_IDNA, WARNING, "bad-idna", "a label begins with xn-- and is none that IDNA 2008 allows", \
 	  "copy the name from its owner's page") \
+	X(CUT_OFF, WARNING, "cut-off", "a list does not end with a line break: it may have been written in part", \
+	  "look at its last line, and end it with a line break") \
 	X(OLD_PRESET, WARNING, "old-preset", "entries were read in their source long ago (read=)", \
 	  "read the source again, and set read=") \
 	X(SLOW_REGEX, WARNING, "slow-regex", "expressions without a text of three bytes: every name is tried against them", \

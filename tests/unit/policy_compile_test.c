@@ -239,6 +239,19 @@ static void expired_and_unused_things_are_warned_of(void **state)
 	policy_rig_fini(&rig);
 }
 
+static void a_list_that_may_be_a_part_is_warned_of(void **state)
+{
+	struct policy_rig rig;
+
+	(void)state;
+	policy_rig_make(&rig, "lists: {a: [a.list, b.list]}\n" RULE("to: a", "access: allow") "defaults: {access: deny}\n",
+	                "one.example\ntwo.exam", "three.example\n");
+	assert_int_equal(rig.err, ERR_NONE);
+	assert_int_equal(rig.problems.warning_count, 1);
+	assert_true(has_problem(&rig.problems, PROBLEM_WARNING, "a.list", 2, 1, "is it whole?"));
+	policy_rig_fini(&rig);
+}
+
 static void long_lines_are_refused(void **state)
 {
 	struct policy_rig rig;
@@ -311,6 +324,7 @@ int main(void)
 		cmocka_unit_test(an_sni_list_that_loosens_is_anchored),
 		cmocka_unit_test(all_errors_come_at_once),
 		cmocka_unit_test(expired_and_unused_things_are_warned_of),
+		cmocka_unit_test(a_list_that_may_be_a_part_is_warned_of),
 		cmocka_unit_test(long_lines_are_refused),
 		cmocka_unit_test(the_generation_tells_policies_apart),
 	};
