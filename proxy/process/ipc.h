@@ -84,7 +84,7 @@ struct ipc_compiled {
 
 /* Descriptors: the policy, the listening socket. */
 struct ipc_public {
-	uint64_t generation, image_bytes, cache_ms, loaded_ms;
+	uint64_t generation, image_bytes, cache_ms;
 };
 
 /* Descriptors: the policy, its counters (read-only), ages of its files, the listening socket. */

@@ -30,7 +30,7 @@ static struct public *public_of(struct web_role *role)
 static enum err open_policy(struct public *public, const struct ipc_public *head, int fd)
 {
 	size_t bytes = (size_t)head->image_bytes;
-	struct public_source source = {.cache_ms = head->cache_ms, .loaded_ms = head->loaded_ms};
+	struct public_source source = {.cache_ms = head->cache_ms};
 	struct policy *before = public->policy, *policy;
 	void *image = shared_map(fd, bytes, false), *image_before = public->image;
 	size_t bytes_before = public->image_bytes;

@@ -134,8 +134,7 @@ static void send_public(struct child *child)
 	struct loaded *loaded = child->parent->current;
 	struct ipc_public head = {.generation = loaded->number,
 	                          .image_bytes = loaded->image_bytes,
-	                          .cache_ms = loaded->settings.public.cache_ms,
-	                          .loaded_ms = loaded->loaded_ms};
+	                          .cache_ms = loaded->settings.public.cache_ms};
 	int fds[2] = {loaded->image_fd, socket_of(loaded, "public")};
 	struct buf payload;
 

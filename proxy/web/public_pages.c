@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
@@ -14,7 +13,6 @@ enum {
 	KEPT_MAX = 16,      /* files for such a class and a first proxy */
 	FRESH_MS = 60000,   /* entries of lists expire by the minute */
 	PROXIES_MAX = 512,
-	DATE_BYTES = 32,
 	TAG_BYTES = 24,
 	SUBSCRIBER_BYTES = 8, /* of IPv6, one has a whole /64 */
 };
@@ -35,7 +33,6 @@ struct public_pages {
 	struct public_source source;
 	char *proxies;
 	size_t proxy_count;
-	char modified[DATE_BYTES];
 	struct body bodies[BODIES_MAX];
 	struct kept kept[KEPT_MAX];
 	uint64_t uses;
@@ -80,9 +77,7 @@ static size_t count_lines(struct span text)
 
 enum err public_pages_use(struct public_pages *pages, const struct public_source *source)
 {
-	time_t seconds = (time_t)(source->loaded_ms / 1000);
 	char *proxies = strndup((const char *)source->proxies.at, source->proxies.len);
-	struct tm parts;
 
 	if (proxies == NULL)
 		return ERR_MEMORY;
@@ -92,9 +87,6 @@ enum err public_pages_use(struct public_pages *pages, const struct public_source
 	pages->source = *source;
 	pages->source.proxies = span_from(proxies);
 	pages->proxy_count = count_lines(pages->source.proxies);
-	pages->modified[0] = '\0';
-	if (gmtime_r(&seconds, &parts))
-		strftime(pages->modified, sizeof(pages->modified), "%a, %d %b %Y %H:%M:%S GMT", &parts);
 	return ERR_NONE;
 }
 
@@ -190,8 +182,6 @@ static void add_fields(const struct public_pages *pages, struct kept *kept, uint
 	         (unsigned long long)(pages->source.cache_ms / 1000));
 	web_page_add(kept->page, "ETag", kept->tag);
 	web_page_add(kept->page, "Cache-Control", text);
-	if (pages->modified[0])
-		web_page_add(kept->page, "Last-Modified", pages->modified);
 	web_page_add(kept->page, "Connection", "close");
 }
 
@@ -240,15 +230,12 @@ static const struct kept *find_page(struct public_pages *pages, const struct add
 	return kept->page ? kept : NULL;
 }
 
-/* If-None-Match: a list of tags, W/ before them or not; it goes before the date (RFC 9110 section 13.2.2). */
-static bool has_it(const struct public_pages *pages, const struct kept *kept,
-                   const struct web_request *request)
+/* If-None-Match: a list of tags, W/ before them or not. There is no Last-Modified, and If-Modified-Since is ignored
+ * (RFC 9110 section 13.1.3): one time cannot tell apart what clients in two networks get, nor what has expired. */
+static bool has_it(const struct kept *kept, const struct web_request *request)
 {
 	struct span tags = request->if_none_match, tag;
 
-	if (tags.len == 0)
-		return request->if_modified_since.len && pages->modified[0] &&
-		       span_equal(request->if_modified_since, span_from(pages->modified));
 	while (span_split(&tags, ',', &tag)) {
 		tag = span_trim(tag);
 		if (span_starts_with(tag, SPAN("W/")))
@@ -272,5 +259,5 @@ void public_pages_answer(void *context, const struct web_request *request, struc
 	if (kept == NULL)
 		web_reply_with(out, 503, "the PAC file cannot be made now\n");
 	else
-		*out = (struct web_reply){.status = has_it(pages, kept, request) ? 304 : 200, .page = kept->page};
+		*out = (struct web_reply){.status = has_it(kept, request) ? 304 : 200, .page = kept->page};
 }

@@ -14,7 +14,7 @@ void public_pages_free(struct public_pages *pages);
 struct public_source {
 	const struct policy *policy; /* borrowed until the next one */
 	struct span proxies;         /* host:port, one per line; copied */
-	uint64_t cache_ms, loaded_ms;
+	uint64_t cache_ms;
 };
 
 /* Use these from now on; what was made before is forgotten. errors: ERR_MEMORY. */

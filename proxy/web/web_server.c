@@ -163,7 +163,6 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 		.client = client_of(connection),
 		.authorization = field_of(connection, "Authorization"),
 		.if_none_match = field_of(connection, "If-None-Match"),
-		.if_modified_since = field_of(connection, "If-Modified-Since"),
 	};
 	server->answer(server->context, &request, &reply);
 	return queue(connection, &reply);

@@ -3,6 +3,7 @@
 """The roles public and admin of a Release build: the PAC file (evaluated by JavaScript engines, compared with
 `sallyport explain`), health and metrics (looked at by promtool), restarts, reloads."""
 import argparse
+import email.utils
 import ipaddress
 import json
 import os
@@ -16,6 +17,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 
 import roles
@@ -343,6 +345,11 @@ def test_pac_follows_a_reload():
         first = proxy.get("public", "/proxy.pac")
         again = proxy.get("public", "/proxy.pac", If_None_Match=first[1]["etag"])
         assert again[0] == 304 and again[2] == b"", again
+        # The tag alone decides: a date says nothing of the network that one is in, nor of entries that expire.
+        assert "last-modified" not in first[1], first[1]
+        for seconds in range(-5, 6):
+            date = email.utils.formatdate(time.time() + seconds, usegmt=True)
+            assert proxy.get("public", "/proxy.pac", If_Modified_Since=date)[0] == 200, date
         (proxy.folder / "inside.list").write_text("quite.new.test\n")
         proxy.command("reload")
         second = proxy.get("public", "/proxy.pac", If_None_Match=first[1]["etag"])
