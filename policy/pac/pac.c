@@ -168,6 +168,18 @@ static const char *const prefixes[] = {
 	[PATTERN_NETWORK] = "[\"\"]",
 };
 
+void pac_string_write(struct span text, struct buf *out)
+{
+	for (size_t i = 0; i < text.len; i++) {
+		uint8_t byte = text.at[i];
+
+		if (byte < 0x20 || byte >= 0x7f || strchr("\"\\'`<>", byte))
+			buf_printf(out, "\\x%02x", byte);
+		else
+			buf_add_byte(out, byte);
+	}
+}
+
 static void write_item(const struct item *item, struct buf *out)
 {
 	size_t began = out->end, at;
@@ -178,7 +190,7 @@ static void write_item(const struct item *item, struct buf *out)
 	else if (item->kind == PATTERN_NETWORK)
 		write_network(item->text, out);
 	else if (item->kind != PATTERN_REGEX)
-		buf_add(out, span_skip(item->text, image_key_skip(item->kind)));
+		pac_string_write(span_skip(item->text, image_key_skip(item->kind)), out);
 	else if (!pac_regex_write(pattern_regex(item->text), out, &why, &at)) {
 		out->end = began; /* compiling refuses it: policy_compile() */
 		buf_add_string(out, "/(?!)/");
@@ -262,7 +274,7 @@ static void write_rules(const struct policy *policy, const struct address *from,
 void policy_pac_begin(struct span proxies, struct buf *out)
 {
 	buf_add_string(out, "// What goes through the proxy, and what does not.\nvar sp_answers = [\"");
-	buf_add(out, proxies);
+	pac_string_write(proxies, out);
 	buf_add_string(out, "\", \"DIRECT\"];\n");
 }
 

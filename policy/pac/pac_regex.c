@@ -39,9 +39,9 @@ static bool is_word(uint8_t byte)
 
 static void put_literal(struct buf *out, uint8_t byte)
 {
-	if (byte < 0x20 || byte == 0x7f)
+	if (byte < 0x20 || byte >= 0x7f || byte == '<' || byte == '>')
 		buf_printf(out, "\\x%02x", byte);
-	else if (is_word(byte) || strchr(" !\"#%&',:;<=>@`~", byte))
+	else if (is_word(byte) || strchr(" !\"#%&',:;=@`~", byte))
 		buf_add_byte(out, byte);
 	else
 		buf_printf(out, "\\%c", byte);

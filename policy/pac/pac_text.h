@@ -12,6 +12,10 @@ MUST_USE bool pac_regex_write(struct span regex, struct buf *out, const char **w
 /* The same for a glob; there is one for each. */
 void pac_glob_write(struct span glob, struct buf *out);
 
+/* Append what stands between the quotes of a string of JavaScript. What is there is checked before; that it can end
+ * neither the string nor a script around it does not depend on that. */
+void pac_string_write(struct span text, struct buf *out);
+
 /* May this pattern stand in a PAC file? */
 MUST_USE bool pac_can_write(struct span pattern, const char **why, size_t *at);
 

@@ -171,6 +171,16 @@ static const struct {
 	{"\xc3\xa4", NULL, "ASCII"},
 	{"(?#a)b", NULL, "(?:"},
 	{"[\\b]", NULL, "escape"},
+	{"</script><!--", "/\\x3c\\/script\\x3e\\x3c!\\-\\-/i", NULL},
+	{"[</]", "/[\\x3c\\/]/i", NULL},
+	{"a/;alert\\(1\\)//", "/a\\/;alert\\(1\\)\\/\\//i", NULL},
+	{"a\\/b", "/a\\/b/i", NULL},
+	{"a\\\n", "/a\\x0a/i", NULL},
+	{"a\n", NULL, "ASCII"},
+	{"a\\", NULL, "backslash"},
+	{"\xe2\x80\xa8", NULL, "ASCII"},
+	{"\\\xe2\x80\xa8", NULL, "backslash"},
+	{"[\xe2\x80\xa9]", NULL, "ASCII"},
 };
 
 static void expressions_are_converted_or_refused(void **state)
@@ -203,6 +213,8 @@ static void globs_keep_to_their_labels(void **state)
 		{"*mcs*.webex.com", "/^[^.]*mcs[^.]*\\.webex\\.com$/i"},
 		{"*.*.example.com", "/^(?:[^.]+\\.){2,}example\\.com$/i"},
 		{"*.cdn-*.example.com", "/^(?:[^.]+\\.){1,}cdn\\-[^.]*\\.example\\.com$/i"},
+		{"*</script>/\n", "/^[^.]*\\x3c\\/script\\x3e\\/\\x0a$/i"},
+		{"*\xe2\x80\xa8", "/^[^.]*\\xe2\\x80\\xa8$/i"},
 	};
 
 	(void)state;
@@ -214,6 +226,40 @@ static void globs_keep_to_their_labels(void **state)
 		pac_glob_write(span_from(rows[i][0]), &out);
 		text = buf_to_string(&out);
 		assert_string_equal(text, rows[i][1]);
+		free(text);
+		buf_fini(&out);
+	}
+}
+
+/* What is read is checked long before; here nothing of it can end the string, the line or the script. */
+static void strings_hold_what_is_in_them(void **state)
+{
+	static const char *const rows[][2] = {
+		{"a-b_c.example [2001:db8::1]:80; x", "a-b_c.example [2001:db8::1]:80; x"},
+		{"a\"; alert(1); \"", "a\\x22; alert(1); \\x22"},
+		{"a\\", "a\\x5c"},
+		{"\\u0022", "\\x5cu0022"},
+		{"a'b`${c}", "a\\x27b\\x60${c}"},
+		{"</script><!--", "\\x3c/script\\x3e\\x3c!--"},
+		{"a\r\nb\tc\x7f", "a\\x0d\\x0ab\\x09c\\x7f"},
+		{"\xe2\x80\xa8\xe2\x80\xa9", "\\xe2\\x80\\xa8\\xe2\\x80\\xa9"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct buf out;
+		char *text;
+
+		buf_init(&out, 1000);
+		pac_string_write(span_from(rows[i][0]), &out);
+		text = buf_to_string(&out);
+		assert_string_equal(text, rows[i][1]);
+		free(text);
+		buf_fini(&out);
+		buf_init(&out, 1000);
+		policy_pac_begin(span_from(rows[i][0]), &out);
+		text = buf_to_string(&out);
+		assert_has(text, rows[i][1]);
 		free(text);
 		buf_fini(&out);
 	}
@@ -266,6 +312,7 @@ int main(void)
 		cmocka_unit_test(expressions_are_converted_or_refused),
 		cmocka_unit_test(what_a_file_cannot_say_is_refused),
 		cmocka_unit_test(globs_keep_to_their_labels),
+		cmocka_unit_test(strings_hold_what_is_in_them),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
