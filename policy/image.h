@@ -141,9 +141,7 @@ struct image_rule {
 	X(grams, uint32_t)             /* first of `literals`, by gram, and one behind; empty: no scans */ \
 	X(literals, struct image_literal) \
 	X(always, uint32_t)            /* scans without a literal */ \
-	X(regexes, uint32_t)           /* scan of the code with this index; NONE: of a url */ \
-	X(batches, struct image_range) /* of `codes`: each pcre2_serialize_encode() of CODES_PER_BATCH */ \
-	X(codes, uint8_t) \
+	X(regexes, struct image_range) /* expressions as they are written, without slashes; compiled where they are needed */ \
 	X(rules, struct image_rule) \
 	X(list_refs, uint16_t) \
 	X(ports, struct image_ports) \
@@ -162,7 +160,6 @@ struct image_header {
 	uint64_t magic, total_bytes;
 	uint64_t key;             /* of the hash of names */
 	uint64_t generation_hash;
-	uint64_t codes_hash;      /* image_codes_hash() */
 	uint64_t label_counts;    /* bit n: there is a key with n labels; bit 63: with 63 or more */
 	uint64_t prefixes4;       /* bit n: there is a network /n */
 	uint64_t prefixes6[3];
@@ -289,15 +286,13 @@ enum { NETWORK_KEY_BYTES = 18 };
 struct span image_network_key(const struct address *address, uint8_t prefix_len,
                               uint8_t key[static NETWORK_KEY_BYTES]);
 
-/* Does the code with this index match? It gives up at its limits of steps, heap and stack. */
+/* Does the expression with this index match? It gives up at its limits of steps, heap and stack. */
 enum policy_match { MATCH_NO, MATCH_YES, MATCH_GAVE_UP };
 enum policy_match policy_regex_match(const struct policy *policy, uint32_t code, struct span text);
 
-/* A damaged code must not reach PCRE2, and none but from its beginning: of `batches` and `codes`. */
-uint64_t image_codes_hash(struct span batches, struct span codes);
-
-/* How many codes one serialised batch has: it is decoded when the first of them is needed. */
-enum { CODES_PER_BATCH = 32 };
+/* Compile an expression as policy reads it (pcre2_code *, pcre2_code_free()); NULL, PCRE2's error and its place if it is not
+ * valid. open.c */
+void *policy_regex_compile(struct span text, int *error, size_t *at);
 
 /* Is every index and range of the image inside of it? check_image.c */
 bool image_is_sound(const struct policy *policy);

@@ -142,15 +142,10 @@ static bool check_grams(const struct image *image)
 	return true;
 }
 
-static bool check_codes(const struct image *image)
+static bool check_regexes(const struct image *image)
 {
-	if (image->batches_count != (image->regexes_count + CODES_PER_BATCH - 1) / CODES_PER_BATCH)
-		return false;
-	for (size_t i = 0; i < image->batches_count; i++)
-		if (!in_section(image->batches[i], image->codes_count) || image->batches[i].at % 8)
-			return false;
 	for (size_t i = 0; i < image->regexes_count; i++)
-		if (image->regexes[i] != NONE && image->regexes[i] >= image->scans_count)
+		if (!in_section(image->regexes[i], image->strings_count))
 			return false;
 	return true;
 }
@@ -162,7 +157,7 @@ static bool check_entries(const struct policy *policy)
 	for (size_t i = 0; i < image->scans_count; i++)
 		if (!check_scan(image, &image->scans[i]))
 			return false;
-	if (!check_grams(image) || !check_codes(image) || !check_buckets(policy))
+	if (!check_grams(image) || !check_regexes(image) || !check_buckets(policy))
 		return false;
 	for (uint32_t i = 0; i < image->entries_count; i++)
 		if (!check_entry(image, i))

@@ -9,7 +9,7 @@
 
 enum { MATCH_LIMIT = 10000, HEAP_LIMIT_KIB = 1024 };
 
-enum code_state { CODE_ENCODED, CODE_DECODED, CODE_READY, CODE_LOST };
+enum code_state { CODE_TEXT, CODE_READY, CODE_LOST };
 
 struct policy_regex {
 	pcre2_code **codes;
@@ -64,34 +64,24 @@ static enum err open_regex(struct policy *policy)
 	return ERR_NONE;
 }
 
-/* A damaged code must not reach PCRE2, which trusts what it decodes. */
-static bool are_codes_whole(const struct policy *policy)
+void *policy_regex_compile(struct span text, int *error, size_t *at)
 {
-	const struct image *image = &policy->image;
-
-	return image_codes_hash(span_of(image->batches, image->batches_count * sizeof(*image->batches)),
-	                        span_of(image->codes, image->codes_count)) == policy->header->codes_hash;
+	return pcre2_compile(text.at, text.len, PCRE2_CASELESS | PCRE2_NEVER_BACKSLASH_C, error, at, NULL);
 }
 
-/* Decode the batch in which the code is: all at once would take long where there are ten thousand. */
-static void decode_batch(const struct policy *policy, uint32_t code)
+/* At the first name that may match. Not before: ten thousand would be a pause. And not by the role that read the policy: what
+ * PCRE2 has compiled it trusts, so that it must not come from anybody else. */
+static void make_ready(const struct policy *policy, uint32_t code)
 {
 	struct policy_regex *regex = policy->regex;
-	size_t first = code / CODES_PER_BATCH * CODES_PER_BATCH, count = regex->count - first;
-	const struct image_range *batch = &policy->image.batches[code / CODES_PER_BATCH];
-	uint8_t state = CODE_DECODED;
-	int32_t decoded;
+	size_t at;
+	int error;
 
-	if (count > CODES_PER_BATCH)
-		count = CODES_PER_BATCH;
-	decoded = pcre2_serialize_decode(regex->codes + first, (int32_t)count, policy->image.codes + batch->at, NULL);
-	if (decoded != (int32_t)count) {
-		for (int32_t i = 0; i < decoded; i++) /* fewer than there should be */
-			pcre2_code_free(regex->codes[first + (size_t)i]);
-		memset(regex->codes + first, 0, count * sizeof(*regex->codes));
-		state = CODE_LOST;
-	}
-	memset(regex->states + first, state, count);
+	regex->codes[code] = policy_regex_compile(image_text(policy, policy->image.regexes[code]), &error, &at);
+	regex->states[code] = regex->codes[code] ? CODE_READY : CODE_LOST;
+	/* Where no executable memory can be had, the interpreter goes on under the same limits. */
+	if (regex->codes[code])
+		(void)pcre2_jit_compile(regex->codes[code], PCRE2_JIT_COMPLETE);
 }
 
 enum policy_match policy_regex_match(const struct policy *policy, uint32_t code, struct span text)
@@ -101,15 +91,10 @@ enum policy_match policy_regex_match(const struct policy *policy, uint32_t code,
 
 	if (code >= regex->count)
 		return MATCH_NO;
-	if (regex->states[code] == CODE_ENCODED)
-		decode_batch(policy, code);
+	if (regex->states[code] == CODE_TEXT)
+		make_ready(policy, code);
 	if (regex->states[code] == CODE_LOST)
 		return MATCH_GAVE_UP; /* no memory for it */
-	if (regex->states[code] == CODE_DECODED) {
-		/* Where no executable memory can be had, the interpreter goes on under the same limits. */
-		(void)pcre2_jit_compile(regex->codes[code], PCRE2_JIT_COMPLETE);
-		regex->states[code] = CODE_READY;
-	}
 	result = pcre2_match(regex->codes[code], text.at, text.len, 0, PCRE2_NO_UTF_CHECK, regex->data,
 	                     regex->context);
 	return result >= 0 ? MATCH_YES : result == PCRE2_ERROR_NOMATCH ? MATCH_NO : MATCH_GAVE_UP;
@@ -124,7 +109,7 @@ enum err policy_open_as(const void *image, size_t image_bytes, enum policy_open_
 		return ERR_MEMORY;
 	policy->mode = mode;
 	if (!read_sections(policy, image, image_bytes) ||
-	    (mode != POLICY_IS_CHECKED && !(image_is_sound(policy) && are_codes_whole(policy)))) {
+	    (mode != POLICY_IS_CHECKED && !image_is_sound(policy))) {
 		free(policy);
 		return ERR_CONFIG;
 	}

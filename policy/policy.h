@@ -197,8 +197,8 @@ MUST_USE enum err policy_open(const void *image, size_t image_bytes, struct poli
 /* The same, said what for. */
 enum policy_open_mode {
 	POLICY_TO_DECIDE,   /* as policy_open(): every byte is checked, milliseconds for a million entries */
-	POLICY_FOR_READING, /* to look at it, never to decide: regular expressions, which PCRE2 trusts to be its own, stay as
-	                     * they are. For the parent, who is root. */
+	POLICY_FOR_READING, /* to look at it, never to decide: regular expressions are not compiled. For the parent, who is
+	                     * root, and for those who show it. */
 	POLICY_IS_CHECKED,  /* somebody who is trusted has opened these very bytes before, and nobody can have changed them.
 	                     * For workers, who must not pause. */
 };

@@ -8,8 +8,6 @@
 
 #include "base/hash.h"
 
-enum { REGEX_OPTIONS = PCRE2_CASELESS | PCRE2_NEVER_BACKSLASH_C };
-
 void build_init(struct build *build)
 {
 	*build = (struct build){.failed = false};
@@ -20,7 +18,7 @@ void build_fini(struct build *build)
 {
 	struct build_section *sections[] = {
 		&build->strings, &build->files,     &build->lists, &build->entries,  &build->entry_texts,
-		&build->regexes, &build->rules,     &build->list_refs, &build->ports, &build->networks,
+		&build->regexes, &build->regex_texts, &build->rules,     &build->list_refs, &build->ports, &build->networks,
 		&build->texts,   &build->urls,      &build->times, &build->zones};
 
 	for (size_t i = 0; i < COUNT_OF(sections); i++)
@@ -74,7 +72,8 @@ uint32_t build_regex(struct build *build, struct span text, uint32_t entry, cons
 {
 	static char message[200];
 	int error;
-	pcre2_code *code = pcre2_compile(text.at, text.len, REGEX_OPTIONS, &error, at, NULL);
+	pcre2_code *code = policy_regex_compile(text, &error, at);
+	struct image_range kept;
 
 	if (code == NULL) {
 		pcre2_get_error_message(error, (PCRE2_UCHAR *)message, sizeof(message));
@@ -95,6 +94,8 @@ uint32_t build_regex(struct build *build, struct span text, uint32_t entry, cons
 		build->code_capacity = capacity;
 	}
 	build->codes[build->code_count++] = code;
+	kept = build_text(build, text);
+	build_add(build, &build->regex_texts, &kept, 1, sizeof(kept));
 	return build_add(build, &build->regexes, &entry, 1, sizeof(entry));
 }
 
@@ -113,7 +114,7 @@ bool build_regex_is_anchored(struct span text)
 	buf_add(&inside, SPAN("(?(DEFINE)"));
 	buf_add(&inside, span_of(text.at + 1, text.len - 2));
 	buf_add_byte(&inside, ')');
-	code = pcre2_compile(buf_span(&inside).at, buf_len(&inside), REGEX_OPTIONS, &error, &at, NULL);
+	code = policy_regex_compile(buf_span(&inside), &error, &at);
 	pcre2_code_free(code);
 	buf_fini(&inside);
 	return code != NULL;

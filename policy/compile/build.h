@@ -23,9 +23,9 @@ struct build_section {
 
 struct build {
 	bool failed; /* out of memory */
-	/* Of struct image_...; entries: struct build_entry in the order of the files; entry_texts: bytes. `regexes` are
-	 * entries of the codes here, and become scans in the image. */
-	struct build_section strings, files, lists, entries, entry_texts, regexes, rules, list_refs, ports,
+	/* Of struct image_...; entries: struct build_entry in the order of the files; entry_texts: bytes. regexes: the entry
+	 * of each expression, NONE if it is of a url; regex_texts: how it is written. */
+	struct build_section strings, files, lists, entries, entry_texts, regexes, regex_texts, rules, list_refs, ports,
 		networks, texts, urls, times, zones;
 	const struct policy *previous; /* whose entries keep their index; or NULL */
 	uint32_t line_count;           /* of all files so far: where the next one's positions begin */

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From what was read to the image: entries get their index, names and networks their buckets, the rest becomes scans. */
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include "policy/compile/index.h"
 
-#include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
 #include "base/secret.h"
 
 /* ---- keys ---- */
@@ -257,37 +254,6 @@ static enum err fill_buckets(const struct build *build, struct image_header *hea
 	return ERR_NONE;
 }
 
-/* ---- codes of regular expressions ---- */
-
-uint64_t image_codes_hash(struct span batches, struct span codes)
-{
-	static const struct hash_key fixed = {{1, 2}};
-	const uint64_t parts[] = {hash_bytes(&fixed, batches), hash_bytes(&fixed, codes)};
-
-	return hash_bytes(&fixed, span_of(parts, sizeof(parts)));
-}
-
-static enum err encode_codes(struct build *build, struct index *index)
-{
-	for (size_t first = 0; first < build->code_count; first += CODES_PER_BATCH) {
-		size_t count = build->code_count - first, bytes;
-		struct image_range range;
-		uint8_t *encoded;
-
-		if (count > CODES_PER_BATCH)
-			count = CODES_PER_BATCH;
-		if (pcre2_serialize_encode((const pcre2_code **)(void *)(build->codes + first), (int32_t)count,
-		                           &encoded, &bytes, NULL) < 0)
-			return ERR_MEMORY;
-		range = (struct image_range){build_add(build, &index->codes, encoded, bytes, 1), (uint32_t)bytes};
-		/* PCRE2 reads it as an array of words. */
-		build_add(build, &index->codes, "\0\0\0\0\0\0\0", (8 - bytes % 8) % 8, 1);
-		build_add(build, &index->batches, &range, 1, sizeof(range));
-		pcre2_serialize_free(encoded);
-	}
-	return build->failed ? ERR_MEMORY : ERR_NONE;
-}
-
 /* ---- the image ---- */
 
 struct source {
@@ -346,9 +312,7 @@ static enum err write_image(struct build *build, struct index *index, struct ima
 		{index->grams, index->grams ? GRAM_COUNT + 1 : 0, sizeof(uint32_t), &header->grams},
 		{index->literals.at, index->literals.count, sizeof(struct image_literal), &header->literals},
 		{index->always.at, index->always.count, sizeof(uint32_t), &header->always},
-		{build->regexes.at, build->regexes.count, sizeof(uint32_t), &header->regexes},
-		{index->batches.at, index->batches.count, sizeof(struct image_range), &header->batches},
-		{index->codes.at, index->codes.count, 1, &header->codes},
+		{build->regex_texts.at, build->regex_texts.count, sizeof(struct image_range), &header->regexes},
 		{build->rules.at, build->rules.count, sizeof(struct image_rule), &header->rules},
 		{build->list_refs.at, build->list_refs.count, sizeof(uint16_t), &header->list_refs},
 		{build->ports.at, build->ports.count, sizeof(struct image_ports), &header->ports},
@@ -371,8 +335,6 @@ static void index_fini(struct index *index)
 	free(index->scans.at);
 	free(index->literals.at);
 	free(index->always.at);
-	free(index->batches.at);
-	free(index->codes.at);
 }
 
 static void note_positions(const struct build *build, struct index *index)
@@ -400,8 +362,6 @@ static enum err make_index(struct build *build, struct image_header *header, str
 	free(order);
 	if (err == ERR_NONE)
 		err = index_scans(build, index);
-	if (err == ERR_NONE)
-		err = encode_codes(build, index);
 	return err;
 }
 
@@ -421,8 +381,6 @@ enum err build_image(struct build *build, void **image, size_t *image_bytes)
 	memcpy(header.defaults, build->defaults, sizeof(header.defaults));
 	secret_random(&header.key, sizeof(header.key));
 	err = make_index(build, &header, &index);
-	header.codes_hash = image_codes_hash(span_of(index.batches.at, index.batches.count * sizeof(struct image_range)),
-	                                     span_of(index.codes.at, index.codes.count));
 	if (err == ERR_NONE)
 		err = build->failed ? ERR_MEMORY : write_image(build, &index, &header, image, image_bytes);
 	index_fini(&index);

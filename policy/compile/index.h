@@ -11,7 +11,7 @@ struct index {
 	size_t entry_count;
 	struct image_bucket *buckets;
 	size_t bucket_count;
-	struct build_section scans, literals, always, batches, codes;
+	struct build_section scans, literals, always;
 	uint32_t *grams;               /* GRAM_COUNT + 1, or NULL: no literals */
 };
 

@@ -163,7 +163,7 @@ static enum err index_literals(struct build *build, struct index *index, const s
 
 /* ---- scans ---- */
 
-/* By entry of the build, while `regexes` still leads there: the code. */
+/* By entry of the build: its expression. */
 static uint32_t *find_codes(const struct build *build)
 {
 	const uint32_t *regexes = (const void *)build->regexes.at;
@@ -181,7 +181,7 @@ static uint32_t *find_codes(const struct build *build)
 static void add_scan(struct build *build, struct index *index, const struct order *order, uint32_t code)
 {
 	const struct build_entry *entry = (const struct build_entry *)(void *)build->entries.at + order->entry;
-	uint32_t number = index->numbers[order->entry], *regexes = (void *)build->regexes.at;
+	uint32_t number = index->numbers[order->entry];
 	struct image_scan scan = {
 		.text = build_text(build, build_entry_text(build, entry)),
 		.entry = number,
@@ -190,11 +190,8 @@ static void add_scan(struct build *build, struct index *index, const struct orde
 		.list = entry->list,
 		.kind = entry->kind,
 	};
-	uint32_t at = build_add(build, &index->scans, &scan, 1, sizeof(scan));
 
-	index->entries[number].at = IMAGE_SCAN | at;
-	if (code != NONE)
-		regexes[code] = at;
+	index->entries[number].at = IMAGE_SCAN | build_add(build, &index->scans, &scan, 1, sizeof(scan));
 }
 
 enum err index_scans(struct build *build, struct index *index)
