@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
@@ -179,6 +180,14 @@ static int unknown_command(const char *name)
 	                        nearest ? "\"?" : "");
 }
 
+/* An answer that could not be written is none: a full disk must not look like a good end. */
+static int end_output(int status)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	return command_complain("cannot write the answer: %s", strerror(errno));
+}
+
 int cli_main(int count, char **args)
 {
 	struct command_line line = {.argument = NULL};
@@ -188,7 +197,7 @@ int cli_main(int count, char **args)
 		return roles_main(count - 2, args + 2);
 	if (count >= 2 && (strcmp(args[1], "--version") == 0 || strcmp(args[1], "-V") == 0)) {
 		printf("sallyport %s\n", SALLYPORT_VERSION);
-		return EXIT_WELL;
+		return end_output(EXIT_WELL);
 	}
 	if (count < 2) {
 		print_help(NULL);
@@ -196,11 +205,11 @@ int cli_main(int count, char **args)
 	}
 	if (strcmp(args[1], "--help") == 0 || strcmp(args[1], "-h") == 0 ||
 	    strcmp(args[1], "help") == 0)
-		return print_help(count > 2 ? find_command(args[2]) : NULL);
+		return end_output(print_help(count > 2 ? find_command(args[2]) : NULL));
 	command = find_command(args[1]);
 	if (command == NULL)
 		return unknown_command(args[1]);
 	if (!read_line(command, count - 1, args + 1, &line))
 		return EXIT_USAGE;
-	return line.options[OPTION_help] ? print_help(command) : command->run(&line);
+	return end_output(line.options[OPTION_help] ? print_help(command) : command->run(&line));
 }

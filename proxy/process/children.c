@@ -17,7 +17,7 @@
 #include "process/shared.h"
 #include "process/web_children.h"
 
-enum { BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 30000, WELL_MS = 60000 };
+enum { MESSAGES_PER_TURN = 64, BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 30000, WELL_MS = 60000 };
 
 /* ---- regions ---- */
 
@@ -248,13 +248,18 @@ static void on_channel(struct loop_io *io, unsigned events)
 	struct child *child = CONTAINER_OF(io, struct child, channel);
 	struct parent *parent = child->parent;
 	enum ipc_got got = IPC_EMPTY;
+	unsigned count = 0;
 
-	(void)events;
 	while (io->fd >= 0 &&
 	       (got = ipc_receive(io->fd, roles_row(child->role)->sends, &parent->message)) ==
 	               IPC_GOT) {
 		on_message(child);
 		ipc_drop(&parent->message);
+		/* One that never stops must not have the parent for itself. */
+		if (++count == MESSAGES_PER_TURN && io->fd >= 0) {
+			loop_again(parent->loop, io, events);
+			return;
+		}
 	}
 	if (got == IPC_INVALID) {
 		log_event(EV_ROLE_MESSAGE, "role=%s number=%u what=invalid",

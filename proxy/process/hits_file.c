@@ -13,7 +13,7 @@
 #include "base/hash.h"
 #include "process/folder.h"
 
-enum { FLUSH_BYTES = 1 << 16, LINE_MAX_BYTES = 8192, FILE_MAX_BYTES = 1 << 30 };
+enum { FLUSH_BYTES = 1 << 16, LINE_MAX_BYTES = 1 << 20, FILE_MAX_BYTES = 1 << 30 };
 
 static const char head[] = "sallyport-hits 1 ";
 

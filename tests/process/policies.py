@@ -117,6 +117,15 @@ def test_include_at_reload():
         assert "more/new.list" in proxy.told and proxy.ask("new.test") == 403 and proxy.ask("other.test") != 403
 
 
+def test_answers_that_cannot_be_written():
+    """A full disk behind the redirection is no good end."""
+    for words in (["reference"], ["--version"], ["--help"], ["check", "--json", "-c", "conf/defaults/sallyport.yaml"],
+                  ["list", "show", "spark-pinned", "-c", "conf/defaults/sallyport.yaml"]):
+        with open("/dev/full", "wb") as full:
+            ended = subprocess.run([roles.BINARY, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert ended.returncode == 2 and "No space left" in ended.stderr, (words, ended)
+
+
 def test_reload_in_a_reload():
     """Commands and signals while one is on its way: each is answered, none is lost, the last state of the files holds."""
     with Proxy() as proxy:
