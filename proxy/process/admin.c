@@ -191,7 +191,7 @@ static enum err map_pages(struct admin *admin, const struct ipc_start *start)
 
 static enum err set_up(struct admin *admin)
 {
-	static const struct web_limits limits = {64, 0, 15, 120};
+	static const struct web_limits limits = {64, 16, 15, 120};
 	struct web_role *role = &admin->role;
 	struct ipc_start start;
 	enum err err = web_role_start(role, ROLE_ADMIN, &start);

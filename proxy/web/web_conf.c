@@ -91,7 +91,7 @@ const struct conf_option public_options[] = {
 const struct conf_option admin_options[] = {
 	{.name = "address", .type = CONF_PARSED, .offset = CONF_AT(struct admin_conf, address), .preset = "",
 	 .reload = CONF_LIVE, .parse = parse_address, .type_text = "ADDRESS:PORT",
-	 .manual = "Where the proxy says how it is: /healthz (200 while it lives), /readyz (503 while it starts or drains, or a worker is missing), both open to everybody; /metrics in the text format of Prometheus, for who has the token. Empty: there is none."},
+	 .manual = "Where the proxy says how it is: /healthz (200 while it lives), /readyz (503 while it starts or drains, or a worker is missing), both open to everybody; /metrics in the text format of Prometheus, for who has the token. Empty: there is none. At most 64 connections, 16 of one address; 15 s without a byte end one, and 120 s in any case."},
 	{.name = "token", .type = CONF_PATH, .offset = CONF_AT(struct admin_conf, token), .min = 1,
 	 .preset = "run/admin.token", .reload = CONF_LIVE,
 	 .manual = "File with the token that /metrics wants (Authorization: Bearer TOKEN): one line of 16 to 512 visible characters. If it is not there, it is made, with 256 random bits. Others than its owner and group must not be able to read it, nor others than its owner to write it."},
