@@ -28,6 +28,7 @@ struct admin {
 	struct web_role role;
 	struct admin_pages pages;
 	struct facts facts;
+	char *names; /* of pages */
 };
 
 static void facts_fini(struct facts *facts)
@@ -113,10 +114,22 @@ static enum err open_facts(struct facts *facts, const struct ipc_admin *head, co
 	return err ? err : make_lists(facts, fds[2]);
 }
 
-static enum err use_token(struct admin *admin, struct span token)
+/* `rest`: the token, then names. */
+static enum err use_rest(struct admin *admin, struct span rest, uint64_t token_bytes)
 {
+	struct span names;
+
+	if (token_bytes > rest.len)
+		return ERR_MESSAGE;
+	names = span_skip(rest, (size_t)token_bytes);
 	secret_fini(&admin->pages.token);
-	return secret_init(&admin->pages.token, token) ? ERR_NONE : ERR_MEMORY;
+	free(admin->names);
+	admin->pages.names = SPAN("");
+	admin->names = strndup((const char *)names.at, names.len);
+	if (admin->names == NULL || !secret_init(&admin->pages.token, span_first(rest, (size_t)token_bytes)))
+		return ERR_MEMORY;
+	admin->pages.names = span_from(admin->names);
+	return ERR_NONE;
 }
 
 static void use_facts(struct admin *admin, const struct facts *facts, const struct ipc_admin *head)
@@ -149,7 +162,7 @@ static enum err use(struct admin *admin)
 	for (size_t i = 0; i < COUNT_OF(fds); i++)
 		close(fds[i]);
 	if (err == ERR_NONE)
-		err = use_token(admin, span_skip(message->payload, sizeof(head)));
+		err = use_rest(admin, span_skip(message->payload, sizeof(head)), head.token_bytes);
 	/* The message's memory is used again for the next one, which may have no secret to cover it. */
 	explicit_bzero(message->bytes, sizeof(message->bytes));
 	if (err) {
@@ -231,5 +244,6 @@ int admin_main(int channel, unsigned number)
 	web_server_free(admin.role.servers[0]);
 	facts_fini(&admin.facts);
 	secret_fini(&admin.pages.token);
+	free(admin.names);
 	return status;
 }

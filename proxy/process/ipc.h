@@ -30,7 +30,7 @@ enum { IPC_VERSION = 1, IPC_BYTES_MAX = 1 << 16, IPC_FDS_MAX = 250 };
 	X(SESSIONS_PAGE, sizeof(struct ipc_sessions_page), IPC_BYTES_MAX, 0, 0, "worker to parent: head, then lines") \
 	X(PROBLEM, sizeof(struct ipc_problem), 16384, 0, 0, "compile to parent: head, file, other file, text") \
 	X(PUBLIC, sizeof(struct ipc_public), IPC_BYTES_MAX, 2, 2, "parent to public: head, then proxies, one per line") \
-	X(ADMIN, sizeof(struct ipc_admin), 4096, 4, 4, "parent to admin: head, then the token") \
+	X(ADMIN, sizeof(struct ipc_admin), 8192, 4, 4, "parent to admin: head, then the token, then names, one per line") \
 	X(PAGES, sizeof(struct ipc_pages), sizeof(struct ipc_pages), 1, 1, "parent to public: where this worker hands over") \
 	X(CLIENT, sizeof(struct address), sizeof(struct address), 1, 1, "worker to public: a client, and a stream to it") \
 	X(COMPILED, sizeof(struct ipc_compiled), sizeof(struct ipc_compiled), 0, 1, "compile to parent: the end, with the image") \
@@ -89,7 +89,7 @@ struct ipc_public {
 
 /* Descriptors: the policy, its counters (read-only), ages of its files, the listening socket. */
 struct ipc_admin {
-	uint64_t generation, image_bytes, counters_bytes, rule_hit_count;
+	uint64_t generation, image_bytes, counters_bytes, rule_hit_count, token_bytes;
 };
 
 struct ipc_pages {

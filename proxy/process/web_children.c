@@ -13,7 +13,7 @@
 #include "process/generation.h"
 #include "process/shared.h"
 
-enum { BACKLOG = 256, PROXIES_MAX_BYTES = IPC_BYTES_MAX - 1024, PATH_MAX_BYTES = 4096 };
+enum { BACKLOG = 256, PROXIES_MAX_BYTES = IPC_BYTES_MAX - 1024, ADMIN_MAX_BYTES = 8192, PATH_MAX_BYTES = 4096 };
 
 /* ---- what belongs to a generation ---- */
 
@@ -154,19 +154,27 @@ static void send_admin(struct child *child)
 	struct ipc_admin head = {.generation = loaded->number,
 	                         .image_bytes = loaded->image_bytes,
 	                         .counters_bytes = counters_bytes(loaded->counters.rule_cells),
-	                         .rule_hit_count = loaded->counters.rule_cells};
+	                         .rule_hit_count = loaded->counters.rule_cells,
+	                         .token_bytes = loaded->token.len};
 	int fds[4] = {loaded->image_fd, -1, loaded->ages_fd, socket_of(loaded, "admin")};
+	const struct conf_texts *names = &loaded->settings.admin.names;
 	struct buf payload;
 
 	if (shared_readonly(loaded->counters.rules_fd, &fds[1])) {
 		log_event(EV_SYSTEM, "what=admin errno=%d", errno);
 		return;
 	}
-	buf_init(&payload, sizeof(head) + 1024);
+	buf_init(&payload, ADMIN_MAX_BYTES);
 	buf_add(&payload, span_of(&head, sizeof(head)));
 	buf_add(&payload, span_of(loaded->token.at, loaded->token.len));
-	children_send(child, IPC_ADMIN, loaded->number, buf_span(&payload), fds, COUNT_OF(fds));
-	explicit_bzero(payload.at, payload.capacity);
+	for (size_t i = 0; i < names->count; i++)
+		buf_printf(&payload, "%s\n", names->at[i]);
+	if (buf_is_whole(&payload))
+		children_send(child, IPC_ADMIN, loaded->number, buf_span(&payload), fds, COUNT_OF(fds));
+	else
+		log_event(EV_SYSTEM, "what=admin errno=%d", ENOMEM);
+	if (payload.at)
+		explicit_bzero(payload.at, payload.capacity);
 	buf_fini(&payload);
 	close(fds[1]);
 }

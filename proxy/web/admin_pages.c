@@ -1,7 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "web/admin_pages.h"
 
-enum { METRICS_MAX_BYTES = 16 << 20 };
+#include "http/target.h"
+
+enum { METRICS_MAX_BYTES = 16 << 20, HOST_MEMORY_BYTES = 4096 };
+
+bool admin_pages_is_host(struct span names, struct span host)
+{
+	struct http_host parsed;
+	struct arena arena;
+	struct span name;
+	bool is = host.len == 0;
+
+	arena_init(&arena, HOST_MEMORY_BYTES);
+	if (!is && http_host_parse(host, 80, &arena, &parsed) == ERR_NONE) {
+		is = parsed.address.family != 0 || span_equal(parsed.name, SPAN("localhost"));
+		while (!is && span_split(&names, '\n', &name))
+			is = name.len && span_equal(parsed.name, name);
+	}
+	arena_fini(&arena);
+	return is;
+}
 
 static bool is_allowed(const struct admin_pages *pages, const struct web_request *request)
 {
@@ -38,7 +57,10 @@ void admin_pages_answer(void *context, const struct web_request *request, struct
 {
 	struct admin_pages *pages = context;
 
-	if (span_equal(request->path, SPAN("/healthz"))) {
+	if (!admin_pages_is_host(pages->names, request->host)) {
+		web_reply_with(out, 421,
+		               "this is for a name that admin does not have; ask by IP address, or add the name to admin.names\n");
+	} else if (span_equal(request->path, SPAN("/healthz"))) {
 		web_reply_with(out, 200, "ok\n");
 	} else if (span_equal(request->path, SPAN("/readyz"))) {
 		bool is_ready = prometheus_is_ready(pages->source.board);

@@ -9,9 +9,14 @@
 struct admin_pages {
 	struct prometheus_source source;
 	struct secret token; /* empty: nobody gets /metrics */
+	struct span names;   /* by which it may be asked, one per line; borrowed */
 };
 
 /* A web_answer whose context is struct admin_pages. */
 web_answer admin_pages_answer;
+
+/* May it be asked as this Host? An IP address, localhost, and names (one per line) may be. An empty one, too: browsers
+ * always say who they ask, and what checks health by HTTP/1.0 may not. */
+MUST_USE bool admin_pages_is_host(struct span names, struct span host);
 
 #endif

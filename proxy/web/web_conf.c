@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "web/web_conf.h"
 
-enum { PROXIES_MAX = 64 };
+enum { PROXIES_MAX = 64, NAMES_MAX = 16 };
 
 struct span web_conf_proxy(struct span text, struct arena *arena)
 {
@@ -73,6 +73,36 @@ static void parse_proxies(struct conf_loading *loading, const struct yaml_node *
 	}
 }
 
+static void parse_names(struct conf_loading *loading, const struct yaml_node *node, void *at)
+{
+	struct conf_texts *names = at;
+	bool is_list = node && node->kind == YAML_SEQUENCE;
+	const struct yaml_node *first = is_list ? node->first : node;
+	const char **items = arena_alloc(conf_arena(loading), NAMES_MAX * sizeof(*items));
+
+	*names = (struct conf_texts){items, 0};
+	if (node == NULL || node->kind == YAML_NULL)
+		return;
+	for (const struct yaml_node *n = first; n && items; n = is_list ? n->next : NULL) {
+		struct http_host host = {.name = SPAN("")};
+		bool is_name = n->kind == YAML_SCALAR && span_find(n->text, ':') == n->text.len &&
+		               http_host_parse(n->text, 80, conf_arena(loading), &host) == ERR_NONE &&
+		               host.address.family == 0;
+		const char *name = is_name ? arena_string(conf_arena(loading), host.name) : NULL;
+
+		if (names->count == NAMES_MAX) {
+			conf_problem(loading, PROBLEM_ERROR, n, "names: more than %d", NAMES_MAX);
+			return;
+		}
+		if (name)
+			items[names->count++] = name;
+		else
+			conf_problem(loading, PROBLEM_ERROR, n,
+			             "names: \"%.*s\" is no name of a host; write proxy.example.com, without a port (IP "
+			             "addresses are answered in any case)", SPAN_ARG(n->text));
+	}
+}
+
 const struct conf_option public_options[] = {
 	{.name = "address", .type = CONF_PARSED, .offset = CONF_AT(struct public_conf, address), .preset = "",
 	 .reload = CONF_LIVE, .parse = parse_address, .type_text = "ADDRESS:PORT",
@@ -95,4 +125,7 @@ const struct conf_option admin_options[] = {
 	{.name = "token", .type = CONF_PATH, .offset = CONF_AT(struct admin_conf, token), .min = 1,
 	 .preset = "run/admin.token", .reload = CONF_LIVE,
 	 .manual = "File with the token that /metrics wants (Authorization: Bearer TOKEN): one line of 16 to 512 visible characters. If it is not there, it is made, with 256 random bits. Others than its owner and group must not be able to read it, nor others than its owner to write it."},
+	{.name = "names", .type = CONF_PARSED, .offset = CONF_AT(struct admin_conf, names), .preset = "[]",
+	 .reload = CONF_LIVE, .parse = parse_names, .type_text = "list of names of hosts",
+	 .manual = "Names by which this address is asked, such as proxy.example.com (in a target of Prometheus). Requests whose Host is an IP address, localhost or one of these are answered, others get 421: so a page in a browser nearby cannot ask under a name of its own that it has let point here (DNS rebinding). There are no CORS fields for pages of other origins either."},
 	CONF_END};

@@ -18,6 +18,7 @@ struct public_conf {
 struct admin_conf {
 	struct address address; /* family 0: there is none */
 	const char *token;      /* path of its file */
+	struct conf_texts names; /* by which it may be asked, canonical */
 };
 
 extern const struct conf_option public_options[];

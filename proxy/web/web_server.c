@@ -161,6 +161,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 	request = (struct web_request){
 		.path = span_from(url),
 		.client = client_of(connection),
+		.host = field_of(connection, "Host"),
 		.authorization = field_of(connection, "Authorization"),
 		.if_none_match = field_of(connection, "If-None-Match"),
 	};

@@ -16,7 +16,7 @@ struct web_page;
 struct web_request {
 	struct span path;              /* without the query */
 	struct address client;
-	struct span authorization, if_none_match; /* empty: not there */
+	struct span host, authorization, if_none_match; /* empty: not there */
 };
 
 /* The page is borrowed, unless it is for this once. */

@@ -117,7 +117,7 @@ class Pages(Proxy):
 
     def get(self, name, path, source=None, first=b"", **fields):
         more = "".join(f"{key.replace('_', '-')}: {value}\r\n" for key, value in fields.items())
-        return self.ask(name, f"GET {path} HTTP/1.1\r\nHost: any.test\r\nConnection: close\r\n{more}\r\n", source, first)
+        return self.ask(name, f"GET {path} HTTP/1.1\r\nHost: {'localhost' if name == 'admin' else 'any.test'}\r\nConnection: close\r\n{more}\r\n", source, first)
 
     def metrics(self):
         token = (self.folder / "run/admin.token").read_text().strip()

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "session/metrics.h"
+#include "web/admin_pages.h"
 #include "web/prometheus.h"
 #include "web/public_pages.h"
 #include "web/web_conf.h"
@@ -134,6 +135,28 @@ static void times_fall_into_their_buckets(void **state)
 	assert_int_equal(times.sum_ms, sum);
 }
 
+static void strangers_names_are_not_admin_s(void **state)
+{
+	static const struct {
+		const char *host;
+		bool is;
+	} rows[] = {
+		{"127.0.0.1", true}, {"127.0.0.1:8088", true}, {"192.0.2.7:80", true}, {"[::1]:8088", true}, {"[2001:db8::1]", true},
+		{"localhost", true}, {"LOCALHOST:8088", true}, {"localhost.", true}, {"a.test", true}, {"A.Test.:1", true},
+		{"b.test:65535", true}, {"", true}, {"evil.example", false}, {"evil.example:8088", false},
+		{"a.localhost", false}, {"localhost.evil.example", false}, {"127.0.0.1.evil.example", false}, {"x.a.test", false},
+		{"a.test.x", false}, {"a.test\nb.test", false}, {"a.test/", false}, {"evil@127.0.0.1", false}, {"127.1", false},
+		{"2130706433", false}, {"0x7f000001", false}, {"::1", false}, {"a.test:0", false}, {" ", false}, {":80", false},
+		{"127.0.0.1, evil.example", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++)
+		if (admin_pages_is_host(SPAN("a.test\nb.test\n"), span_from(rows[i].host)) != rows[i].is)
+			fail_msg("\"%s\" is not %d", rows[i].host, rows[i].is);
+	assert_false(admin_pages_is_host(SPAN(""), SPAN("a.test")));
+}
+
 static void proxies_have_one_spelling(void **state)
 {
 	static const char *const rows[][2] = {
@@ -159,6 +182,7 @@ int main(void)
 		cmocka_unit_test(values_of_labels_are_escaped),
 		cmocka_unit_test(times_fall_into_their_buckets),
 		cmocka_unit_test(proxies_have_one_spelling),
+		cmocka_unit_test(strangers_names_are_not_admin_s),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
