@@ -303,12 +303,13 @@ def steal_ticks():
     return int(servers.read_file("/proc/stat").split()[8])
 
 
-def description(options, everybody, stolen):
+def description(options, everybody, stolen, rounds=None):
+    """`rounds`: where it is another number than what was asked for."""
     versions = ", ".join(server.version() for server in everybody)
     return ("%s, Linux %s, %s, %d CPUs; %s. Median of %d rounds%s; server on one core, load and origin on "
             "another, loopback. Stolen by the hypervisor meanwhile: %.1f s." % (
                 datetime.date.today().isoformat(), platform.release(), cpu_model(), os.cpu_count(), versions,
-                options.rounds, ", quick" if options.quick else "", stolen))
+                rounds or options.rounds, ", quick" if options.quick else "", stolen))
 
 
 # ---- the command --------------------------------------------------------------------------------
@@ -418,7 +419,8 @@ def measure_scale(bench, name):
     if bench.options.write and name != "reload":
         (scale.policy_plots if name == "policy" else scale.peers_plots)(found)
     stolen = (steal_ticks() - began) / os.sysconf("SC_CLK_TCK")
-    return "%s\n\n%s" % (description(bench.options, everybody, stolen), text), reached, found
+    rounds = {"policy": min(bench.options.rounds, 3), "reload": 1}.get(name)
+    return "%s\n\n%s" % (description(bench.options, everybody, stolen, rounds), text), reached, found
 
 
 TITLES = {"path": "Data path", "policy": "Policy: look-ups", "listed": "Policy: beside peers",
