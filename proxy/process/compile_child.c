@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "policy/policy.h"
@@ -10,7 +11,7 @@
 #include "process/sandbox.h"
 #include "process/shared.h"
 
-enum { TEXT_MAX_BYTES = 8192 };
+enum { TEXT_MAX_BYTES = 8192, COMPILE_NICE = 10 };
 
 static enum err send_problem(int channel, const struct problem *problem)
 {
@@ -129,6 +130,8 @@ int compile_child_main(int channel, unsigned number)
 	memcpy(&start, message->payload.at, sizeof(start));
 	if (sandbox_drop(ROLE_COMPILE, &start) || ipc_expect(channel, sends, IPC_COMPILE, message))
 		return 1;
+	/* Whoever waits for a reload can wait; whoever talks cannot. Where it is refused it is as before. */
+	(void)setpriority(PRIO_PROCESS, 0, COMPILE_NICE);
 	if (sandbox_close(ROLE_COMPILE))
 		return 1;
 	err = compile(channel, message);
