@@ -43,6 +43,7 @@
 	X(ERR_LIMIT_SESSIONS, 503, "connection_limit_reached", "the proxy has as many sessions as it may") \
 	X(ERR_LIMIT_CLIENT, 503, "connection_limit_reached", "this client has as many sessions as it may") \
 	X(ERR_LIMIT_FILES, 503, "connection_limit_reached", "the proxy is out of file descriptors or ports") \
+	X(ERR_PAGES_BUSY, 503, "connection_limit_reached", "the role public takes no more requests now") \
 	X(ERR_SESSION_MEMORY, 503, "proxy_internal_error", "the session needs more memory than it may use") \
 	X(ERR_INTERNAL, 500, "proxy_internal_error", "a fault in the proxy") \
 	X(ERR_CLIENT_CLOSED, 0, NULL, "the client closed the connection early") \

@@ -198,7 +198,7 @@ static enum step dial_pages(struct session *session)
 		if (fd >= 0)
 			close(fd);
 		free(stream);
-		return session_fail(session, ERR_ORIGIN_UNREACHABLE, "the public role takes no requests now");
+		return session_fail(session, ERR_PAGES_BUSY, "");
 	}
 	origin_use(session, stream);
 	return on_origin_stands(session);

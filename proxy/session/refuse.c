@@ -21,6 +21,7 @@ static const bool keeps_framing[ERR_COUNT] = {
 	[ERR_ORIGIN_RESET] = true,
 	[ERR_ORIGIN_CLOSED] = true,
 	[ERR_RESPONSE_SYNTAX] = true,
+	[ERR_PAGES_BUSY] = true,
 	[ERR_RESPONSE_FRAMING] = true,
 	[ERR_RESPONSE_SIZE] = true,
 	[ERR_RESPONSE_TIMEOUT] = true,

@@ -11,6 +11,7 @@
 enum {
 	BUDGET_BYTES = 1 << 20,      /* in one turn */
 	INTERIM_MAX_BYTES = 1 << 20, /* more than any origin has to say before it answers */
+	PAGES_MS = 10000,            /* for the role public to answer */
 };
 
 static bool is_idempotent(struct span method)
@@ -37,6 +38,12 @@ static size_t read_size(const struct session *session, size_t scratch_len)
 	return most < scratch_len ? (size_t)most : scratch_len;
 }
 
+/* The role public answers from memory: who has waited so long shall ask again, or ask another node. */
+static uint64_t response_ms(const struct exchange *exchange, const struct timeouts_conf *timeouts)
+{
+	return exchange->is_for_pages && timeouts->response_ms > PAGES_MS ? PAGES_MS : timeouts->response_ms;
+}
+
 /* Something moved: the clock of what is waited for now starts again. */
 static void restart_clock(struct session *session)
 {
@@ -45,7 +52,7 @@ static void restart_clock(struct session *session)
 	bool waits_for_head = !exchange->has_response && exchange->up.done &&
 	                      buf_len(&exchange->to_origin) == 0;
 
-	session_timeout(session, waits_for_head ? timeouts->response_ms : timeouts->exchange_idle_ms);
+	session_timeout(session, waits_for_head ? response_ms(exchange, timeouts) : timeouts->exchange_idle_ms);
 }
 
 /* ---- to the origin ---- */

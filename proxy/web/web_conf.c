@@ -106,7 +106,7 @@ static void parse_names(struct conf_loading *loading, const struct yaml_node *no
 const struct conf_option public_options[] = {
 	{.name = "address", .type = CONF_PARSED, .offset = CONF_AT(struct public_conf, address), .preset = "",
 	 .reload = CONF_LIVE, .parse = parse_address, .type_text = "ADDRESS:PORT",
-	 .manual = "Where clients fetch /proxy.pac and /wpad.dat (the same file), without authentication: GET and HEAD. Empty: there is no PAC file. At most 512 connections, 64 of one address; 10 s without a byte end one, and 120 s in any case. The file is also served on the ports of listen, to requests in origin form (GET /proxy.pac), by the public role all the same."},
+	 .manual = "Where clients fetch /proxy.pac and /wpad.dat (the same file), without authentication: GET and HEAD. Empty: there is no PAC file. At most 512 connections, 64 of one address; 10 s without a byte end one, and 120 s in any case. The file is also served on the ports of listen, to requests in origin form (GET /proxy.pac), by the public role all the same: 504 if it does not answer in 10 s, 503 if it takes no more."},
 	{.name = "url", .type = CONF_PARSED, .offset = CONF_AT(struct public_conf, url), .preset = "",
 	 .reload = CONF_LIVE, .parse = parse_url, .type_text = "http://HOST:PORT",
 	 .manual = "How clients name this address. Requests for this URL that come to the proxy (a browser that has a proxy set asks it for everything) are answered in the same way, without authentication and whatever policy says."},

@@ -504,6 +504,56 @@ def test_they_are_restarted():
     origin.close()
 
 
+def descriptors(proxy):
+    return {name: len(os.listdir(f"/proc/{pid}/fd")) for name, pid in proxy.roles().items()}
+
+
+def ask_for_pages(proxy, count):
+    socks = [socket.create_connection(("127.0.0.1", proxy.port), roles.PATIENCE_S) for _ in range(count)]
+    for sock in socks:
+        sock.sendall(b"GET /proxy.pac HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    return socks
+
+
+def answers_of(socks):
+    """How many got which status; 0: none."""
+    counts = {}
+    for sock in socks:
+        data = b""
+        with sock:
+            while got := sock.recv(65536):
+                data += got
+        status = int(data.split()[1]) if data else 0
+        counts[status] = counts.get(status, 0) + 1
+    return counts
+
+
+def test_public_hangs():
+    """SIGSTOP of public: workers go on, who waits is told in 10 s (timeouts.response is 120 s), who cannot be handed over at
+    once; no descriptor is left. Then kill -9 with 50 requests under way: the next one answers them."""
+    with Pages(CONFIG + "limits: {{sessions_per_client: 5000}}\n") as proxy:
+        assert proxy.get("main", "/proxy.pac")[0] == 200
+        before, public = descriptors(proxy), proxy.roles()["public0"]
+        os.kill(public, signal.SIGSTOP)
+        socks = ask_for_pages(proxy, 1200)  # more than the channels hold
+        assert proxy.get("main", "http://denied.test/")[0] == 403 and proxy.get("main", "/")[0] == 200
+        counts = answers_of(socks)
+        assert set(counts) == {503, 504} and sum(counts.values()) == 1200, counts
+        wait_for("no descriptor left", lambda: descriptors(proxy) == before)
+        os.kill(public, signal.SIGCONT)
+        assert proxy.get("main", "/proxy.pac")[0] == 200
+        wait_for("no descriptor left", lambda: descriptors(proxy) == before)
+        os.kill(public, signal.SIGSTOP)
+        socks = ask_for_pages(proxy, 50)
+        assert proxy.get("main", "/")[0] == 200
+        os.kill(public, signal.SIGKILL)
+        counts = answers_of(socks)
+        assert set(counts) <= {200, 502} and counts.get(200, 0) > 0 and sum(counts.values()) == 50, counts
+        assert proxy.get("main", "/proxy.pac")[0] == 200 and proxy.roles()["public0"] != public
+        wait_for("no descriptor left", lambda: descriptors(proxy) == before)
+        assert all(proxy.roles()[name] for name in ("worker0", "worker1")) and proxy.events().count("role_died") == 1
+
+
 def test_rights_of_both():
     """As test_rights_in_force of roles.py; and no descriptor that leads out."""
     with Pages() as proxy:
