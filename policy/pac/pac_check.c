@@ -33,11 +33,18 @@ void pac_check(struct compile *compile)
 		const char *why;
 		size_t at;
 
-		if (entry && used[entry->list] && !pac_can_write(text, &why, &at))
+		if (entry == NULL || !used[entry->list])
+			continue;
+		if (!pac_can_write(text, &why, &at))
 			problem_add_code(compile->problems, PROBLEM_BAD_PAC,
 			                 (struct problem_place){compile_file_path(compile, entry->file), entry->line, 1}, NULL,
 			                 "%.*s decides pac, and JavaScript has no such expression (at %zu): %s", SPAN_ARG(text),
 			                 at + 1, why);
+		else if (pac_regex_is_slow(pattern_regex(text)))
+			problem_add_code(compile->problems, PROBLEM_SLOW_PAC,
+			                 (struct problem_place){compile_file_path(compile, entry->file), entry->line, 1}, NULL,
+			                 "%.*s decides pac, and repeats what repeats already: browsers, which have no limit for "
+			                 "that, may hang; write (a+)+ as a+", SPAN_ARG(text));
 	}
 	free(used);
 }

@@ -6,6 +6,20 @@
 
 enum { DEPTH_MAX = 100 };
 
+/* What repeats without end, for pac_regex_is_slow(): of what can be repeated, of one alternative, and of a group. */
+struct piece {
+	bool is_there;
+	bool repeats;  /* is some text, repeated without end */
+	bool is_empty; /* can match the empty text */
+};
+
+struct group {
+	struct piece last, whole;      /* not yet counted; alternatives before this one */
+	size_t repeating, needed;      /* pieces that repeat; that cannot be empty */
+	bool is_needed_repeating;      /* the only needed one does */
+	bool asserts;                  /* \b and the like: what is beside it matters */
+};
+
 struct converting {
 	struct span in;
 	size_t at;
@@ -14,12 +28,67 @@ struct converting {
 	bool can_repeat;           /* what was written last may have a quantifier */
 	bool is_look[DEPTH_MAX];   /* by depth: the group is a lookahead */
 	size_t depth;
+	struct group groups[DEPTH_MAX + 1]; /* by depth, beginning with the whole */
+	bool is_slow;
 };
 
 static bool refuse(struct converting *c, const char *why)
 {
 	c->why = why;
 	return false;
+}
+
+/* ---- what repeats ---- */
+
+static struct group *group_of(struct converting *c)
+{
+	return &c->groups[c->depth];
+}
+
+static void count_last(struct group *group)
+{
+	struct piece last = group->last;
+
+	group->last = (struct piece){.is_there = false};
+	if (!last.is_there)
+		return;
+	group->repeating += last.repeats;
+	group->is_needed_repeating = last.is_empty ? group->is_needed_repeating : last.repeats;
+	group->needed += !last.is_empty;
+}
+
+static void note_piece(struct converting *c, bool repeats, bool is_empty)
+{
+	count_last(group_of(c));
+	group_of(c)->last = (struct piece){.is_there = true, .repeats = repeats, .is_empty = is_empty};
+}
+
+static void note_assertion(struct converting *c)
+{
+	count_last(group_of(c));
+	group_of(c)->asserts = true;
+}
+
+/* (x+), (x+y*), (a|x+): one piece repeats, and nothing else must be there. */
+static void end_alternative(struct converting *c)
+{
+	struct group *group = group_of(c);
+	struct piece whole = group->whole;
+
+	count_last(group);
+	whole.repeats |= !group->asserts && group->repeating > 0 &&
+	                 (group->needed == 0 || (group->needed == 1 && group->is_needed_repeating));
+	whole.is_empty |= !group->asserts && group->needed == 0;
+	*group = (struct group){.whole = whole};
+}
+
+static void note_quantifier(struct converting *c, bool is_endless, bool may_be_none)
+{
+	struct piece *last = &group_of(c)->last;
+
+	c->is_slow |= is_endless && last->repeats;
+	last->repeats |= is_endless;
+	last->is_empty |= may_be_none;
 }
 
 static uint8_t peek(const struct converting *c, size_t ahead)
@@ -136,6 +205,7 @@ static bool take_class(struct converting *c)
 	if (!take_members(c))
 		return false;
 	buf_add_byte(c->out, ']');
+	note_piece(c, false, false);
 	c->can_repeat = true;
 	return true;
 }
@@ -163,6 +233,7 @@ static bool open_group(struct converting *c)
 	if (c->depth == DEPTH_MAX)
 		return refuse(c, "groups are too deep");
 	c->is_look[c->depth++] = is_look;
+	c->groups[c->depth] = (struct group){.asserts = false};
 	buf_add_string(c->out, shape);
 	c->can_repeat = false;
 	return true;
@@ -170,9 +241,17 @@ static bool open_group(struct converting *c)
 
 static bool close_group(struct converting *c)
 {
+	struct piece whole;
+
 	if (c->depth == 0)
 		return refuse(c, "a group is closed that was not opened");
+	end_alternative(c);
+	whole = group_of(c)->whole;
 	c->can_repeat = !c->is_look[--c->depth];
+	if (c->can_repeat)
+		note_piece(c, whole.repeats, whole.is_empty);
+	else
+		note_assertion(c);
 	buf_add_byte(c->out, ')');
 	return true;
 }
@@ -211,6 +290,8 @@ static bool take_quantifier(struct converting *c, uint8_t byte)
 		return refuse(c, "there is nothing that could be repeated");
 	buf_add_byte(c->out, byte);
 	buf_add(c->out, span_of(c->in.at + c->at, len));
+	note_quantifier(c, byte == '*' || byte == '+' || (len > 2 && c->in.at[c->at + len - 2] == ','),
+	                byte == '*' || byte == '?' || (len && c->in.at[c->at] == '0'));
 	c->at += len;
 	if (peek(c, 0) == '+')
 		return refuse(c, "possessive quantifiers are PCRE2's alone");
@@ -229,6 +310,7 @@ static bool take_backslash(struct converting *c)
 	if (byte == 'b' || byte == 'B') {
 		c->at++;
 		buf_printf(c->out, "\\%c", byte);
+		note_assertion(c);
 		c->can_repeat = false;
 		return true;
 	}
@@ -238,6 +320,7 @@ static bool take_backslash(struct converting *c)
 		buf_printf(c->out, "\\%c", letter);
 	else
 		put_literal(c->out, literal);
+	note_piece(c, false, false);
 	c->can_repeat = true;
 	return true;
 }
@@ -267,17 +350,24 @@ static bool take_one(struct converting *c)
 	case '.':
 		buf_add_byte(c->out, byte);
 		c->can_repeat = byte == '.';
+		if (byte == '.')
+			note_piece(c, false, false);
+		else if (byte == '|')
+			end_alternative(c);
+		else
+			note_assertion(c);
 		return true;
 	default:
 		if (byte < 0x20 || byte >= 0x7f)
 			return refuse(c, "only ASCII can be in a PAC file");
 		put_literal(c->out, byte);
+		note_piece(c, false, false);
 		c->can_repeat = true;
 		return true;
 	}
 }
 
-bool pac_regex_write(struct span regex, struct buf *out, const char **why, size_t *at)
+static bool convert(struct span regex, struct buf *out, const char **why, size_t *at, bool *is_slow)
 {
 	struct converting c = {.in = regex, .out = out};
 
@@ -294,7 +384,29 @@ bool pac_regex_write(struct span regex, struct buf *out, const char **why, size_
 	buf_add(out, SPAN("/i"));
 	*why = "a group is not closed";
 	*at = regex.len;
+	*is_slow = c.is_slow;
 	return c.depth == 0;
+}
+
+bool pac_regex_write(struct span regex, struct buf *out, const char **why, size_t *at)
+{
+	bool ignored;
+
+	return convert(regex, out, why, at, &ignored);
+}
+
+bool pac_regex_is_slow(struct span regex)
+{
+	struct buf ignored;
+	const char *why;
+	bool is_slow = false;
+	size_t at;
+
+	buf_init(&ignored, 16 * regex.len + 64);
+	if (!convert(regex, &ignored, &why, &at, &is_slow))
+		is_slow = false;
+	buf_fini(&ignored);
+	return is_slow;
 }
 
 void pac_glob_write(struct span glob, struct buf *out)

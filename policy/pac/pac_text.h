@@ -9,6 +9,10 @@
  * in another sense, or not at all, is refused: *why says what, *at where (offset). */
 MUST_USE bool pac_regex_write(struct span regex, struct buf *out, const char **why, size_t *at);
 
+/* Does it repeat without end what repeats without end, as (a+)+ does? A browser has no limit for matching: such a name
+ * as aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa! would stop it. What has a separator, as ([a-z]+\.)+, is not meant. */
+MUST_USE bool pac_regex_is_slow(struct span regex);
+
 /* The same for a glob; there is one for each. */
 void pac_glob_write(struct span glob, struct buf *out);
 

@@ -79,6 +79,8 @@
 	  "let rules say from:, or listen on loopback") \
 	X(BAD_PAC, ERROR, "bad-pac", "a PAC file cannot say this, or would be too large for browsers", \
 	  "decide pac by to, port and from, with few and wide patterns") \
+	X(SLOW_PAC, WARNING, "slow-pac", "an expression that a PAC file holds can keep a browser busy for ever", \
+	  "repeat no group that is only a repeat itself: write (a+)+ as a+") \
 	X(OPEN_TOKEN, WARNING, "open-token", "who listens in on the network learns the token for /metrics", \
 	  "listen on loopback, or in a network of those who watch") \
 	X(FEW_FILES, WARNING, "few-files", "the system lets a worker open fewer files than it may need", \

@@ -207,6 +207,51 @@ static void expressions_are_converted_or_refused(void **state)
 	}
 }
 
+static void repeats_of_repeats_are_found(void **state)
+{
+	static const struct {
+		const char *regex;
+		bool is_slow;
+	} rows[] = {
+		{"^(a+)+$", true}, {"^(a*)*$", true}, {"^(?:[a-z]+)*\\.x$", true}, {"^((a+))+$", true}, {"^(a+|b)+$", true},
+		{"^(b|a{2,})+$", true}, {"^(a+b*)+$", true}, {"^(a*b*)+$", true}, {"^(a+){2,}$", true}, {"^(a+?)+?$", true},
+		{"^((ab)+)*$", true}, {"x(y(a+)+z)?$", true}, {"^(?:(a+)b?)+$", true}, {"(\\w+)+", true}, {"(.*)*", true},
+		{"^(?!(a+)+)b$", true}, {"^(?:(?:a+){2})+$", true},
+		{"^([a-z0-9-]+\\.)+x\\.test$", false}, {"^a+b+c*$", false}, {"^(a+b+)+$", false}, {"^(a+)$", false},
+		{"^(a+){1,3}$", false}, {"^(a+){3}$", false}, {"^(a+)?$", false}, {"^(\\ba+)+$", false}, {"^(a|b)+$", false},
+		{"^(a+)(b+)+$", true}, {"^(a+)b+$", false}, {"^(a{2,3}b)+$", false}, {"^(x[+]+y)+$", false}, {"(a", false},
+		{"^(a+(?=b))+$", false}, {"^(x|a+y)+$", false}, {"^(?:\\.a*)+$", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++)
+		if (pac_regex_is_slow(span_from(rows[i].regex)) != rows[i].is_slow)
+			fail_msg("%s: %s", rows[i].regex, rows[i].is_slow ? "was not found" : "was found");
+}
+
+static void a_slow_expression_is_warned_of(void **state)
+{
+	static const char policy[] = "lists: {direct: a.list, other: b.list}\nrules:\n- {name: r, when: {to: direct}, then: {pac: direct}}\n"
+	                             "- {name: o, when: {to: other}, then: {access: deny}}\ndefaults: {access: allow}\n";
+	struct policy_rig rig;
+	struct buf text;
+	char *said;
+
+	(void)state;
+	policy_rig_make(&rig, policy, "/^([a-z]+\\.)+a$/\n/^(a+)+$/\n", "/^(b+)+$/\n");
+	assert_int_equal(rig.err, ERR_NONE);
+	buf_init(&text, 100000);
+	problems_format(&rig.problems, &text);
+	said = buf_to_string(&text);
+	assert_has(said, "a.list:2:1: warning: /^(a+)+$/ decides pac");
+	assert_has(said, "[slow-pac]");
+	assert_has_not(said, "a.list:1:1: warning: /^([a-z]+\\.)+a$/ decides pac");
+	assert_has_not(said, "(b+)+$/ decides pac");
+	free(said);
+	buf_fini(&text);
+	policy_rig_fini(&rig);
+}
+
 static void globs_keep_to_their_labels(void **state)
 {
 	static const char *const rows[][2] = {
@@ -312,6 +357,8 @@ int main(void)
 		cmocka_unit_test(expressions_are_converted_or_refused),
 		cmocka_unit_test(what_a_file_cannot_say_is_refused),
 		cmocka_unit_test(globs_keep_to_their_labels),
+		cmocka_unit_test(repeats_of_repeats_are_found),
+		cmocka_unit_test(a_slow_expression_is_warned_of),
 		cmocka_unit_test(strings_hold_what_is_in_them),
 	};
 
