@@ -37,9 +37,18 @@ struct literals {
 	} at[LITERALS_MAX];
 };
 
+/* By what one of several sets is chosen: the rarest, where it is known how often each gram is there, else the longest. */
+struct literals_choice {
+	const uint32_t *counts; /* by gram; NULL: the longest */
+	uint32_t *counting;     /* counts the grams of all that could be chosen; NULL: it does not */
+};
+
+/* Three bytes of a literal, for `grams`. */
+uint32_t literals_gram(const struct literal *literal, size_t at);
+
 /* Those of a regular expression (without its slashes), or of a glob; none if they cannot be told, or are shorter than
  * GRAM_BYTES. literals.c */
-void literals_of_regex(struct span text, struct literals *out);
-void literals_of_glob(struct span text, struct literals *out);
+void literals_of_regex(struct span text, const struct literals_choice *choice, struct literals *out);
+void literals_of_glob(struct span text, const struct literals_choice *choice, struct literals *out);
 
 #endif

@@ -9,11 +9,13 @@ enum { DEPTH_MAX = 16 };
 
 /* A concatenation on its way: the best that was found in it, and the run of literals that goes on. */
 struct sequence {
+	const struct literals_choice *choice;
 	struct literals best;
 	struct literal run;
 };
 
 struct reading {
+	const struct literals_choice *choice;
 	struct span rest;
 	bool failed;     /* something that is not understood */
 	unsigned depth;
@@ -21,30 +23,51 @@ struct reading {
 
 /* ---- choosing ---- */
 
-static size_t shortest(const struct literals *literals)
+uint32_t literals_gram(const struct literal *literal, size_t at)
 {
-	size_t len = literals->count ? LITERAL_BYTES_MAX : 0;
+	uint32_t gram = 0;
 
-	for (size_t i = 0; i < literals->count; i++)
-		if (literals->at[i].len < len)
-			len = literals->at[i].len;
-	return len;
+	for (size_t i = 0; i < GRAM_BYTES; i++)
+		gram = gram * GRAM_CLASSES + image_gram_class(literal->text[at + i]);
+	return gram;
 }
 
-/* Longer is rarer; one is better than several. */
-static void consider(struct literals *best, const struct literals *other)
+/* How many patterns its rarest gram leads to; without counts, shorter is costlier. */
+static uint64_t cost_of_one(const struct literal *literal, const uint32_t *counts)
 {
-	size_t len = shortest(other), best_len = shortest(best);
+	uint64_t least = UINT32_MAX;
 
-	if (len >= GRAM_BYTES && (len > best_len || (len == best_len && other->count < best->count)))
+	if (counts == NULL)
+		return LITERAL_BYTES_MAX + 1u - literal->len;
+	for (size_t at = 0; at + GRAM_BYTES <= literal->len; at++)
+		if (counts[literals_gram(literal, at)] < least)
+			least = counts[literals_gram(literal, at)];
+	return least;
+}
+
+/* None at all is the costliest: every name is tried. */
+static uint64_t cost_of(const struct literals *literals, const struct literals_choice *choice)
+{
+	uint64_t cost = 0;
+
+	for (size_t i = 0; i < literals->count; i++)
+		cost += cost_of_one(&literals->at[i], choice->counts);
+	return literals->count ? cost : UINT64_MAX;
+}
+
+static void consider(struct literals *best, const struct literals *other, const struct literals_choice *choice)
+{
+	if (other->count && cost_of(other, choice) < cost_of(best, choice))
 		*best = *other;
 }
 
-static void consider_run(struct literals *best, const struct literal *run)
+static void consider_run(struct literals *best, const struct literal *run, const struct literals_choice *choice)
 {
-	size_t best_len = shortest(best);
-
-	if (run->len < GRAM_BYTES || run->len < best_len || (run->len == best_len && best->count == 1))
+	if (run->len < GRAM_BYTES)
+		return;
+	for (size_t at = 0; choice->counting && at + GRAM_BYTES <= run->len; at++)
+		choice->counting[literals_gram(run, at)]++;
+	if (cost_of_one(run, choice->counts) >= cost_of(best, choice))
 		return;
 	best->count = 1;
 	best->at[0] = *run;
@@ -52,7 +75,7 @@ static void consider_run(struct literals *best, const struct literal *run)
 
 static void end_run(struct sequence *sequence)
 {
-	consider_run(&sequence->best, &sequence->run);
+	consider_run(&sequence->best, &sequence->run, sequence->choice);
 	sequence->run.len = 0;
 }
 
@@ -215,13 +238,13 @@ static void take_group(struct reading *reading, struct sequence *sequence)
 	}
 	take(reading);
 	if (!take_quantifier(reading, &least) || least)
-		consider(&sequence->best, &inside);
+		consider(&sequence->best, &inside, reading->choice);
 }
 
 /* Up to `|`, `)` or the end. */
 static void read_sequence(struct reading *reading, struct literals *out)
 {
-	struct sequence sequence = {.best.count = 0};
+	struct sequence sequence = {.choice = reading->choice};
 
 	while (!reading->failed && reading->rest.len && !has(reading, '|') && !has(reading, ')')) {
 		uint8_t byte = take(reading);
@@ -264,18 +287,18 @@ static void read_alternatives(struct reading *reading, struct literals *out)
 		out->count = 0;
 }
 
-void literals_of_regex(struct span text, struct literals *out)
+void literals_of_regex(struct span text, const struct literals_choice *choice, struct literals *out)
 {
-	struct reading reading = {.rest = text};
+	struct reading reading = {.choice = choice, .rest = text};
 
 	read_alternatives(&reading, out);
 	if (reading.failed || reading.rest.len)
 		out->count = 0;
 }
 
-void literals_of_glob(struct span text, struct literals *out)
+void literals_of_glob(struct span text, const struct literals_choice *choice, struct literals *out)
 {
-	struct sequence sequence = {.best.count = 0};
+	struct sequence sequence = {.choice = choice};
 
 	while (span_starts_with(text, SPAN("*.")))
 		text = span_skip(text, 2);

@@ -51,15 +51,16 @@ static struct order *sort_scans(const struct build *build, size_t *count)
 
 /* ---- literals ---- */
 
-static void get_literals(const struct build *build, const struct build_entry *entry, struct literals *out)
+static void get_literals(const struct build *build, const struct build_entry *entry,
+                         const struct literals_choice *choice, struct literals *out)
 {
 	struct span text = build_entry_text(build, entry);
 
 	out->count = 0;
 	if (entry->kind == PATTERN_REGEX) {
-		literals_of_regex(pattern_regex(text), out);
+		literals_of_regex(pattern_regex(text), choice, out);
 	} else if (entry->kind == PATTERN_GLOB) {
-		literals_of_glob(text, out);
+		literals_of_glob(text, choice, out);
 	} else {
 		out->count = 1;
 		text = span_first(span_skip(text, image_key_skip(entry->kind)), LITERAL_BYTES_MAX);
@@ -68,28 +69,12 @@ static void get_literals(const struct build *build, const struct build_entry *en
 	}
 }
 
-static uint32_t gram_at(const struct literal *literal, size_t at)
-{
-	uint32_t gram = 0;
-
-	for (size_t i = 0; i < GRAM_BYTES; i++)
-		gram = gram * GRAM_CLASSES + image_gram_class(literal->text[at + i]);
-	return gram;
-}
-
-static void count_grams(const struct literals *literals, uint32_t *counts)
-{
-	for (size_t i = 0; i < literals->count; i++)
-		for (size_t at = 0; at + GRAM_BYTES <= literals->at[i].len; at++)
-			counts[gram_at(&literals->at[i], at)]++;
-}
-
 static uint32_t rarest_gram(const struct literal *literal, const uint32_t *counts)
 {
-	uint32_t best = gram_at(literal, 0);
+	uint32_t best = literals_gram(literal, 0);
 
 	for (size_t at = 1; at + GRAM_BYTES <= literal->len; at++) {
-		uint32_t gram = gram_at(literal, at);
+		uint32_t gram = literals_gram(literal, at);
 
 		if (counts[gram] < counts[best])
 			best = gram;
@@ -116,14 +101,13 @@ static void collect_literals(struct build *build, struct index *index, const str
                              struct build_section *found, uint32_t *counts)
 {
 	const struct build_entry *entries = (const void *)build->entries.at;
+	const struct literals_choice first = {.counting = counts}, second = {.counts = counts};
 	struct literals literals;
 
-	for (size_t i = 0; i < count; i++) {
-		get_literals(build, &entries[order[i].entry], &literals);
-		count_grams(&literals, counts);
-	}
+	for (size_t i = 0; i < count; i++)
+		get_literals(build, &entries[order[i].entry], &first, &literals);
 	for (uint32_t i = 0; i < count; i++) {
-		get_literals(build, &entries[order[i].entry], &literals);
+		get_literals(build, &entries[order[i].entry], &second, &literals);
 		if (literals.count == 0)
 			build_add(build, &index->always, &i, 1, sizeof(i));
 		for (size_t j = 0; j < literals.count; j++) {

@@ -214,9 +214,10 @@ static bool matches_strangers(const pcre2_code *code, pcre2_match_data *data, pc
 
 static bool is_slow(const struct lint *lint, const struct build_entry *entry)
 {
+	const struct literals_choice longest = {.counts = NULL};
 	struct literals literals;
 
-	literals_of_regex(pattern_regex(build_entry_text(lint->build, entry)), &literals);
+	literals_of_regex(pattern_regex(build_entry_text(lint->build, entry)), &longest, &literals);
 	return literals.count == 0;
 }
 

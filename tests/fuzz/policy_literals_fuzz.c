@@ -184,7 +184,7 @@ static struct span make_name(struct making *making, struct span pattern, struct 
 	return span_of(making->name, making->len);
 }
 
-static void try_regex(struct span regex, struct span choices)
+static void try_regex(struct span regex, struct span choices, const struct literals_choice *by)
 {
 	pcre2_match_data *data = pcre2_match_data_create(1, NULL);
 	pcre2_match_context *context = pcre2_match_context_create(NULL);
@@ -195,7 +195,7 @@ static void try_regex(struct span regex, struct span choices)
 	pcre2_code *code = pcre2_compile(regex.at, regex.len, PCRE2_CASELESS | PCRE2_NEVER_BACKSLASH_C, &error, &at, NULL);
 
 	pcre2_set_match_limit(context, STEPS_MAX);
-	literals_of_regex(regex, &literals);
+	literals_of_regex(regex, by, &literals);
 	check_lengths(&literals);
 	for (unsigned i = 0; code && i < NAMES; i++) {
 		struct span name = make_name(&making, regex, choices, i);
@@ -208,7 +208,7 @@ static void try_regex(struct span regex, struct span choices)
 	pcre2_match_context_free(context);
 }
 
-static void try_glob(struct span text, struct span choices)
+static void try_glob(struct span text, struct span choices, const struct literals_choice *by)
 {
 	struct literals literals;
 	struct pattern pattern;
@@ -219,7 +219,7 @@ static void try_glob(struct span text, struct span choices)
 	if (!pattern_parse(text, &pattern, &why, &at) || pattern.kind != PATTERN_GLOB)
 		return;
 	text = span_of(pattern.text, pattern.text_len);
-	literals_of_glob(text, &literals);
+	literals_of_glob(text, by, &literals);
 	check_lengths(&literals);
 	for (unsigned i = 0; i < NAMES; i++) {
 		struct span name;
@@ -240,6 +240,8 @@ static void try_glob(struct span text, struct span choices)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static uint32_t counts[GRAM_COUNT];
+	const struct literals_choice by[] = {{.counting = counts}, {.counts = counts}};
 	struct span text = span_of(data, size), pattern, choices;
 	size_t end = span_find(text, '\n');
 
@@ -247,9 +249,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	choices = end < size ? span_skip(text, end + 1) : SPAN("");
 	if (pattern.len == 0 || pattern.len > REGEX_MAX_BYTES)
 		return 0;
-	if (pattern.at[0] == '/')
-		try_regex(span_skip(pattern, 1), choices);
-	else
-		try_glob(pattern, choices);
+	/* The longest, then the rarest among what the inputs before had: whatever is chosen must be sound. */
+	for (size_t i = 0; i < COUNT_OF(by); i++) {
+		if (pattern.at[0] == '/')
+			try_regex(span_skip(pattern, 1), choices, &by[i]);
+		else
+			try_glob(pattern, choices, &by[i]);
+	}
 	return 0;
 }
