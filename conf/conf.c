@@ -30,6 +30,19 @@ void conf_problem(struct conf_loading *loading, enum problem_level level,
 	            node ? node->column : 0, "%s", text);
 }
 
+void conf_problem_code(struct conf_loading *loading, enum problem_code code, const struct yaml_node *node,
+                       const char *format, ...)
+{
+	struct problem_place at = {loading->file, node ? node->line : 0, node ? node->column : 0};
+	char text[400];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	problem_add_code(loading->problems, code, at, NULL, "%s", text);
+}
+
 #define WRONG(loading, node, ...) conf_problem(loading, PROBLEM_ERROR, node, __VA_ARGS__)
 
 /* ---- "did you mean" ---- */

@@ -83,6 +83,9 @@ MUST_USE enum err conf_load(struct span text, const char *file, const struct con
 struct arena *conf_arena(struct conf_loading *loading);
 void conf_problem(struct conf_loading *loading, enum problem_level level,
                   const struct yaml_node *node, const char *format, ...) PRINTF_LIKE(4, 5);
+/* The same of a kind of its own. */
+void conf_problem_code(struct conf_loading *loading, enum problem_code code, const struct yaml_node *node,
+                       const char *format, ...) PRINTF_LIKE(4, 5);
 /* `text` as CONF_PATH has it; NULL on no memory. */
 const char *conf_path(struct conf_loading *loading, struct span text);
 

@@ -186,9 +186,9 @@ static void check_admin(struct conf_loading *loading, const struct yaml_node *no
 	if (settings->public.address.family && is_clash(&admin->address, &settings->public.address))
 		conf_problem(loading, PROBLEM_ERROR, node, "admin: public has this address; choose another port");
 	if (!is_loopback(&admin->address))
-		conf_problem(loading, PROBLEM_WARNING, node,
-		             "admin: the token for /metrics goes over the network in clear there; listen on 127.0.0.1, or "
-		             "where only those who watch can listen in");
+		conf_problem_code(loading, PROBLEM_OPEN_TOKEN, node,
+		                  "admin: the token for /metrics goes over the network in clear there; listen on 127.0.0.1, or "
+		                  "where only those who watch can listen in");
 }
 
 static void parse_workers(struct conf_loading *loading, const struct yaml_node *node, void *at)
