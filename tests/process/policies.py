@@ -64,7 +64,7 @@ class Proxy(roles.Proxy):
         token = (self.folder / "secret").read_text().strip()
         port = int(re.search(r"admin=\S+:(\d+)", self.ready).group(1))
         with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as sock:
-            sock.sendall(f"GET /metrics HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n".encode())
+            sock.sendall(f"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n".encode())
             text = b""
             while got := sock.recv(65536):
                 text += got
