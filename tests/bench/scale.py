@@ -174,7 +174,7 @@ def policy_text(found):
              "image, another one has checked it, as the parent does. Flushed: the image is in no cache of the machine. The floor "
              "is one read of the same memory in that state; a look-up makes several at once, and waits for the slowest.\n\n")
     text += suffix_table(found) + "\n\n" + size_table(found)
-    text += ("\n\nRegular expressions and globs, median / p99. The first hit of an expression decodes and JIT-compiles it. "
+    text += ("\n\nRegular expressions and globs, median / p99. The first hit of an expression compiles it. "
              "A name that was asked for before costs one comparison (verdict cache).\n\n")
     text += scan_table(found)
     text += ("\n\nExpressions and names made to burn time (`^(a+)+...`), the worst of any name: %s. The longest name, each "
