@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The roles public and admin of a Release build: the PAC file (evaluated by JavaScript engines, compared with
 `sallyport explain`), health and metrics (looked at by promtool), restarts, reloads."""
-import argparse
 import email.utils
 import ipaddress
 import json
@@ -10,15 +9,12 @@ import os
 import pathlib
 import random
 import re
-import shutil
 import signal
 import socket
 import stat
 import subprocess
-import sys
 import tempfile
 import time
-import traceback
 
 import roles
 from roles import Proxy, echo_origin, wait_for
@@ -605,28 +601,5 @@ def test_crowd():
         assert "role_died" not in proxy.events()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sallyport", default="build/release/sallyport")
-    parser.add_argument("tests", nargs="*", help="names; default: all")
-    options = parser.parse_args()
-    roles.BINARY = str(pathlib.Path(options.sallyport).resolve())
-    for program in ("node", "duk", "promtool"):
-        if shutil.which(program) is None:
-            sys.exit(f"pages.py: there is no {program}; see packages_test in packaging/packages.sh")
-    names = options.tests or [name for name in globals() if name.startswith("test_")]
-    failed = 0
-    for name in names:
-        try:
-            globals()[name]()
-            print(f"ok   {name}")
-        except Exception:
-            failed += 1
-            print(f"FAIL {name}\n{traceback.format_exc(limit=-3)}")
-        sys.stdout.flush()
-    print(f"pages: {len(names) - failed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
-
-
 if __name__ == "__main__":
-    main()
+    roles.run_tests("pages", dict(globals()), __doc__, ("node", "duk", "promtool"))

@@ -1,7 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Policies on their way into a running Release build: bad ones, large ones, one while another comes, and what was counted."""
-import argparse
 import json
 import os
 import pathlib
@@ -9,9 +8,7 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
-import traceback
 
 import roles
 from roles import CONFIG, PATIENCE_S, echo_origin, wait_for
@@ -230,25 +227,5 @@ def test_large_policy_and_the_end():
             assert end == "KILL" or "role_died" not in proxy.events(), proxy.events()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sallyport", default="build/release/sallyport")
-    parser.add_argument("tests", nargs="*", help="names; default: all")
-    options = parser.parse_args()
-    roles.BINARY = str(pathlib.Path(options.sallyport).resolve())
-    names = options.tests or [name for name in globals() if name.startswith("test_")]
-    failed = 0
-    for name in names:
-        try:
-            globals()[name]()
-            print(f"ok   {name}")
-        except Exception:
-            failed += 1
-            print(f"FAIL {name}\n{traceback.format_exc(limit=-3)}")
-        sys.stdout.flush()
-    print(f"policies: {len(names) - failed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
-
-
 if __name__ == "__main__":
-    main()
+    roles.run_tests("policies", dict(globals()), __doc__)

@@ -673,26 +673,30 @@ def test_bad_configurations():
         proxy.__exit__()
 
 
-def main():
+def run_tests(name, tests, about, programs=()):
+    """Run the functions test_... among `tests`, or those named on the command line; a line for each, and the exit status."""
     global BINARY
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--sallyport", default="build/release/sallyport")
     parser.add_argument("tests", nargs="*", help="names; default: all")
     options = parser.parse_args()
     BINARY = str(pathlib.Path(options.sallyport).resolve())
-    names = options.tests or [name for name in globals() if name.startswith("test_")]
+    for program in programs:
+        if shutil.which(program) is None:
+            sys.exit(f"{name}: there is no {program}; see packages_test in packaging/packages.sh")
+    names = options.tests or [one for one in tests if one.startswith("test_")]
     failed = 0
-    for name in names:
+    for one in names:
         try:
-            globals()[name]()
-            print(f"ok   {name}")
+            tests[one]()
+            print(f"ok   {one}")
         except Exception:
             failed += 1
-            print(f"FAIL {name}\n{traceback.format_exc(limit=-3)}")
+            print(f"FAIL {one}\n{traceback.format_exc(limit=-3)}")
         sys.stdout.flush()
-    print(f"roles: {len(names) - failed} passed, {failed} failed")
+    print(f"{name}: {len(names) - failed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":
-    main()
+    run_tests("roles", dict(globals()), __doc__)
