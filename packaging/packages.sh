@@ -11,7 +11,7 @@ packages_build="gcc cmake ninja-build pkg-config libc6-dev libyaml-dev libjansso
 # shellcheck disable=SC2034
 packages_test="clang llvm libclang-rt-14-dev lld libcmocka-dev python3 python3-yaml python3-pytest shellcheck codespell git
 	curl wget nginx-light openssl openssh-client openssh-server netcat-openbsd chromium-headless-shell nghttp2-server
-	nghttp2-client debootstrap dpkg-dev file ca-certificates procps iproute2 nodejs duktape
+	nghttp2-client debootstrap dpkg-dev file ca-certificates procps iproute2 tzdata nodejs duktape
 	prometheus"
 
 # install_packages NAME...: install those that are missing; needs root or sudo.

@@ -94,7 +94,7 @@ static bool regex_matches(struct span regex, struct span name)
 {
 	PCRE2_SIZE at;
 	int error, got = PCRE2_ERROR_NOMATCH;
-	pcre2_code *code = pcre2_compile(regex.at, regex.len, PCRE2_CASELESS | PCRE2_NEVER_BACKSLASH_C, &error, &at, NULL);
+	pcre2_code *code = policy_regex_compile(regex, &error, &at);
 	pcre2_match_data *data = code ? pcre2_match_data_create_from_pattern(code, NULL) : NULL;
 	pcre2_match_context *context = data ? pcre2_match_context_create(NULL) : NULL;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is allowed (DESIGN 5): policy files and lists are compiled into one image without pointers; the
  * image is opened anywhere (a worker maps it read-only) and decides. Deciding is pure: no I/O, no clock, no
- * allocation. The only exception is a regular expression's first use, which JIT-compiles it.
+ * allocation. The only exception is a regular expression's first use, which compiles it.
  *
  * Not here: counters per rule and entry. A decision says which rule and entry it was; who counts is the caller. */
 #ifndef POLICY_POLICY_H
