@@ -5,14 +5,16 @@
 # What the build needs (DESIGN 9).
 # shellcheck disable=SC2034
 packages_build="gcc cmake ninja-build pkg-config libc6-dev libyaml-dev libjansson-dev libpcre2-dev libidn2-dev libpsl-dev zlib1g-dev
-	libc-ares-dev libseccomp-dev libcap-ng-dev libsystemd-dev libmicrohttpd-dev node-llhttp"
+	libc-ares-dev libseccomp-dev libcap-ng-dev libsystemd-dev libmicrohttpd-dev node-llhttp libssl-dev libcrypt-dev libkrb5-dev libntlm0-dev
+	libwbclient-dev libldap-dev libpam0g-dev"
 
 # What the tests need beside it.
 # shellcheck disable=SC2034
 packages_test="clang llvm libclang-rt-14-dev lld libcmocka-dev python3 python3-yaml python3-pytest shellcheck codespell git
 	curl wget nginx-light openssl openssh-client openssh-server netcat-openbsd chromium-headless-shell nghttp2-server
 	nghttp2-client debootstrap dpkg-dev file ca-certificates procps iproute2 tzdata nodejs duktape
-	prometheus"
+	prometheus krb5-kdc krb5-admin-server krb5-user gss-ntlmssp samba samba-ad-dc samba-ad-provision winbind samba-dsdb-modules
+	samba-vfs-modules ldap-utils python3-samba ldb-tools slapd apache2-utils libpam-pwdfile cntlm wget2 default-jdk-headless"
 
 # install_packages NAME...: install those that are missing; needs root or sudo.
 install_packages() {
