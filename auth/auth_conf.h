@@ -107,6 +107,7 @@ struct auth_conf {
 };
 
 extern const struct conf_option auth_options[];
+conf_check_fn auth_conf_check; /* of the whole group */
 
 /* What is offered to this client at this listener: the first network that matches, else the general offer. `network` is
  * NULL then. */
@@ -119,6 +120,11 @@ bool auth_offer_has(const struct auth_offer *offer, enum auth_scheme scheme);
 /* Could this scheme be offered to somebody? */
 bool auth_conf_uses(const struct auth_conf *conf, enum auth_scheme scheme);
 bool auth_conf_uses_basic(const struct auth_conf *conf, enum basic_backend backend);
+bool auth_conf_uses_ntlm(const struct auth_conf *conf, enum ntlm_backend backend); /* also inside Negotiate */
+bool auth_conf_uses_users(const struct auth_conf *conf);
+
+/* Is anything offered to anybody? */
+bool auth_conf_is_on(const struct auth_conf *conf);
 
 /* One name for one person: "ADTEST\\alice", "alice@AD.TEST" and "alice" as `domains` and `default_domain` say; for groups
  * in the same way. Appended to `out`: "alice" or "alice@domain" (lower case where a domain was mapped). */

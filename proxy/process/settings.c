@@ -47,20 +47,6 @@ static const struct conf_option log_options[] = {
 	 .group = events_options, .manual = "The event log."},
 	CONF_END};
 
-/* Later issues' options: what changes nothing is accepted, anything else refused with the reason. */
-static void check_schemes(struct conf_loading *loading, const struct yaml_node *node, const void *at)
-{
-	if (((const struct conf_texts *)at)->count)
-		conf_problem(loading, PROBLEM_ERROR, node,
-		             "schemes: this version cannot ask clients who they are yet; write schemes: []");
-}
-
-static const struct conf_option authentication_options[] = {
-	{.name = "schemes", .type = CONF_TEXTS, .offset = CONF_AT(struct settings, schemes),
-	 .preset = "[]", .reload = CONF_LIVE, .check = check_schemes,
-	 .manual = "How clients are asked who they are. This version cannot ask: leave it empty."},
-	CONF_END};
-
 static void parse_not_yet(struct conf_loading *loading, const struct yaml_node *node, void *at)
 {
 	(void)at;
@@ -71,7 +57,7 @@ static void parse_not_yet(struct conf_loading *loading, const struct yaml_node *
 }
 
 #define NOT_YET(key, text) \
-	{.name = key, .type = CONF_PARSED, .offset = CONF_AT(struct settings, schemes), .preset = "", \
+	{.name = key, .type = CONF_PARSED, .offset = CONF_AT(struct settings, not_yet), .preset = "", \
 	 .reload = CONF_LIVE, .parse = parse_not_yet, .type_text = "not in this version", .manual = text}
 
 static void check_listen(struct conf_loading *loading, const struct yaml_node *node, const void *at)
@@ -237,8 +223,8 @@ const struct conf_option settings_options[] = {
 	 .offset = CONF_AT(struct settings, session.forwarding), .group = forwarding_options,
 	 .manual = "What origins of http:// requests are told."},
 	{.name = "log", .type = CONF_GROUP, .offset = 0, .group = log_options, .manual = "Logs."},
-	{.name = "authentication", .type = CONF_GROUP, .offset = 0, .group = authentication_options,
-	 .manual = "Who is asking."},
+	{.name = "authentication", .type = CONF_GROUP, .offset = CONF_AT(struct settings, auth), .group = auth_options,
+	 .check = auth_conf_check, .manual = "Who is asking. Policy says who must say so (question auth)."},
 	NOT_YET("inspection", "Opening TLS."),
 	{.name = "public", .type = CONF_GROUP, .offset = CONF_AT(struct settings, public),
 	 .group = public_options, .check = check_public,

@@ -4,6 +4,7 @@
 #ifndef PROCESS_SETTINGS_H
 #define PROCESS_SETTINGS_H
 
+#include "auth/auth_conf.h"
 #include "net/net_conf.h"
 #include "session/session_conf.h"
 #include "web/web_conf.h"
@@ -30,7 +31,8 @@ struct settings {
 	struct events_conf events;     /* log.events */
 	struct public_conf public;     /* address family 0: off */
 	struct admin_conf admin;       /* the same */
-	struct conf_texts schemes;     /* authentication.schemes: must be empty in this build */
+	struct auth_conf auth;
+	char not_yet;                  /* options that this version refuses */
 };
 
 extern const struct conf_option settings_options[];
