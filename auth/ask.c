@@ -13,7 +13,7 @@ void answer_init(struct answer *answer)
 	buf_init(&answer->why, WHY_MAX_BYTES);
 	buf_init(&answer->user, USER_MAX_BYTES);
 	buf_init(&answer->groups, GROUPS_MAX_BYTES);
-	buf_init(&answer->token, ANSWER_MAX_BYTES);
+	buf_init(&answer->token, ANSWER_WIRE_MAX_BYTES);
 }
 
 void answer_fini(struct answer *answer)

@@ -8,7 +8,7 @@
 #include "base/address.h"
 #include "base/secret.h"
 
-enum { ASK_MAX_BYTES = 65000, ANSWER_MAX_BYTES = 65000, ASK_TOKEN_MAX_BYTES = 56000, ASK_NTLM_MAX_BYTES = 8192 };
+enum { ASK_WIRE_MAX_BYTES = 65000, ANSWER_WIRE_MAX_BYTES = 65000, ASK_TOKEN_MAX_BYTES = 56000, ASK_NTLM_MAX_BYTES = 8192 };
 
 /* What has to be proved. */
 enum ask_kind {
@@ -73,7 +73,7 @@ void answer_fini(struct answer *answer); /* wipes */
 /* verdict and `why` at once; the result is the verdict. `format` as by printf. */
 enum ask_verdict answer_say(struct answer *answer, enum ask_verdict verdict, const char *format, ...) PRINTF_LIKE(3, 4);
 
-/* As bytes; into buffers of ASK_MAX_BYTES and ANSWER_MAX_BYTES. Look at buf_is_whole(). */
+/* As bytes; into buffers of ASK_WIRE_MAX_BYTES and ANSWER_WIRE_MAX_BYTES. Look at buf_is_whole(). */
 void ask_write(const struct ask *ask, struct buf *out);
 void answer_write(const struct answer *answer, struct buf *out);
 
