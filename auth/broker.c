@@ -18,7 +18,7 @@ struct flight {
 struct broker {
 	enum err (*send)(void *context, uint64_t id, struct span ask);
 	void *context;
-	uint64_t next_id;
+	uint64_t next_id, swept_id;
 	size_t count;
 	struct buf bytes;          /* of the question that is being sent */
 	struct list by_id[BUCKETS], by_key[BUCKETS];
@@ -104,7 +104,7 @@ bool broker_join(struct broker *broker, const uint8_t key[static KEYED_HASH_BYTE
 	return false;
 }
 
-static enum err send(struct broker *broker, const struct ask *ask, uint64_t id)
+static enum err send_ask(struct broker *broker, const struct ask *ask, uint64_t id)
 {
 	struct buf *bytes = &broker->bytes;
 	enum err err = ERR_LIMIT;
@@ -128,7 +128,7 @@ enum err broker_ask(struct broker *broker, const struct ask *ask, const uint8_t 
 	flight = new_flight(broker, key);
 	if (flight == NULL)
 		return ERR_MEMORY;
-	err = send(broker, ask, flight->id);
+	err = send_ask(broker, ask, flight->id);
 	if (err)
 		free_flight(broker, flight);
 	else
@@ -207,6 +207,25 @@ void broker_lose_all(struct broker *broker)
 				tell(broker, flight, &answer);
 		}
 	}
+	answer_fini(&answer);
+}
+
+void broker_sweep(struct broker *broker)
+{
+	struct answer answer;
+
+	answer_init(&answer);
+	answer_say(&answer, VERDICT_UNAVAILABLE, "the verifier has not answered");
+	for (size_t i = 0; i < BUCKETS; i++) {
+		LIST_EACH(&broker->by_id[i], link)
+		{
+			struct flight *flight = LIST_ENTRY(link, struct flight, by_id);
+
+			if (flight->id <= broker->swept_id)
+				tell(broker, flight, &answer);
+		}
+	}
+	broker->swept_id = broker->next_id;
 	answer_fini(&answer);
 }
 

@@ -39,6 +39,9 @@ MUST_USE bool broker_take(struct broker *broker, uint64_t id, struct span bytes)
 /* The verifier is gone: whoever waits is told so. */
 void broker_lose_all(struct broker *broker);
 
+/* Every half minute or so: what was out at the last call, too, is answered no more. */
+void broker_sweep(struct broker *broker);
+
 /* Questions that are out. */
 size_t broker_count(const struct broker *broker);
 

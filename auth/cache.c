@@ -103,6 +103,7 @@ void cache_put_wrong(struct cache *cache, const uint8_t key[static KEYED_HASH_BY
 	identity_unref(entry->identity);
 	entry->identity = NULL;
 	wrong_ms = (uint64_t)WRONG_FIRST_MS << entry->failures;
-	entry->failures += entry->failures < FAILURES_MAX;
+	if (entry->failures < FAILURES_MAX)
+		entry->failures++;
 	entry->until_ms = now_ms + (wrong_ms < longest_ms ? wrong_ms : longest_ms);
 }

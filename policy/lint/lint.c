@@ -80,14 +80,11 @@ static void check_conditions(const struct lint *lint)
 {
 	for (size_t i = 0; i < lint->rule_count; i++) {
 		const struct image_rule *rule = &lint->rules[i];
-		const char *names[] = {rule->user.count ? "user" : NULL, rule->group.count ? "group" : NULL,
-		                       rule->sni.count ? "sni" : NULL};
 
-		for (size_t j = 0; j < COUNT_OF(names); j++)
-			if (names[j])
-				LINT_RULE(lint, NEVER_KNOWN, rule, NULL,
-				          "in this version the condition %s holds for everyone where the rule denies and "
-				          "for no one where it allows: it is never known", names[j]);
+		if (rule->sni.count)
+			LINT_RULE(lint, NEVER_KNOWN, rule, NULL,
+			          "in this version the condition %s holds for everyone where the rule denies and "
+			          "for no one where it allows: it is never known", "sni");
 		if (rule->url.count && is_strict_somewhere(rule) && takes_connect(lint, rule))
 			LINT_RULE(lint, NEVER_KNOWN, rule, NULL,
 			          "the URL of a CONNECT is never known: the condition %s holds for every CONNECT; add "

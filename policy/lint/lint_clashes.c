@@ -236,12 +236,19 @@ static void check_users(struct lint *lint)
 {
 	bool is_asked = is_somebody_asked(lint);
 
-	for (size_t i = 0; i < lint->rule_count && is_asked; i++) {
+	for (size_t i = 0; i < lint->rule_count; i++) {
 		const struct image_rule *rule = &lint->rules[i], *exemption;
 		struct problem_place there;
 
 		if (rule->user.count + rule->group.count == 0)
 			continue;
+		if (!is_asked) {
+			LINT_RULE(lint, AUTH_IMPOSSIBLE, rule, NULL,
+			          "asks for %s, and no rule and no default answers auth: required: who it is, is never known; it "
+			          "holds for everyone where it denies and for no one where it allows",
+			          rule->user.count ? "user" : "group");
+			continue;
+		}
 		exemption = find_exemption(lint, rule);
 		if (exemption == NULL)
 			continue;

@@ -24,7 +24,13 @@
 	X(ERR_POLICY_DENIED, 403, "http_request_denied", "denied by policy") \
 	X(ERR_DESTINATION_DENIED, 403, "destination_ip_prohibited", "the destination address is not allowed") \
 	X(ERR_INSPECT_UNAVAILABLE, 501, "proxy_configuration_error", "policy wants this inspected, and this build cannot") \
-	X(ERR_AUTH_UNAVAILABLE, 501, "proxy_configuration_error", "policy wants to know who is asking, and this build cannot ask") \
+	X(ERR_AUTH_REQUIRED, 407, "http_request_denied", "the proxy wants to know who is asking") \
+	X(ERR_AUTH_LEG, 407, "http_request_denied", "the proxy goes on to ask who it is") \
+	X(ERR_AUTH_REFUSED, 407, "http_request_denied", "the credentials are not valid here") \
+	X(ERR_AUTH_NOT_OFFERED, 403, "http_request_denied", "policy wants to know who is asking, and this client is offered no way to say so") \
+	X(ERR_AUTH_THROTTLED, 429, "http_request_denied", "too many attempts to log on failed") \
+	X(ERR_AUTH_UNAVAILABLE, 503, "proxy_internal_error", "who is asking cannot be verified now") \
+	X(ERR_AUTH_TIMEOUT, 503, "proxy_internal_error", "who is asking could not be verified in time") \
 	X(ERR_ROUTE_SOURCE, 502, "proxy_configuration_error", "the proxy cannot connect from where policy wants it") \
 	X(ERR_DNS_NOT_FOUND, 502, "dns_error", "the host name does not exist") \
 	X(ERR_DNS_FAILED, 502, "dns_error", "the name servers could not answer") \

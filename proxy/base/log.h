@@ -32,6 +32,11 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_NOTICE, LOG_LEVEL
 	X(EV_LOG_FAILED, ERROR, "cannot write a log", "free space, or mend the path or its permissions") \
 	X(EV_LOG_REOPENED, INFO, "log files reopened", "") \
 	X(EV_HITS, WARNING, "hits of entries cannot be kept over restarts", "mend the path (option hits) or its permissions; a file that is damaged can be removed: counting begins anew") \
+	X(EV_AUTH_FILES, NOTICE, "files of authentication have changed and are in force", "") \
+	X(EV_AUTH_FILES_REFUSED, ERROR, "files of authentication have changed and are refused, what was in force stays", "mend the problems named") \
+	X(EV_AUTH_LOST, ERROR, "all threads of a backend hang: the verifier is started anew", "look why the authority does not answer") \
+	X(EV_AUTH_UNSENT, WARNING, "answers of the verifier were lost, as workers did not take them", "report it if it goes on") \
+	X(EV_AUTH_LIBRARY, ERROR, "a library of authentication cannot be used", "install it, or mend what is named") \
 	X(EV_DNS_FAILED, WARNING, "name servers do not answer", "check dns.servers and the network") \
 	X(EV_SANDBOX, ERROR, "sandbox cannot be set up", "use a kernel with seccomp; as root, leave CAP_SETUID, CAP_SETGID and CAP_SETPCAP to it; else report it") \
 	X(EV_SYSTEM, ERROR, "a system call failed", "see the error named") \

@@ -81,6 +81,13 @@
 	  "decide pac by to, port and from, with few and wide patterns") \
 	X(SLOW_PAC, WARNING, "slow-pac", "an expression that a PAC file holds can keep a browser busy for ever", \
 	  "repeat no group that is only a repeat itself: write (a+)+ as a+") \
+	X(KEYTAB, WARNING, "keytab", "the keytab is not there, cannot be read, or is none", "export it from the directory, and let the proxy read it") \
+	X(NO_USERS, WARNING, "no-users", "the user file is not there yet", "sallyport user add NAME makes it") \
+	X(OPEN_USERS, WARNING, "open-users", "others on this machine can read the user file", "chmod o-r") \
+	X(OTHER_REALM, WARNING, "other-realm", "verifiers of Digest belong to another realm", "set the realm that they were made for, or the passwords again") \
+	X(BASIC_IN_CLEAR, WARNING, "basic-in-clear", "passwords go over the network in clear", "offer digest, ntlm or negotiate there, or listen on loopback") \
+	X(CLOCK_SKEW, WARNING, "clock-skew", "this machine's clock is not that of the authority", "set it by NTP: Kerberos refuses more than five minutes") \
+	X(WEAK_SCHEME, WARNING, "weak-scheme", "a scheme is offered that can be broken", "switch it off, or allow it by network alone") \
 	X(OPEN_TOKEN, WARNING, "open-token", "who listens in on the network learns the token for /metrics", \
 	  "listen on loopback, or in a network of those who watch") \
 	X(FEW_FILES, WARNING, "few-files", "the system lets a worker open fewer files than it may need", \

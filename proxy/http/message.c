@@ -131,6 +131,7 @@ void http_write_response(const struct http_head *head, const struct http_forward
 	copy_fields(head, "", out);
 	add_framing(head, forward, out);
 	add_via(head, forward, out);
+	buf_add(out, forward->fields);
 	if (head->status == 101) {
 		add_upgrade(head, out);
 	} else if (head->status >= 200) {

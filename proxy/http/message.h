@@ -13,6 +13,7 @@ struct http_forward {
 	bool keep_alive;          /* what we want of the connection that this goes to */
 	enum http_framing framing;/* of the body as we will send it */
 	bool to_http10;           /* the receiver is an HTTP/1.0 client: answer as HTTP/1.1, but no chunks (RFC 9112 2.3) */
+	struct span fields;       /* of a response: further header lines, each with CRLF */
 	uint64_t max_forwards;    /* UINT64_MAX: leave; else write this instead of what came */
 };
 

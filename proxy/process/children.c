@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "process/auth_children.h"
 #include "process/generation.h"
 #include "process/parent_private.h"
 #include "process/ring.h"
@@ -160,6 +161,7 @@ static size_t worker_fds(struct child *child, int fds[static IPC_FDS_MAX])
 	fds[count++] = parent->bell;
 	if (web_children_make_pages(region, &fds[count++]))
 		return 0;
+	fds[count++] = parent->nonces_fd;
 	for (size_t i = 0; i < parent->worker_count; i++)
 		fds[count++] = parent->regions[i].page_readonly_fd;
 	return count;
@@ -190,10 +192,13 @@ static void send_first(struct child *child)
 	if (child->role == ROLE_WORKER) {
 		children_send_generation(child, false);
 		web_children_send_pages(parent, child->number);
+		auth_children_connect(parent, child->number);
 	} else if (child->role == ROLE_LOGGER) {
 		children_send_logs(child);
 	} else if (child->role == ROLE_PUBLIC || child->role == ROLE_ADMIN) {
 		web_children_send(child);
+	} else if (child->role == ROLE_VERIFIER || child->role == ROLE_PAM) {
+		auth_children_send(child);
 	}
 	for (unsigned i = 0; child->role == ROLE_PUBLIC && i < parent->worker_count; i++)
 		web_children_send_pages(parent, i);
@@ -203,6 +208,7 @@ static void send_start(struct child *child)
 {
 	const struct parent *parent = child->parent;
 	bool is_worker = child->role == ROLE_WORKER;
+	struct ipc_start start;
 	int fds[IPC_FDS_MAX];
 	size_t count = is_worker ? worker_fds(child, fds) : other_fds(child, fds);
 
@@ -211,8 +217,13 @@ static void send_start(struct child *child)
 		children_kill(child);
 		return;
 	}
-	children_send(child, IPC_START, 0, span_of(&parent->identity, sizeof(parent->identity)), fds,
-	              count);
+	start = parent->identity;
+	if (is_worker)
+		memcpy(start.nonce_key, parent->nonce_key, sizeof(start.nonce_key));
+	start.has_group = child->role == ROLE_VERIFIER && parent->winbind_group >= 0;
+	start.group = start.has_group ? (uint32_t)parent->winbind_group : 0;
+	children_send(child, IPC_START, 0, span_of(&start, sizeof(start)), fds, count);
+	explicit_bzero(start.nonce_key, sizeof(start.nonce_key));
 	if (is_worker)
 		close(fds[3]);
 	send_first(child);
@@ -365,6 +376,10 @@ static struct child *find_child(struct parent *parent, pid_t pid)
 		return &parent->public;
 	if (parent->admin.pid == pid)
 		return &parent->admin;
+	if (parent->verifier.pid == pid)
+		return &parent->verifier;
+	if (parent->pam.pid == pid)
+		return &parent->pam;
 	for (size_t i = 0; i < parent->worker_count; i++)
 		if (parent->workers[i].pid == pid)
 			return &parent->workers[i];
@@ -374,8 +389,8 @@ static struct child *find_child(struct parent *parent, pid_t pid)
 static void on_death(struct child *child, int status)
 {
 	struct parent *parent = child->parent;
-	bool is_page = child->role == ROLE_PUBLIC || child->role == ROLE_ADMIN;
-	bool is_expected = (parent->state >= PARENT_DRAINING && !is_page) || child->is_unwanted ||
+	bool is_needed = roles_row(child->role)->is_for_workers;
+	bool is_expected = (parent->state >= PARENT_DRAINING && !is_needed) || child->is_unwanted ||
 	                   !roles_row(child->role)->is_kept;
 
 	/* What it said before it died still counts. */
@@ -390,7 +405,7 @@ static void on_death(struct child *child, int status)
 		          WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 	if (clock_monotonic_ms() - child->started_ms > WELL_MS)
 		child->failures = 0;
-	if (!is_expected && (parent->state == PARENT_RUNNING || (is_page && parent->state == PARENT_DRAINING)))
+	if (!is_expected && (parent->state == PARENT_RUNNING || (is_needed && parent->state == PARENT_DRAINING)))
 		retry_later(child);
 	parent_on_death(parent, child);
 }
@@ -419,7 +434,7 @@ bool children_are_current(const struct parent *parent)
 	for (size_t i = 0; i < parent->worker_count; i++)
 		if (!is_current(&parent->workers[i]))
 			return false;
-	return web_children_are(parent, is_current);
+	return web_children_are(parent, is_current) && auth_children_are(parent, is_current);
 }
 
 void children_kill_outdated(struct parent *parent)
@@ -431,4 +446,6 @@ void children_kill_outdated(struct parent *parent)
 		children_kill(&parent->public);
 	if (!is_current(&parent->admin))
 		children_kill(&parent->admin);
+	if (!is_current(&parent->verifier))
+		children_kill(&parent->verifier);
 }

@@ -13,7 +13,7 @@
 #include "base/hash.h"
 #include "process/roles.h"
 
-enum { IPC_VERSION = 1, IPC_BYTES_MAX = 1 << 16, IPC_FDS_MAX = 250 };
+enum { IPC_PATH_MAX_BYTES = 512, IPC_VERSION = 1, IPC_BYTES_MAX = 1 << 16, IPC_FDS_MAX = 250 };
 
 /* X(type, payload bytes at least, at most, descriptors at least, at most, who to whom and what) */
 #define IPC_TYPES(X) \
@@ -34,19 +34,41 @@ enum { IPC_VERSION = 1, IPC_BYTES_MAX = 1 << 16, IPC_FDS_MAX = 250 };
 	X(PAGES, sizeof(struct ipc_pages), sizeof(struct ipc_pages), 1, 1, "parent to public: where this worker hands over") \
 	X(CLIENT, sizeof(struct address), sizeof(struct address), 1, 1, "worker to public: a client, and a stream to it") \
 	X(COMPILED, sizeof(struct ipc_compiled), sizeof(struct ipc_compiled), 0, 1, "compile to parent: the end, with the image") \
+	X(AUTH, sizeof(struct ipc_auth), 8192, 1, IPC_FDS_MAX, \
+	  "parent to verifier: head, path of the configuration; descriptors as ipc_auth says") \
+	X(CHANNEL, sizeof(struct ipc_channel), sizeof(struct ipc_channel), 1, 1, \
+	  "parent to verifier, worker, pam: their end of a channel between two of them") \
+	X(VERIFY, 32, IPC_BYTES_MAX, 0, 0, "worker to verifier: a question, auth/ask.h") \
+	X(VERIFIED, 16, IPC_BYTES_MAX, 0, 0, "verifier to worker: its answer; id: of the question") \
+	X(NAMES, 5, 4096, 0, 0, "verifier to worker: what NTLM calls us, auth/auth.h") \
 	X(CUT_PAGE, 1, IPC_BYTES_MAX, 0, 0, "worker to parent: lines of sessions that the new policy ended; id: generation")
 
 #define IPC_ENUM(type, least, most, fds_least, fds_most, text) IPC_##type,
 enum ipc_type { IPC_NONE, IPC_TYPES(IPC_ENUM) IPC_TYPE_COUNT };
 #undef IPC_ENUM
 
-/* Descriptors: of a worker, its page, its ring, the logger's bell, its end for IPC_CLIENT, then all pages (read-only,
- * in the order of numbers); of the logger, the bell, then all rings; of admin, the board, then all pages, read-only. */
+/* Descriptors: of a worker, its page, its ring, the logger's bell, its end for IPC_CLIENT, the table of nonces, then all
+ * pages (read-only, in the order of numbers); of the logger, the bell, then all rings; of admin, the board, then all pages, read-only. */
 struct ipc_start {
 	uint32_t switches_user, uid, gid; /* become this user: the parent is root */
 	uint32_t worker_count;
 	uint64_t slot_count;              /* of each page: places.h */
 	struct hash_key client_key;       /* for the clients in the pages */
+	uint32_t has_group, group;        /* of the verifier: one more group, that of winbindd's privileged socket */
+	uint64_t nonce_slots;             /* of the table of nonces */
+	uint8_t nonce_key[32];            /* of workers alone: signs nonces of Digest */
+	char replay_cache[IPC_PATH_MAX_BYTES]; /* of the verifier: a path; "": there is none */
+};
+
+/* Descriptors, where the head says that they are there: the text of the configuration, the keytab, the password for LDAP, the
+ * way to the role pam, then the user files in the order of the configuration. */
+struct ipc_auth {
+	uint64_t generation, text_bytes;
+	uint32_t path_bytes, users_count, has_keytab, has_ldap_password, has_pam, reserved;
+};
+
+struct ipc_channel {
+	uint32_t worker, reserved;        /* at the other end, or whose it is; of no meaning for pam */
 };
 
 /* Descriptors: the files, access first, of those whose target is LOG_TO_FILE. */

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "net/resolve.h"
 #include "process/advice.h"
+#include "process/auth_children.h"
 #include "process/folder.h"
 #include "process/generation.h"
 #include "process/parent_private.h"
@@ -55,6 +56,7 @@ void loaded_free(struct loaded *loaded, const struct loaded *next)
 	listeners_close(&loaded->listeners, next ? &next->listeners : NULL);
 	listeners_close(&loaded->web, next ? &next->web : NULL);
 	secret_fini(&loaded->token);
+	auth_files_close(&loaded->auth_files);
 	close_fd(&loaded->ages_fd);
 	close_fd(&loaded->text_fd);
 	close_fd(&loaded->image_fd);
@@ -76,6 +78,7 @@ static struct loaded *loaded_new(void)
 	arena_init(&loaded->arena, ARENA_MAX_BYTES);
 	loaded->text_fd = loaded->image_fd = -1;
 	counters_init(&loaded->counters);
+	auth_files_init(&loaded->auth_files);
 	loaded->access_fd = loaded->event_fd = loaded->ages_fd = -1;
 	return loaded;
 }
@@ -147,7 +150,7 @@ enum err loaded_open_logs(struct loaded *loaded, const char *path, struct proble
 
 /* ---- the end ---- */
 
-static void log_problems(const struct problems *problems)
+void loading_log_problems(const struct problems *problems)
 {
 	for (const struct problem *problem = problems->first; problem; problem = problem->next) {
 		char place[32] = "";
@@ -179,7 +182,7 @@ static void report(struct loading *loading)
 	}
 	web_children_publish(parent);
 	if (parent->state != PARENT_STARTING) {
-		log_problems(&loading->problems);
+		loading_log_problems(&loading->problems);
 		if (loading->err)
 			log_event(EV_RELOAD_REFUSED, "generation=%llu errors=%zu",
 			          (unsigned long long)result.generation,
@@ -277,6 +280,7 @@ static void switch_to_next(struct loading *loading)
 		children_send_generation(&parent->workers[i], loading->cut);
 	web_children_tell_token(parent);
 	web_children_update(parent);
+	auth_children_update(parent);
 	loaded_free(previous, parent->current);
 	loading_on_worker(parent, 0);
 }
@@ -432,6 +436,9 @@ static void compare(struct loading *loading)
 	warn_restart(loading, before->workers != after->workers, "workers");
 	warn_restart(loading, strcmp(before->control, after->control) != 0, "control");
 	warn_restart(loading, strcmp(before->user, after->user) != 0, "user");
+	warn_restart(loading, strcmp(before->auth.digest.key, after->auth.digest.key) != 0, "authentication.digest.key");
+	warn_restart(loading, before->auth.threads != after->auth.threads && auth_conf_is_on(&before->auth), "authentication.threads");
+	warn_restart(loading, before->auth.queue != after->auth.queue && auth_conf_is_on(&before->auth), "authentication.queue");
 	warn_restart(loading, strcmp(before->group, after->group) != 0, "group");
 	warn_restart(loading,
 	             places_slots_for(before->session.limits.sessions) <
@@ -470,6 +477,8 @@ static enum err load_settings(struct loading *loading)
 		err = loaded_open_logs(next, path, &loading->problems);
 	if (err == ERR_NONE)
 		err = load_token(next, path, &loading->problems);
+	if (err == ERR_NONE)
+		err = auth_children_load(next, path, &loading->problems);
 	if (err == ERR_NONE)
 		err = shared_sealed("sallyport-settings", next->text, &next->text_fd);
 	return err;

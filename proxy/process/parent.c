@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "process/auth_children.h"
 #include "process/hits_file.h"
 #include "process/parent_private.h"
 #include "process/ring.h"
@@ -72,7 +73,7 @@ static void end_if_alone(struct parent *parent)
 {
 	if (parent->state < PARENT_DRAINING || any_worker(parent))
 		return;
-	if (web_children_stop(parent))
+	if (auth_children_stop(parent) || web_children_stop(parent))
 		return; /* here again when the last of them has ended */
 	if (parent->logger.pid == 0) {
 		loop_stop(parent->loop);
@@ -138,6 +139,8 @@ static void on_deadline(struct loop_timer *timer)
 	if (!any_worker(parent)) {
 		children_kill(&parent->public);
 		children_kill(&parent->admin);
+		children_kill(&parent->verifier);
+		children_kill(&parent->pam);
 		children_kill(&parent->logger);
 	}
 	loop_timer_set(parent->loop, timer, STOP_MAX_MS);
@@ -199,7 +202,7 @@ void parent_on_ready(struct parent *parent, struct child *child)
 	(void)child;
 	web_children_publish(parent);
 	if (parent->state != PARENT_STARTING || !parent->logger.is_ready ||
-	    !web_children_are(parent, is_ready))
+	    !web_children_are(parent, is_ready) || !auth_children_are(parent, is_ready))
 		return;
 	for (size_t i = 0; i < parent->worker_count; i++)
 		if (!parent->workers[i].is_ready)
@@ -215,7 +218,7 @@ void parent_on_death(struct parent *parent, struct child *child)
 	web_children_publish(parent);
 	if (child->role == ROLE_COMPILE)
 		loading_on_compiler_death(parent);
-	if (child->role == ROLE_PUBLIC || child->role == ROLE_ADMIN)
+	if (child->role == ROLE_PUBLIC || child->role == ROLE_ADMIN || child->role == ROLE_VERIFIER)
 		loading_on_worker(parent, 0);
 	if (child->role == ROLE_WORKER) {
 		control_on_death(parent, child);
@@ -237,6 +240,7 @@ static void on_watch(struct loop_timer *timer)
 		return;
 	listeners_heal(&parent->current->listeners);
 	listeners_heal(&parent->current->web);
+	auth_children_watch(parent);
 	if (clock_wall_ms() - parent->hits_kept_ms >= KEEP_HITS_MS)
 		keep_hits(parent);
 	loop_timer_set(parent->loop, timer, WATCH_MS);
@@ -252,6 +256,7 @@ static void start_roles(struct parent *parent)
 	for (size_t i = 0; i < parent->worker_count; i++)
 		children_start(&parent->workers[i]);
 	web_children_update(parent);
+	auth_children_update(parent);
 }
 
 /* ---- signals ---- */
@@ -420,7 +425,8 @@ static enum err set_up(struct parent *parent, struct problems *problems)
 		                                    .role = ROLE_WORKER,
 		                                    .number = (unsigned)i,
 		                                    .channel = {.fd = -1}};
-	return children_make_regions(parent);
+	err = auth_children_make_regions(parent, problems);
+	return err ? err : children_make_regions(parent);
 }
 
 static void on_first_load(void *context, const struct loading_result *result)
@@ -484,6 +490,10 @@ int parent_run(const char *path)
 	parent.logger = (struct child){.parent = &parent, .role = ROLE_LOGGER, .channel = {.fd = -1}};
 	parent.public = (struct child){.parent = &parent, .role = ROLE_PUBLIC, .channel = {.fd = -1}, .is_unwanted = true};
 	parent.admin = (struct child){.parent = &parent, .role = ROLE_ADMIN, .channel = {.fd = -1}, .is_unwanted = true};
+	parent.verifier = (struct child){.parent = &parent, .role = ROLE_VERIFIER, .channel = {.fd = -1}, .is_unwanted = true};
+	parent.pam = (struct child){.parent = &parent, .role = ROLE_PAM, .channel = {.fd = -1}, .is_unwanted = true};
+	parent.pam_fd = parent.nonces_fd = -1;
+	parent.winbind_group = -1;
 	parent.compiler = (struct child){.parent = &parent, .role = ROLE_COMPILE, .channel = {.fd = -1}};
 	err = loop_new(&parent.loop);
 	if (err == ERR_NONE)

@@ -7,6 +7,7 @@
 
 #include "net/loop.h"
 #include "policy/policy.h"
+#include "process/auth_files.h"
 #include "process/counters.h"
 #include "process/ipc.h"
 #include "process/listeners.h"
@@ -50,6 +51,7 @@ struct loaded {
 	struct conf_texts servers;  /* without "system" */
 	struct listeners listeners;
 	struct listeners web;       /* public, admin */
+	struct auth_files auth_files;
 	struct secret token;
 	bool made_token;            /* it was not there */
 	int text_fd, image_fd, access_fd, event_fd, ages_fd;
@@ -83,7 +85,11 @@ struct parent {
 	int bell;
 	size_t worker_count;
 	struct region regions[SETTINGS_WORKERS_MAX];
-	struct child workers[SETTINGS_WORKERS_MAX], logger, compiler, public, admin;
+	struct child workers[SETTINGS_WORKERS_MAX], logger, compiler, public, admin, verifier, pam;
+	int nonces_fd;              /* the table of nonces */
+	uint8_t nonce_key[32];
+	int64_t winbind_group;      /* -1: there is none */
+	int pam_fd;                 /* the verifier's way to pam; -1: none */
 	struct board *board;        /* for admin */
 	int board_fd, board_readonly_fd;
 	uint64_t reloads_total, refused_total, last_refused_ms;
@@ -170,6 +176,9 @@ void loading_free(struct loading *loading);
 
 /* Whoever waited for its end no longer does. */
 void loading_forget(struct parent *parent, const void *context);
+
+/* Into the event log. */
+void loading_log_problems(const struct problems *problems);
 
 void loaded_free(struct loaded *loaded, const struct loaded *next);
 

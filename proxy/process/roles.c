@@ -11,9 +11,11 @@
 #include "process/compile_child.h"
 #include "process/ipc.h"
 #include "process/logger.h"
+#include "process/pam.h"
 #include "process/public.h"
 #include "process/sandbox.h"
 #include "process/sandbox_try.h"
+#include "process/verifier.h"
 #include "process/worker.h"
 
 #define SENDS(type) (UINT32_C(1) << (type))
@@ -26,10 +28,11 @@ static const struct role_row rows[ROLE_COUNT] = {
 	                 .sends = SENDS(IPC_START) | SENDS(IPC_GENERATION) | SENDS(IPC_LOGS) |
 	                          SENDS(IPC_EVENT) | SENDS(IPC_DRAIN) | SENDS(IPC_STOP) |
 	                          SENDS(IPC_SESSIONS) | SENDS(IPC_COMPILE) |
-	                          SENDS(IPC_PUBLIC) | SENDS(IPC_ADMIN) | SENDS(IPC_PAGES)},
+	                          SENDS(IPC_PUBLIC) | SENDS(IPC_ADMIN) | SENDS(IPC_PAGES) |
+	                          SENDS(IPC_AUTH) | SENDS(IPC_CHANNEL)},
 	[ROLE_WORKER] = {.name = "worker", .main = worker_main, .capability = -1, .is_kept = true,
 	                 .sends = SENDS(IPC_READY) | SENDS(IPC_SESSIONS_PAGE) |
-	                          SENDS(IPC_CUT_PAGE),
+	                          SENDS(IPC_CUT_PAGE) | SENDS(IPC_VERIFY),
 	                 .rules = sandbox_worker_rules},
 	[ROLE_LOGGER] = {.name = "logger", .main = logger_main, .capability = -1, .is_kept = true,
 	                 .sends = SENDS(IPC_READY), .rules = sandbox_logger_rules},
@@ -39,9 +42,16 @@ static const struct role_row rows[ROLE_COUNT] = {
 	                  .sends = SENDS(IPC_PROBLEM) | SENDS(IPC_COMPILED),
 	                  .rules = sandbox_compile_rules},
 	[ROLE_PUBLIC] = {.name = "public", .main = public_main, .capability = -1, .is_kept = true,
-	                 .sends = SENDS(IPC_READY), .rules = sandbox_web_rules},
+	                 .is_for_workers = true, .sends = SENDS(IPC_READY), .rules = sandbox_web_rules},
 	[ROLE_ADMIN] = {.name = "admin", .main = admin_main, .capability = -1, .is_kept = true,
-	                .sends = SENDS(IPC_READY), .rules = sandbox_web_rules},
+	                .is_for_workers = true, .sends = SENDS(IPC_READY), .rules = sandbox_web_rules},
+	[ROLE_VERIFIER] = {.name = "verifier", .main = verifier_main, .capability = -1, .is_kept = true,
+	                   .is_for_workers = true,
+	                   .sends = SENDS(IPC_READY) | SENDS(IPC_VERIFIED) | SENDS(IPC_NAMES),
+	                   .rules = sandbox_verifier_rules},
+	/* PAM's modules are anything, and pam_unix starts a program that reads the shadow file. */
+	[ROLE_PAM] = {.name = "pam", .main = pam_main, .capability = -1, .is_kept = true, .is_for_workers = true,
+	              .may_gain = true, .sends = SENDS(IPC_READY)},
 };
 
 const struct role_row *roles_row(enum role role)

@@ -10,7 +10,8 @@
 
 #include "base/compiler.h"
 
-enum role { ROLE_NONE, ROLE_PARENT, ROLE_WORKER, ROLE_LOGGER, ROLE_COMPILE, ROLE_PUBLIC, ROLE_ADMIN, ROLE_COUNT };
+enum role { ROLE_NONE, ROLE_PARENT, ROLE_WORKER, ROLE_LOGGER, ROLE_COMPILE, ROLE_PUBLIC, ROLE_ADMIN, ROLE_VERIFIER, ROLE_PAM,
+	    ROLE_COUNT };
 
 enum { ROLE_CHANNEL_FD = 3 };
 
@@ -24,6 +25,8 @@ struct role_row {
 	const struct sandbox_rule *rules; /* system calls that it may make; NULL: no filter */
 	int capability;                   /* the one capability that it keeps, or -1 */
 	bool is_kept;                     /* runs all the time, and is restarted when it dies */
+	bool is_for_workers;              /* they need it until their last session has ended */
+	bool may_gain;                    /* programs that it starts may have privileges of their own (set-group-id) */
 };
 
 /* The row of a role; ROLE_NONE's may do nothing. */

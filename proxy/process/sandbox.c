@@ -3,6 +3,7 @@
 
 #include <cap-ng.h>
 #include <errno.h>
+#include <grp.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <time.h>
@@ -24,9 +25,9 @@ static enum err drop_user(const struct role_row *row, const struct ipc_start *st
 	    capng_update(CAPNG_ADD, (capng_type_t)(CAPNG_EFFECTIVE | CAPNG_PERMITTED),
 	                 (unsigned)row->capability) < 0)
 		return fail("capability", EINVAL);
-	/* Also empties the supplementary groups and the bounding set. */
-	if (capng_change_id((int)start->uid, (int)start->gid,
-	                    CAPNG_DROP_SUPP_GRP | CAPNG_CLEAR_BOUNDING) < 0)
+	/* No supplementary groups but the one that the parent grants; the bounding set is emptied. */
+	if (setgroups(start->has_group ? 1 : 0, &start->group) < 0 ||
+	    capng_change_id((int)start->uid, (int)start->gid, CAPNG_CLEAR_BOUNDING) < 0)
 		return fail("user", errno);
 	return ERR_NONE;
 }
@@ -49,7 +50,7 @@ enum err sandbox_drop(enum role role, const struct ipc_start *start)
 		return err;
 	if (start->switches_user && start->uid && (getuid() != start->uid || setuid(0) == 0))
 		return fail("user", EPERM);
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+	if (!roles_row(role)->may_gain && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return fail("no-new-privs", errno);
 	/* Sanitizers look for leaks with ptrace. */
 	if (!SALLYPORT_SANITIZED && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
@@ -75,8 +76,10 @@ enum err sandbox_close(enum role role)
 	if (filter == NULL)
 		return fail("filter", ENOMEM);
 	for (; result == 0 && rule->call != -1; rule++)
-		result = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, rule->call,
-		                                rule->condition_count, rule->conditions);
+		result = seccomp_rule_add_array(filter, rule->error_number
+		                                                ? SCMP_ACT_ERRNO((uint32_t)rule->error_number)
+		                                                : SCMP_ACT_ALLOW,
+		                                rule->call, rule->condition_count, rule->conditions);
 	if (result == 0)
 		result = seccomp_load(filter);
 	seccomp_release(filter);

@@ -2,22 +2,27 @@
 /* The system calls of each role. What is not here is fatal to the role that tries it. */
 #include "process/sandbox.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/netlink.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-#define CALL(name) {SCMP_SYS(name), 0, {{0, SCMP_CMP_EQ, 0, 0}}}
-#define CALL_IF(name, ...) {SCMP_SYS(name), 1, {__VA_ARGS__}}
-#define CALL_IF2(name, ...) {SCMP_SYS(name), 2, {__VA_ARGS__}}
+#define CALL(name) {SCMP_SYS(name), 0, {{0, SCMP_CMP_EQ, 0, 0}}, 0}
+#define CALL_IF(name, ...) {SCMP_SYS(name), 1, {__VA_ARGS__}, 0}
+#define CALL_IF2(name, ...) {SCMP_SYS(name), 2, {__VA_ARGS__}, 0}
 #define IS(argument, value) {argument, SCMP_CMP_EQ, (scmp_datum_t)(value), 0}
 #define HAS(argument, mask, value) \
 	{argument, SCMP_CMP_MASKED_EQ, (scmp_datum_t)(mask), (scmp_datum_t)(value)}
-#define END {-1, 0, {{0, SCMP_CMP_EQ, 0, 0}}}
+/* Whoever asks for it does without. */
+#define ABSENT(name) {SCMP_SYS(name), 0, {{0, SCMP_CMP_EQ, 0, 0}}, ENOSYS}
+#define END {-1, 0, {{0, SCMP_CMP_EQ, 0, 0}}, 0}
 
 /* Memory, time, its own end: what every C program does. Memory never becomes executable, but for
  * what PCRE2's compiler of regular expressions asks for: JIT_MEMORY, of workers. */
@@ -101,4 +106,29 @@ const struct sandbox_rule sandbox_web_rules[] = {
 	CALL(accept4), CALL(recvfrom), CALL(sendto), CALL(getsockopt),
 	OPTION(IPPROTO_TCP, TCP_NODELAY), OPTION(IPPROTO_TCP, TCP_CORK),
 	CALL_IF(shutdown, IS(1, SHUT_WR)), CALL_IF(shutdown, IS(1, SHUT_RDWR)),
+	END};
+
+/* Libraries that ask authorities: LDAP over TCP, winbindd over its socket, names by DNS, time zones, the replay cache of
+ * Kerberos (a file that is locked). Threads, but no processes: clone3()'s flags cannot be seen from here, so the C library
+ * is made to use clone(). */
+const struct sandbox_rule sandbox_verifier_rules[] = {
+	COMMON,
+	ABSENT(clone3), CALL_IF(clone, HAS(0, CLONE_THREAD, CLONE_THREAD)),
+	CALL(set_robust_list), CALL(rseq), CALL(sched_getaffinity), CALL(prlimit64), CALL(sigaltstack),
+	CALL(poll), CALL(ppoll), CALL(select), CALL(pselect6), CALL(nanosleep), CALL(clock_nanosleep),
+	CALL(eventfd2), CALL(dup), CALL(pipe2),
+	CALL(openat), CALL(open), CALL(newfstatat), CALL(stat), CALL(lstat), CALL(statx), CALL(lseek), CALL(pread64),
+	CALL(pwrite64), CALL(getdents64), CALL(getcwd), CALL(readlink), CALL(readlinkat), CALL(access), CALL(faccessat),
+	CALL(faccessat2), CALL(umask), CALL(ftruncate), CALL(fsync), CALL(fdatasync), CALL(uname), CALL(statfs), CALL(fstatfs),
+	CALL_IF(fcntl, IS(1, F_OFD_SETLKW)), CALL_IF(fcntl, IS(1, F_OFD_SETLK)), CALL_IF(fcntl, IS(1, F_SETLK)),
+	CALL_IF(fcntl, IS(1, F_SETLKW)), CALL_IF(fcntl, IS(1, F_DUPFD_CLOEXEC)), CALL_IF(fcntl, IS(1, F_DUPFD)),
+	CALL(getuid), CALL(geteuid), CALL(getgid), CALL(getegid), CALL(getresuid), CALL(getresgid), CALL(getppid),
+	SOCKET(AF_UNIX, SOCK_STREAM), SOCKET(AF_UNIX, SOCK_DGRAM),
+	SOCKET(AF_INET, SOCK_STREAM), SOCKET(AF_INET6, SOCK_STREAM),
+	SOCKET(AF_INET, SOCK_DGRAM), SOCKET(AF_INET6, SOCK_DGRAM),
+	/* getaddrinfo() asks which addresses this host has. */
+	CALL_IF2(socket, IS(0, AF_NETLINK), IS(2, NETLINK_ROUTE)),
+	CALL(bind), CALL(connect), CALL(getsockname), CALL(getpeername), CALL(getsockopt), CALL(setsockopt),
+	CALL(recvfrom), CALL(sendto), CALL(sendmmsg), CALL(recvmmsg), CALL(shutdown), CALL_IF(ioctl, IS(1, FIONREAD)),
+	CALL_IF(ioctl, IS(1, TCGETS)),
 	END};

@@ -4,13 +4,15 @@
 
 #include "base/clock.h"
 
-enum { TARGET_MAX_BYTES = 4096 };
+enum { TARGET_MAX_BYTES = 4096, GROUPS_MAX_BYTES = 2048 };
 
 /* Everything that a line can say, wherever it comes from. Empty spans, ABSENT_MS and 0 are "not known". */
 struct record {
 	const struct session *session;
 	const char *event; /* NULL: finished */
 	struct span method, target, host;
+	const struct identity *identity;  /* NULL: not known */
+	enum auth_scheme scheme;          /* that was tried; AUTH_SCHEME_COUNT: none */
 	uint16_t port;
 	struct address origin;
 	const struct policy_answer *answers; /* NULL: not decided */
@@ -142,7 +144,8 @@ static void add_timing(const struct timing *timing, struct buf *out)
 	const struct {
 		const char *key;
 		uint32_t ms;
-	} rows[] = {{"dns_ms", timing->dns_ms},
+	} rows[] = {{"auth_ms", timing->auth_ms},
+	            {"dns_ms", timing->dns_ms},
 	            {"connect_ms", timing->connect_ms},
 	            {"first_byte_ms", timing->first_byte_ms}};
 	bool first = true;
@@ -160,6 +163,36 @@ static void add_timing(const struct timing *timing, struct buf *out)
 		buf_add_byte(out, '}');
 }
 
+/* A ticket of Active Directory may name hundreds of groups. */
+static void add_groups(const struct identity *identity, struct buf *out)
+{
+	size_t bytes = 0;
+
+	add_key(out, "groups");
+	buf_add_byte(out, '[');
+	for (size_t i = 0; i < identity->group_count && bytes < GROUPS_MAX_BYTES; i++) {
+		if (i)
+			buf_add_byte(out, ',');
+		buf_add_json(out, identity->groups[i]);
+		bytes += identity->groups[i].len + 3;
+	}
+	buf_add_byte(out, ']');
+}
+
+static void add_who(const struct record *record, bool brief, struct buf *out)
+{
+	const struct identity *identity = record->identity;
+
+	if (identity)
+		add_text(out, "user", identity->user);
+	if (record->scheme != AUTH_SCHEME_COUNT)
+		add_text(out, "scheme", span_from(auth_scheme_name(record->scheme)));
+	if (identity)
+		add_text(out, "mechanism", span_from(auth_mechanism_name(identity->mechanism)));
+	if (identity && identity->group_count && !brief)
+		add_groups(identity, out);
+}
+
 static void write_json(const struct record *record, bool brief, struct buf *out)
 {
 	const struct session *session = record->session;
@@ -173,6 +206,7 @@ static void write_json(const struct record *record, bool brief, struct buf *out)
 	add_text(out, "id", span_from(session_id_text(session, id)));
 	add_text(out, "listener", span_from(session->listener->name));
 	add_address(out, "client", &session->client_address);
+	add_who(record, brief, out);
 	add_text(out, "method", record->method);
 	add_text(out, "target", target_shown(session, record->target));
 	add_text(out, "host", record->host);
@@ -206,7 +240,7 @@ static void write_json(const struct record *record, bool brief, struct buf *out)
 
 static const char *squid_code(const struct record *record)
 {
-	if (record->err == ERR_POLICY_DENIED || record->err == ERR_DESTINATION_DENIED)
+	if (record->err == ERR_POLICY_DENIED || record->err == ERR_DESTINATION_DENIED || record->status == 407)
 		return "TCP_DENIED";
 	if (record->is_tunnel)
 		return "TCP_TUNNEL";
@@ -226,7 +260,9 @@ static void write_squid(const struct record *record, struct buf *out)
 	buf_add_percent(out, record->method.len ? record->method : SPAN("-"));
 	buf_add_byte(out, ' ');
 	buf_add_percent(out, target.len ? target : SPAN("-"));
-	buf_add_string(out, record->origin.family ? " - HIER_DIRECT/" : " - HIER_NONE/");
+	buf_add_byte(out, ' ');
+	buf_add_percent(out, record->identity ? record->identity->user : SPAN("-"));
+	buf_add_string(out, record->origin.family ? " HIER_DIRECT/" : " HIER_NONE/");
 	address_format(&record->origin, out);
 	buf_add_string(out, " -\n");
 }
@@ -283,6 +319,8 @@ static void add_field(const struct record *record, enum access_field field, stru
 	TEXT(ID, span_from(session_id_text(session, id)));
 	TEXT(LISTENER, span_from(session->listener->name));
 	FIELD(CLIENT) address_format_with_port(&session->client_address, out);
+	TEXT(USER, record->identity ? record->identity->user : SPAN(""));
+	TEXT(SCHEME, span_from(auth_scheme_name(record->scheme)));
 	TEXT(METHOD, record->method);
 	TEXT(TARGET, target_shown(session, record->target));
 	TEXT(HOST, record->host);
@@ -298,6 +336,7 @@ static void add_field(const struct record *record, enum access_field field, stru
 	NUMBER(BYTES_UP, record->bytes_up, UINT64_MAX);
 	NUMBER(BYTES_DOWN, record->bytes_down, UINT64_MAX);
 	NUMBER(DURATION_MS, record->duration_ms, UINT64_MAX);
+	NUMBER(AUTH_MS, record->timing.auth_ms, ABSENT_MS);
 	NUMBER(DNS_MS, record->timing.dns_ms, ABSENT_MS);
 	NUMBER(CONNECT_MS, record->timing.connect_ms, ABSENT_MS);
 	NUMBER(FIRST_BYTE_MS, record->timing.first_byte_ms, ABSENT_MS);
@@ -354,7 +393,7 @@ static void write_line(const struct record *record)
 const struct policy_answer *access_refusing_answer(const struct exchange *exchange)
 {
 	bool is_policy = exchange->err == ERR_POLICY_DENIED || exchange->err == ERR_INSPECT_UNAVAILABLE ||
-	                 exchange->err == ERR_AUTH_UNAVAILABLE || exchange->err == ERR_ROUTE_SOURCE;
+	                 exchange->err == ERR_ROUTE_SOURCE;
 
 	return is_policy && exchange->is_decided ? &exchange->decision.answers[exchange->denied_by] : NULL;
 }
@@ -392,6 +431,8 @@ void access_log_exchange(struct session *session)
 		.method = exchange->is_parsed ? exchange->head.method : SPAN(""),
 		.target = exchange->is_parsed ? exchange->head.target : SPAN(""),
 		.host = exchange->target.host.name,
+		.identity = exchange->identity,
+		.scheme = exchange->identity ? exchange->identity->scheme : exchange->tried,
 		.port = exchange->target.host.port,
 		.origin = exchange->origin,
 		.answers = exchange->is_decided ? exchange->decision.answers : NULL,
@@ -436,6 +477,8 @@ void access_log_tunnel(struct session *session, bool is_running, const struct pu
 		.method = span_of(text, tunnel->method_len),
 		.host = span_of(text + tunnel->method_len, tunnel->host_len),
 		.target = span_of(text + tunnel->method_len + tunnel->host_len, tunnel->target_len),
+		.identity = tunnel->identity,
+		.scheme = tunnel->identity ? tunnel->identity->scheme : AUTH_SCHEME_COUNT,
 		.port = tunnel->port,
 		.origin = tunnel->origin,
 		.answers = tunnel->answers,

@@ -120,13 +120,17 @@ enum step step_resolve(struct session *session)
 static enum step on_origin_stands(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
-	static const char established[] = "HTTP/1.1 200 Connection established\r\n\r\n";
-	struct span reply = span_of(established, sizeof(established) - 1), first[2];
+	struct span reply = SPAN("HTTP/1.1 200 Connection established\r\n\r\n"), first[2];
 	size_t taken;
 
 	if (!exchange->is_connect)
 		return relay_start(session);
 	exchange->status = 200;
+	if (exchange->success.len)
+		reply = span_from(arena_printf(&exchange->arena, "HTTP/1.1 200 Connection established\r\n%.*s\r\n",
+		                               SPAN_ARG(exchange->success)));
+	if (reply.len == 0)
+		return session_fail(session, ERR_SESSION_MEMORY, "limits.session_memory");
 	if (stream_write(&session->client, reply, &taken) > STREAM_AGAIN)
 		return session_fail(session, ERR_CLIENT_RESET, "");
 	first[PUMP_CLIENT] = buf_span(&session->in);

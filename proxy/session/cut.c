@@ -49,6 +49,14 @@ static struct policy_facts facts_of_tunnel(const struct session *session)
 		.user = SPAN(""),
 	};
 
+	if (tunnel->identity) {
+		facts.known |= FACT_USER;
+		facts.user = tunnel->identity->user;
+		facts.groups = tunnel->identity->groups;
+		facts.group_count = tunnel->identity->group_count;
+	} else {
+		facts.absent |= FACT_USER;
+	}
 	if (address_parse(facts.host, &facts.host_address))
 		facts.host_address.port = tunnel->port;
 	if (tunnel->is_upgrade) {

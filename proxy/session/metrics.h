@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 
+#include "auth/auth.h"
 #include "base/err.h"
 
 /* X(name, "counter" or "gauge", text) */
@@ -52,6 +53,7 @@ struct metrics {
 	METRICS_TABLE(METRICS_CELL)
 #undef METRICS_CELL
 	uint64_t errors[ERR_COUNT]; /* sessions and exchanges that ended with it */
+	struct auth_metrics auth;
 	struct metrics_times states[METRICS_STATES_MAX]; /* session_state_name() */
 };
 

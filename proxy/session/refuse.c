@@ -10,7 +10,13 @@ static const bool keeps_framing[ERR_COUNT] = {
 	[ERR_POLICY_DENIED] = true,
 	[ERR_DESTINATION_DENIED] = true,
 	[ERR_INSPECT_UNAVAILABLE] = true,
+	[ERR_AUTH_REQUIRED] = true,
+	[ERR_AUTH_LEG] = true,
+	[ERR_AUTH_REFUSED] = true,
+	[ERR_AUTH_NOT_OFFERED] = true,
+	[ERR_AUTH_THROTTLED] = true,
 	[ERR_AUTH_UNAVAILABLE] = true,
+	[ERR_AUTH_TIMEOUT] = true,
 	[ERR_ROUTE_SOURCE] = true,
 	[ERR_DNS_NOT_FOUND] = true,
 	[ERR_DNS_FAILED] = true,
@@ -30,17 +36,42 @@ static const bool keeps_framing[ERR_COUNT] = {
 	[ERR_REQUEST_LOOP] = true,
 };
 
+static bool is_about_auth(enum err err)
+{
+	return err >= ERR_AUTH_REQUIRED && err <= ERR_AUTH_TIMEOUT;
+}
+
+/* Does the client want to go on? What a CONNECT says of its connection is meant for the tunnel, and a talk of several
+ * legs ends where the connection does. */
+static bool wants_to_go_on(const struct exchange *exchange)
+{
+	return exchange->head.keep_alive || (exchange->is_connect && is_about_auth(exchange->err));
+}
+
+/* Content of a refused request is read and dropped, if it is not too much. A client that waits for 100 may send it or
+ * not: nobody could tell. */
+static bool can_drain(const struct session *session)
+{
+	const struct http_head *head = &session->exchange->head;
+
+	if (head->framing == HTTP_NO_BODY)
+		return true;
+	return !head->expect_continue &&
+	       (head->framing != HTTP_LENGTH || head->body_bytes <= session_conf_of(session)->limits.drain_bytes);
+}
+
 /* Can the connection be used for another request after this reply? */
 static bool can_keep(const struct session *session)
 {
 	const struct exchange *exchange = session->exchange;
 
-	if (!exchange->is_parsed || !exchange->head.keep_alive || !keeps_framing[exchange->err] ||
+	if (!exchange->is_parsed || !wants_to_go_on(exchange) || !keeps_framing[exchange->err] ||
 	    session->env->draining || session->client_ended)
 		return false;
-	/* A body of a refused request would have to be read; what follows a CONNECT was for its tunnel. */
-	if (exchange->head.framing != HTTP_NO_BODY)
+	/* Where the response was begun, its content may be on its way. */
+	if (!can_drain(session) || (exchange->head.framing != HTTP_NO_BODY && exchange->bytes_up))
 		return false;
+	/* What follows a CONNECT was for its tunnel. */
 	return !exchange->is_connect || buf_len(&session->in) == 0;
 }
 
@@ -142,13 +173,14 @@ static void write_reply(struct session *session)
 		.err = exchange->err,
 		.proxy_name = session_conf_of(session)->forwarding.via,
 		.id = session_id_text(session, id),
-		.detail = exchange->detail,
+		/* Whether it was the user or the password is nobody's to know. */
+		.detail = is_about_auth(exchange->err) ? "" : exchange->detail,
 		.authority = authority_of(exchange),
 		.address = refused_address(exchange),
 		.why = "",
 		.rule = SPAN(""),
 		.entry = SPAN(""),
-		.fields = SPAN(""),
+		.fields = exchange->challenge.len ? exchange->challenge : exchange->success,
 		.title = SPAN(""),
 		.text = SPAN(""),
 		.html = exchange->is_parsed && http_wants_html(&exchange->head),
@@ -184,6 +216,9 @@ enum step step_refuse(struct session *session)
 	dial_cancel(exchange->dial);
 	exchange->query = NULL;
 	exchange->dial = NULL;
+	if (exchange->is_asking)
+		talk_cancel(session->talk);
+	exchange->is_asking = false;
 	if (exchange->status == 0)
 		write_reply(session);
 	while (buf_len(&exchange->to_client)) {
@@ -197,8 +232,23 @@ enum step step_refuse(struct session *session)
 	}
 	keep = exchange->head.keep_alive;
 	access_log_exchange(session);
+	if (keep && exchange->head.framing != HTTP_NO_BODY)
+		return session_go(session, SESSION_DRAIN);
 	exchange_free(session);
 	return session_go(session, keep ? SESSION_READ_HEAD : SESSION_LINGER);
+}
+
+enum step step_drain(struct session *session)
+{
+	enum stream_state state = relay_drain(session);
+
+	if (state == STREAM_AGAIN)
+		return STEP_WAIT;
+	exchange_free(session);
+	if (state == STREAM_OK)
+		return session_go(session, SESSION_READ_HEAD);
+	/* Longer than was said, or no chunks: where the next request begins is not known. */
+	return session_go(session, SESSION_LINGER);
 }
 
 /* Closing while bytes of the client are unread would send RST, and RST may overtake our reply: so

@@ -154,13 +154,21 @@ static bool use_up(struct session *session, struct span *bytes)
 	return true;
 }
 
-/* Read the request's content. False: the exchange failed. */
-static bool read_up(struct session *session)
+/* Nobody wants what is left, and it was more than is read for the connection's sake. */
+static bool is_drained_enough(const struct session *session)
+{
+	const struct exchange *exchange = session->exchange;
+
+	return exchange->up_broken && exchange->drained_bytes > session_conf_of(session)->limits.drain_bytes;
+}
+
+/* Read the request's content, as long as its receiver has room. STREAM_OK: that is so, or all of it is there; STREAM_AGAIN;
+ * or what ended it: STREAM_BROKEN, where it is not what the framing says. */
+static enum stream_state read_content(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
-	bool was_done = exchange->up.done;
 
-	while (!exchange->up.done && has_room(session, &exchange->to_origin)) {
+	while (!exchange->up.done && has_room(session, &exchange->to_origin) && !is_drained_enough(session)) {
 		size_t len, got;
 		uint8_t *scratch = loop_scratch(session->env->loop, &len);
 		struct span bytes = buf_span(&session->in);
@@ -174,24 +182,33 @@ static bool read_up(struct session *session)
 			if (len > session->in.max_bytes)
 				len = session->in.max_bytes;
 			state = stream_read(&session->client, scratch, len, &got);
-			if (state == STREAM_AGAIN)
-				return true;
-			if (state != STREAM_OK) {
-				session_fail(session, state == STREAM_END ? ERR_CLIENT_CLOSED
-				                                          : ERR_CLIENT_RESET, "");
-				return false;
-			}
+			if (state != STREAM_OK)
+				return state == STREAM_BROKEN ? STREAM_RESET : state;
 			bytes = span_of(scratch, got);
 		}
-		if (!use_up(session, &bytes)) {
-			session_fail(session, ERR_REQUEST_FRAMING, "the chunks of the request");
-			return false;
-		}
+		if (!use_up(session, &bytes))
+			return STREAM_BROKEN;
 		if (buffered)
 			buf_consume(&session->in, buf_len(&session->in) - bytes.len);
 		else
 			buf_add(&session->in, bytes); /* the next request, already */
 	}
+	return STREAM_OK;
+}
+
+/* False: the exchange failed. */
+static bool read_up(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	bool was_done = exchange->up.done;
+	enum stream_state state = read_content(session);
+
+	if (state == STREAM_BROKEN)
+		session_fail(session, ERR_REQUEST_FRAMING, "the chunks of the request");
+	else if (state != STREAM_OK && state != STREAM_AGAIN)
+		session_fail(session, state == STREAM_END ? ERR_CLIENT_CLOSED : ERR_CLIENT_RESET, "");
+	if (state != STREAM_OK && state != STREAM_AGAIN)
+		return false;
 	if (!was_done && exchange->up.done && buf_len(&session->in) == 0)
 		buf_fini(&session->in);
 	return true;
@@ -229,6 +246,19 @@ static void flush_up(struct session *session)
 	}
 }
 
+enum stream_state relay_drain(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	enum stream_state state;
+
+	if (!exchange->up_broken) {
+		http_body_init(&exchange->up, exchange->head.framing, exchange->head.body_bytes);
+		exchange->up_broken = true;
+	}
+	state = read_content(session);
+	return is_drained_enough(session) ? STREAM_BROKEN : state;
+}
+
 /* ---- to the client ---- */
 
 static bool is_http10(const struct session *session)
@@ -256,6 +286,7 @@ static void write_response(struct session *session, bool keep_alive)
 		.framing = exchange->down_framing,
 		.to_http10 = is_http10(session),
 		.max_forwards = UINT64_MAX,
+		.fields = exchange->response.status >= 200 ? exchange->success : SPAN(""),
 	};
 
 	http_write_response(&exchange->response, &forward, &exchange->to_client);
@@ -522,7 +553,7 @@ static bool is_over(struct session *session)
 		return true;
 	if (!exchange->up_broken)
 		break_up(session);
-	if (exchange->drained_bytes <= session_conf_of(session)->limits.drain_bytes)
+	if (!is_drained_enough(session))
 		return false;
 	exchange->keep_client = false;
 	return true;

@@ -245,6 +245,12 @@ static bool fill_facts(struct session *session)
 		.wall_ms = loop_wall_ms(session->env->loop),
 		.absent = POLICY_NEVER_KNOWN,
 	};
+	if (exchange->identity) {
+		facts->known |= FACT_USER;
+		facts->user = exchange->identity->user;
+		facts->groups = exchange->identity->groups;
+		facts->group_count = exchange->identity->group_count;
+	}
 	if (exchange->is_connect) {
 		facts->absent |= FACT_REQUEST;
 	} else {
@@ -311,20 +317,45 @@ static bool deny(struct session *session, enum policy_question question, enum er
 	return false;
 }
 
-
-bool request_decide(struct session *session)
+/* Where nobody has to say who it is, it stays unknown. */
+static void decide(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
 	struct policy_decision *decision = &exchange->decision;
 
 	policy_decide(session->generation->policy, &exchange->facts, decision);
 	exchange->is_decided = true;
+	if (exchange->identity || (exchange->facts.absent & FACT_USER) || (decision->open >> POLICY_AUTH & 1) ||
+	    decision->answers[POLICY_AUTH].answer != AUTH_EXEMPT)
+		return;
+	exchange->facts.absent |= FACT_USER;
+	if (decision->need & FACT_USER)
+		policy_decide(session->generation->policy, &exchange->facts, decision);
+}
+
+/* Asked once, when the exchange begins: a policy that changes meanwhile asks the next one. */
+static bool must_ask(const struct session *session)
+{
+	const struct exchange *exchange = session->exchange;
+
+	return session->state == SESSION_DECIDE && exchange->tried == AUTH_SCHEME_COUNT &&
+	       exchange->decision.answers[POLICY_AUTH].answer == AUTH_REQUIRED &&
+	       (exchange->identity == NULL || authenticate_has_credentials(exchange));
+}
+
+bool request_decide(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	struct policy_decision *decision = &exchange->decision;
+
+	decide(session);
 	if (!(decision->open >> POLICY_ACCESS & 1) &&
 	    decision->answers[POLICY_ACCESS].answer == ACCESS_DENY)
 		return deny(session, POLICY_ACCESS, ERR_POLICY_DENIED);
-	if (decision->answers[POLICY_AUTH].answer == AUTH_REQUIRED &&
-	    !(decision->open >> POLICY_AUTH & 1))
-		return deny(session, POLICY_AUTH, ERR_AUTH_UNAVAILABLE);
+	if (must_ask(session)) {
+		session_go(session, SESSION_AUTHENTICATE);
+		return false;
+	}
 	if (exchange->is_connect && !(decision->open >> POLICY_TLS & 1) &&
 	    decision->answers[POLICY_TLS].answer == TLS_INSPECT)
 		return deny(session, POLICY_TLS, ERR_INSPECT_UNAVAILABLE);
@@ -371,6 +402,7 @@ enum step step_decide(struct session *session)
 	}
 	if (is_for_us(session))
 		return session_go(session, SESSION_REFUSE);
+	authenticate_use_connection(session);
 	if (!fill_facts(session))
 		return session_fail(session, ERR_SESSION_MEMORY, "limits.session_memory");
 	if (!request_decide(session))

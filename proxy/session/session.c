@@ -32,7 +32,9 @@ static const struct state_row states[SESSION_STATE_COUNT] = {
 	[SESSION_READ_HEAD] = {"read_head", step_read_head, TIMEOUT(keep_alive_ms), ERR_REQUEST_TIMEOUT,
 	                       TO(DECIDE) | TO(REFUSE) | TO(LINGER)},
 	[SESSION_DECIDE] = {"decide", step_decide, NO_TIMEOUT, ERR_INTERNAL,
-	                    TO(RESOLVE) | TO(DIAL) | TO(REFUSE)},
+	                    TO(AUTHENTICATE) | TO(RESOLVE) | TO(DIAL) | TO(REFUSE)},
+	[SESSION_AUTHENTICATE] = {"authenticate", step_authenticate, TIMEOUT(auth_ms), ERR_AUTH_TIMEOUT,
+	                          TO(DECIDE) | TO(REFUSE)},
 	[SESSION_RESOLVE] = {"resolve", step_resolve, TIMEOUT(dns_ms), ERR_DNS_TIMEOUT,
 	                     TO(DIAL) | TO(REFUSE)},
 	[SESSION_DIAL] = {"dial", step_dial, TIMEOUT(connect_ms), ERR_ORIGIN_CONNECT_TIMEOUT,
@@ -41,7 +43,8 @@ static const struct state_row states[SESSION_STATE_COUNT] = {
 	[SESSION_RELAY] = {"relay", step_relay, TIMEOUT(response_ms), ERR_RESPONSE_TIMEOUT,
 	                   TO(READ_HEAD) | TO(RESOLVE) | TO(DIAL) | TO(TUNNEL) | TO(REFUSE) | TO(LINGER)},
 	[SESSION_REFUSE] = {"refuse", step_refuse, TIMEOUT(reply_ms), ERR_CLIENT_TIMEOUT,
-	                    TO(READ_HEAD) | TO(LINGER)},
+	                    TO(READ_HEAD) | TO(DRAIN) | TO(LINGER)},
+	[SESSION_DRAIN] = {"drain", step_drain, TIMEOUT(reply_ms), ERR_NONE, TO(READ_HEAD) | TO(LINGER)},
 	[SESSION_LINGER] = {"linger", step_linger, TIMEOUT(reply_ms), ERR_NONE, 0},
 	[SESSION_END] = {"end", step_end, NO_TIMEOUT, ERR_NONE, 0},
 };
@@ -219,8 +222,9 @@ struct exchange *exchange_new(struct session *session)
 	buf_init(&exchange->to_client, buffer_bytes);
 	buf_init(&exchange->from_origin, limits->head_bytes + 4);
 	exchange->started_ms = loop_now_ms(session->env->loop);
-	exchange->timing = (struct timing){ABSENT_MS, ABSENT_MS, ABSENT_MS};
+	exchange->timing = (struct timing){ABSENT_MS, ABSENT_MS, ABSENT_MS, ABSENT_MS};
 	exchange->detail = "";
+	exchange->tried = AUTH_SCHEME_COUNT;
 	session->exchange = exchange;
 	session->exchange_count++;
 	session->env->metrics->exchanges++;
@@ -233,6 +237,9 @@ void exchange_free(struct session *session)
 
 	if (exchange == NULL)
 		return;
+	if (exchange->is_asking)
+		talk_cancel(session->talk);
+	identity_unref(exchange->identity);
 	resolve_cancel(exchange->query);
 	dial_cancel(exchange->dial);
 	http_body_fini(&exchange->up);
@@ -254,7 +261,8 @@ static void on_client_ready(struct stream *stream, unsigned events)
 	struct session *session = CONTAINER_OF(stream, struct session, client);
 
 	if ((events & LOOP_BROKEN) &&
-	    (session->state == SESSION_RESOLVE || session->state == SESSION_DIAL))
+	    (session->state == SESSION_AUTHENTICATE || session->state == SESSION_RESOLVE ||
+	     session->state == SESSION_DIAL))
 		session_fail(session, ERR_CLIENT_RESET, "");
 	session_run(session);
 }
@@ -263,6 +271,8 @@ static void free_session(struct loop_task *task)
 {
 	struct session *session = CONTAINER_OF(task, struct session, end_task);
 
+	if (session->tunnel)
+		identity_unref(session->tunnel->identity);
 	free(session->tunnel);
 	origin_free(session);
 	buf_fini(&session->in);
@@ -310,6 +320,7 @@ static enum step step_end(struct session *session)
 	stream_close(&session->client, reset);
 	origin_close(session, reset);
 	exchange_free(session);
+	authenticate_forget(session);
 	session_leave(session);
 	env->metrics->sessions--;
 	session->listener->references--;
@@ -412,6 +423,9 @@ static void describe(const struct session *session, struct buf *out)
 	uint64_t now_ms = loop_now_ms(session->env->loop);
 	const struct exchange *exchange = session->exchange;
 	const struct tunnel *tunnel = session->tunnel;
+	const struct identity *identity = tunnel     ? tunnel->identity
+	                                  : exchange ? exchange->identity
+	                                             : session->identity;
 	char id[48];
 
 	buf_printf(out, "{\"id\":\"%s\",\"state\":\"%s\",\"client\":\"", session_id_text(session, id),
@@ -419,6 +433,11 @@ static void describe(const struct session *session, struct buf *out)
 	address_format_with_port(&session->client_address, out);
 	buf_add_string(out, "\",\"listener\":");
 	buf_add_json(out, span_from(session->listener->name));
+	if (identity) {
+		buf_add_string(out, ",\"user\":");
+		buf_add_json(out, identity->user);
+		buf_printf(out, ",\"scheme\":\"%s\"", auth_scheme_name(identity->scheme));
+	}
 	if (tunnel) {
 		buf_add_string(out, ",\"target\":");
 		buf_add_json(out, span_of(tunnel->text + tunnel->method_len + tunnel->host_len,

@@ -9,6 +9,7 @@
 
 #include <stdatomic.h>
 
+#include "auth/auth.h"
 #include "http/target.h"
 #include "net/guard.h"
 #include "net/pump.h"
@@ -22,6 +23,7 @@ struct session_generation {
 	unsigned references;
 	uint64_t number;                        /* from 1, for the log */
 	const struct session_conf *conf;
+	const struct auth_conf *auth;
 	const struct destinations_conf *destinations;
 	const struct dns_conf *dns;
 	const struct policy *policy;
@@ -49,6 +51,7 @@ struct session_listener {
 struct session_env {
 	struct loop *loop;
 	struct resolver *resolver;
+	struct auth *auth;
 	struct pump_pipes *pipes;
 	struct metrics *metrics;
 	struct session_generation *current;     /* what new exchanges use */

@@ -31,6 +31,8 @@ const struct conf_option timeouts_options[] = {
 	        "For a complete request head, from its first byte; then 408."),
 	TIMEOUT("keep_alive", keep_alive_ms, 100, 3600000, "60s",
 	        "A client connection that sends no request is closed after this."),
+	TIMEOUT("auth", auth_ms, 100, 120000, "15s",
+	        "For the verification of who is asking; then 503."),
 	TIMEOUT("dns", dns_ms, 100, 120000, "10s", "For the addresses of a host; then 504."),
 	TIMEOUT("connect", connect_ms, 100, 300000, "15s",
 	        "For a connection to the origin, all addresses together; then 504."),

@@ -21,6 +21,7 @@ struct limits_conf {
 struct timeouts_conf {
 	uint64_t head_ms;        /* for a complete request head, from its first byte */
 	uint64_t keep_alive_ms;  /* client connection idle between exchanges */
+	uint64_t auth_ms;        /* for the verifier's answer */
 	uint64_t dns_ms;
 	uint64_t connect_ms;     /* all attempts together */
 	uint64_t response_ms;    /* for the head of a response */
@@ -42,14 +43,14 @@ struct forwarding_conf {
 
 enum access_format { ACCESS_JSON, ACCESS_SQUID, ACCESS_TEMPLATE };
 
-/* X(name, as templates write it): what a line can say. sni and user are not known in this version. */
+/* X(name, as templates write it): what a line can say. sni is not known in this version. */
 #define ACCESS_FIELDS(X) \
 	X(TS, "ts") X(EVENT, "event") X(ID, "id") X(LISTENER, "listener") X(CLIENT, "client") \
-	X(USER, "user") X(METHOD, "method") X(TARGET, "target") X(HOST, "host") X(PORT, "port") \
+	X(USER, "user") X(SCHEME, "scheme") X(METHOD, "method") X(TARGET, "target") X(HOST, "host") X(PORT, "port") \
 	X(SNI, "sni") X(ORIGIN, "origin") X(CLASS, "class") X(ACCESS, "access") X(RULE, "rule") \
 	X(PLACE, "place") X(STATUS, "status") X(ERROR, "error") X(WHY, "why") X(REASON, "reason") \
 	X(ADDRESS, "address") X(ENDED_BY, "ended_by") X(HOW, "how") X(BYTES_UP, "bytes_up") \
-	X(BYTES_DOWN, "bytes_down") X(DURATION_MS, "duration_ms") X(DNS_MS, "dns_ms") \
+	X(BYTES_DOWN, "bytes_down") X(DURATION_MS, "duration_ms") X(AUTH_MS, "auth_ms") X(DNS_MS, "dns_ms") \
 	X(CONNECT_MS, "connect_ms") X(FIRST_BYTE_MS, "first_byte_ms") X(POLICY, "policy")
 
 #define ACCESS_FIELD_ENUM(name, key) ACCESS_FIELD_##name,

@@ -4,11 +4,13 @@
  * READ_PROXY  the PROXY protocol header, where one is expected
  * READ_HEAD   a request head; between requests the session waits here
  * DECIDE      policy on what is known; the names' addresses may be asked for first
+ * AUTHENTICATE who is asking: the client's credentials, and the verifier's answer
  * RESOLVE     addresses of the host, each past the guard
  * DIAL        a connection to one of them, or a kept one
  * TUNNEL      opaque bytes both ways (CONNECT, Upgrade)
  * RELAY       one http:// exchange
  * REFUSE      a reply of our own
+ * DRAIN       the content of a request that was refused, up to a bound: the connection goes on
  * LINGER      our last bytes are on their way: read until the client has closed, too
  * END         gone at the end of this turn
  *
@@ -27,11 +29,13 @@
 	X(READ_PROXY, "read_proxy") \
 	X(READ_HEAD, "read_head") \
 	X(DECIDE, "decide") \
+	X(AUTHENTICATE, "authenticate") \
 	X(RESOLVE, "resolve") \
 	X(DIAL, "dial") \
 	X(TUNNEL, "tunnel") \
 	X(RELAY, "relay") \
 	X(REFUSE, "refuse") \
+	X(DRAIN, "drain") \
 	X(LINGER, "linger") \
 	X(END, "end")
 
@@ -48,7 +52,7 @@ enum session_entered { NOT_ENTERED, ENTERED_UNNAMED, ENTERED };
 
 /* What the access log wants of one exchange beside what the session knows. */
 struct timing {
-	uint32_t dns_ms, connect_ms, first_byte_ms; /* ABSENT_MS: not known */
+	uint32_t auth_ms, dns_ms, connect_ms, first_byte_ms; /* ABSENT_MS: not known */
 };
 
 /* One request and its response, from its head to its log line. */
@@ -71,6 +75,14 @@ struct exchange {
 	enum err err;
 	const char *detail;
 	enum policy_question denied_by; /* question whose answer is quoted on the page */
+
+	/* AUTHENTICATE */
+	bool is_asking;            /* the verifier */
+	uint64_t asked_ms;         /* loop clock */
+	struct identity *identity; /* NULL: nobody was asked, or it is not known */
+	enum auth_scheme tried;    /* AUTH_SCHEME_COUNT: none */
+	struct span challenge;     /* header lines of the 407, in the arena */
+	struct span success;       /* header lines of the answer: the last token of Negotiate */
 
 	/* RESOLVE, DIAL */
 	struct resolve_query *query;
@@ -109,6 +121,7 @@ struct tunnel {
 	struct address origin;
 	uint64_t started_ms;
 	enum err err;              /* ERR_NONE, or why we ended it */
+	struct identity *identity;
 	uint16_t port;
 	uint16_t status;
 	bool is_upgrade;           /* target is a URL */
@@ -133,6 +146,9 @@ struct session {
 	size_t scanned;   /* of `in`, for the end of the head */
 	struct exchange *exchange;
 	struct tunnel *tunnel;
+	struct talk *talk;          /* NULL: nobody was asked yet, or it is over */
+	struct identity *identity;  /* NTLM, Negotiate: of the connection */
+	uint64_t identity_number;   /* of the generation that it was found under */
 	uint32_t exchange_count;
 	uint32_t state_since_ms; /* loop clock; it may go round */
 	uint8_t state;
@@ -169,20 +185,31 @@ const char *session_id_text(const struct session *session, char text[static 48])
 /* The PROXY header named the client: count it under its own address. errors: as env->enter. */
 MUST_USE enum err session_is_for(struct session *session, const struct address *client);
 
-/* ---- one function per state; request.c, connect.c, tunnel.c, relay.c, refuse.c ---- */
+/* ---- one function per state; request.c, authenticate.c, connect.c, tunnel.c, relay.c, refuse.c ---- */
 
 enum step step_read_proxy(struct session *session);
 enum step step_read_head(struct session *session);
 enum step step_decide(struct session *session);
+enum step step_authenticate(struct session *session);
 enum step step_resolve(struct session *session);
 enum step step_dial(struct session *session);
 enum step step_tunnel(struct session *session);
 enum step step_relay(struct session *session);
 enum step step_refuse(struct session *session);
+enum step step_drain(struct session *session);
 enum step step_linger(struct session *session);
 
 /* Decide with the facts of the exchange; false if it is refused (session_fail() was called). */
 bool request_decide(struct session *session);
+
+/* The identity that the connection has, if it still holds: the exchange gets it. */
+void authenticate_use_connection(struct session *session);
+
+/* Does the request come with credentials? */
+bool authenticate_has_credentials(const struct exchange *exchange);
+
+/* The connection's identity and its talk are over. */
+void authenticate_forget(struct session *session);
 
 /* Count hits of the rules and entries that a decision quotes. */
 void request_count_hits(struct session *session, const struct policy_decision *decision);
@@ -199,6 +226,10 @@ enum step relay_start(struct session *session);
 
 /* May the request be sent a second time if the first got no answer? */
 bool relay_is_repeatable(const struct exchange *exchange);
+
+/* Read the content of a request that was refused, and drop it. STREAM_OK: all of it is read; STREAM_AGAIN: not yet; else it
+ * cannot be (the client is gone, it is no content, it is more than limits.drain). */
+enum stream_state relay_drain(struct session *session);
 
 /* The dialled (or kept) connection to the origin. */
 void on_origin_ready(struct stream *stream, unsigned events);

@@ -58,6 +58,7 @@ static struct tunnel *new_tunnel(struct session *session)
 	tunnel->session = session;
 	tunnel->timing = exchange->timing;
 	tunnel->origin = exchange->origin;
+	tunnel->identity = exchange->identity ? identity_ref(exchange->identity) : NULL;
 	tunnel->started_ms = exchange->started_ms;
 	tunnel->port = exchange->facts.port;
 	tunnel->status = (uint16_t)exchange->status;
@@ -92,6 +93,7 @@ enum step tunnel_start(struct session *session, const struct span first[2])
 	session_go(session, SESSION_TUNNEL);
 	err = pump_start(&tunnel->pump, session->env->loop, &session->client, session->origin, first);
 	if (err) {
+		identity_unref(tunnel->identity);
 		free(tunnel);
 		session->tunnel = NULL;
 		return session_fail(session, ERR_CLIENT_RESET, "");
@@ -99,6 +101,7 @@ enum step tunnel_start(struct session *session, const struct span first[2])
 	session->env->metrics->tunnels++;
 	session->env->metrics->tunnels_total++;
 	exchange_free(session);
+	authenticate_forget(session);
 	buf_fini(&session->in);
 	if (conf->access.running_ms)
 		loop_timer_set(session->env->loop, &tunnel->running, conf->access.running_ms);
