@@ -2,6 +2,7 @@
 #include "auth/auth.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "auth/talk.h"
 

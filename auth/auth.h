@@ -36,6 +36,7 @@ struct auth_env {
 	struct auth_metrics *metrics;
 	struct digest_keys keys;       /* that sign nonces: the same for all workers */
 	struct digest_table *table;    /* of counts, shared by all workers */
+	size_t table_slots;
 };
 
 MUST_USE enum err auth_new(const struct auth_env *env, struct auth **out); /* errors: ERR_MEMORY, ERR_SYSTEM */

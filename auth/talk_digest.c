@@ -5,13 +5,12 @@
 
 #include "auth/scheme/digest_proof.h"
 #include "auth/talk.h"
-#include "base/secret.h"
 
 /* The proof is right: is its count new? */
 static struct auth_outcome use_count(struct talk *talk, const struct auth_try *one, struct identity *identity)
 {
-	switch (digest_table_use(talk->auth->env.table, talk->nonce_id, talk->nonce_expires_ms, talk->nonce_count,
-	                         one->wall_ms)) {
+	switch (digest_table_use(talk->auth->env.table, talk->auth->env.table_slots, talk->nonce_id,
+	                         talk->nonce_expires_ms, talk->nonce_count, one->wall_ms)) {
 	case DIGEST_COUNT_FRESH:
 		return talk_valid(talk, identity);
 	case DIGEST_COUNT_REPLAYED:
@@ -24,14 +23,6 @@ static struct auth_outcome use_count(struct talk *talk, const struct auth_try *o
 	}
 }
 
-static bool is_proved(const struct ask *ask, const struct cache_entry *entry)
-{
-	uint8_t proof[DIGEST_MAX_BYTES] = {0};
-	struct secret expected = {proof, ask->algorithm == DIGEST_SHA256 ? 32 : 16};
-
-	return digest_proof(ask, entry->ha1, proof) && secret_equal(&expected, span_of(ask->response, expected.len));
-}
-
 static struct auth_outcome take_parsed(struct talk *talk, const struct auth_try *one, struct ask *ask)
 {
 	struct auth *auth = talk->auth;
@@ -42,7 +33,7 @@ static struct auth_outcome take_parsed(struct talk *talk, const struct auth_try 
 	if (!keyed_hash_make(auth->hash, texts, COUNT_OF(texts), talk->key))
 		return talk_unavailable(talk, SPAN("OpenSSL cannot make a MAC"));
 	entry = cache_find(auth->cache, talk->key, one->now_ms);
-	if (entry && entry->identity && is_proved(ask, entry)) {
+	if (entry && entry->identity && digest_is_proved(ask, entry->ha1)) {
 		auth->env.metrics->cache_hits++;
 		return use_count(talk, one, entry->identity);
 	}
