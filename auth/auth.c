@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "auth/talk.h"
+#include "auth/dialog.h"
 
 enum { NAME_MAX_BYTES = 255, NAMES_WHY_MAX_BYTES = 500 };
 

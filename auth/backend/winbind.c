@@ -77,13 +77,18 @@ static enum ask_verdict refuse(wbcErr err, const struct wbcAuthErrorInfo *info, 
 /* The first SID is the user's own. */
 static void add_groups(struct wbcContext *context, const struct wbcAuthUserInfo *info, struct answer *answer)
 {
+	struct buf sids;
+
+	buf_init(&sids, GROUPS_MAX * WBC_SID_STRING_BUFLEN);
 	for (uint32_t i = 1; i < info->num_sids && i < GROUPS_MAX; i++) {
 		char sid[WBC_SID_STRING_BUFLEN];
 
 		wbcSidToStringBuf(&info->sids[i].sid, sid, sizeof(sid));
-		sid_names_add(context, sid, &answer->groups);
-		buf_add_byte(&answer->groups, 0);
+		buf_add_string(&sids, sid);
+		buf_add_byte(&sids, 0);
 	}
+	sid_names_add(context, buf_span(&sids), &answer->groups);
+	buf_fini(&sids);
 }
 
 static enum ask_verdict accept_user(struct wbcContext *context, const struct ask *ask, bool is_v1,

@@ -61,28 +61,30 @@ bool digest_userhash(enum digest_algorithm algorithm, struct span user, struct s
 	return hash(algorithm, parts, COUNT_OF(parts), out);
 }
 
-bool digest_proof(const struct ask *ask, const uint8_t *ha1, uint8_t out[static DIGEST_MAX_BYTES])
+bool digest_proof(enum digest_algorithm algorithm, bool is_session, const uint8_t *ha1, struct span nonce,
+                  struct span nc, struct span cnonce, struct span method, struct span uri,
+                  uint8_t out[static DIGEST_MAX_BYTES])
 {
-	size_t len = digest_bytes(ask->algorithm);
+	size_t len = digest_bytes(algorithm);
 	char hex1[HEX_MAX_BYTES], hex2[HEX_MAX_BYTES];
 	uint8_t a1[DIGEST_MAX_BYTES], a2[DIGEST_MAX_BYTES];
-	struct span parts1[] = {to_hex(ha1, len, hex1), ask->nonce, ask->cnonce}, parts2[] = {ask->method, ask->uri};
+	struct span parts1[] = {to_hex(ha1, len, hex1), nonce, cnonce}, parts2[] = {method, uri};
 	struct span h1 = parts1[0], h2, parts[6];
 	bool well = true;
 
-	if (ask->is_session) {
-		well = hash(ask->algorithm, parts1, COUNT_OF(parts1), a1);
+	if (is_session) {
+		well = hash(algorithm, parts1, COUNT_OF(parts1), a1);
 		h1 = to_hex(a1, len, hex1);
 	}
-	well = well && hash(ask->algorithm, parts2, COUNT_OF(parts2), a2);
+	well = well && hash(algorithm, parts2, COUNT_OF(parts2), a2);
 	h2 = to_hex(a2, len, hex2);
 	parts[0] = h1;
-	parts[1] = ask->nonce;
-	parts[2] = ask->nc;
-	parts[3] = ask->cnonce;
+	parts[1] = nonce;
+	parts[2] = nc;
+	parts[3] = cnonce;
 	parts[4] = SPAN("auth");
 	parts[5] = h2;
-	well = well && hash(ask->algorithm, parts, COUNT_OF(parts), out);
+	well = well && hash(algorithm, parts, COUNT_OF(parts), out);
 	explicit_bzero(hex1, sizeof(hex1));
 	explicit_bzero(a1, sizeof(a1));
 	return well;
@@ -92,6 +94,7 @@ bool digest_is_proved(const struct ask *ask, const uint8_t *ha1)
 {
 	uint8_t expected[DIGEST_MAX_BYTES];
 
-	return digest_proof(ask, ha1, expected) &&
+	return digest_proof(ask->algorithm, ask->is_session, ha1, ask->nonce, ask->nc, ask->cnonce, ask->method, ask->uri,
+	                    expected) &&
 	       CRYPTO_memcmp(expected, ask->response, digest_bytes(ask->algorithm)) == 0;
 }

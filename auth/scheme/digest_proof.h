@@ -16,10 +16,12 @@ MUST_USE bool digest_ha1(enum digest_algorithm algorithm, struct span user, stru
 MUST_USE bool digest_userhash(enum digest_algorithm algorithm, struct span user, struct span realm,
                               uint8_t out[static DIGEST_MAX_BYTES]);
 
-/* What the response to this question would have to be (qop=auth): algorithm, nonce, cnonce, nc, method, uri of `ask`. */
-MUST_USE bool digest_proof(const struct ask *ask, const uint8_t *ha1, uint8_t out[static DIGEST_MAX_BYTES]);
+/* What the response has to be (qop=auth). */
+MUST_USE bool digest_proof(enum digest_algorithm algorithm, bool is_session, const uint8_t *ha1, struct span nonce,
+                           struct span nc, struct span cnonce, struct span method, struct span uri,
+                           uint8_t out[static DIGEST_MAX_BYTES]);
 
-/* Is ask->response that? In constant time. */
+/* Is ask->response what it has to be? In constant time. */
 MUST_USE bool digest_is_proved(const struct ask *ask, const uint8_t *ha1);
 
 #endif

@@ -46,8 +46,6 @@ struct worker {
 	int bell;
 	int pages; /* to the public role */
 	struct loop_io verifier;       /* fd -1: it does not run */
-	struct digest_table *nonces;
-	size_t nonce_slots;
 	struct auth_env auth_env;
 	struct ipc_message answer;     /* of the verifier */
 	struct generation *generation; /* the one in force; this holds one reference */
@@ -495,11 +493,13 @@ static void on_send_again(struct loop_timer *timer)
 /* Descriptors of IPC_START before the pages. */
 enum { WORKER_FDS = 5 };
 
-static struct digest_table *map_nonces(int fd, size_t slots)
+static bool map_nonces(int fd, size_t slots, struct digest_table *table)
 {
 	void *at = shared_map(fd, digest_table_bytes(slots), true);
 
-	return at ? digest_table_at(at, slots) : NULL;
+	if (at)
+		digest_table_init(table, at, slots);
+	return at != NULL;
 }
 
 static enum err map_regions(struct worker *worker, const struct ipc_start *start, unsigned number)
@@ -519,8 +519,8 @@ static enum err map_regions(struct worker *worker, const struct ipc_start *start
 	worker->ring = shared_map(message->fds[1], sizeof(struct ring), true);
 	worker->bell = ipc_take_fd(message, 2);
 	worker->pages = ipc_take_fd(message, 3);
-	worker->nonce_slots = (size_t)start->nonce_slots;
-	worker->nonces = map_nonces(message->fds[4], worker->nonce_slots);
+	if (!map_nonces(message->fds[4], (size_t)start->nonce_slots, &worker->auth_env.table))
+		return ERR_SYSTEM;
 	memcpy(worker->auth_env.keys.current, start->nonce_key, sizeof(start->nonce_key));
 	for (size_t i = 0; i < worker->places.count; i++) {
 		worker->places.pages[i] = i == number
@@ -529,7 +529,7 @@ static enum err map_regions(struct worker *worker, const struct ipc_start *start
 		if (worker->places.pages[i] == NULL)
 			return ERR_SYSTEM;
 	}
-	return worker->places.own && worker->ring && worker->nonces ? ERR_NONE : ERR_SYSTEM;
+	return worker->places.own && worker->ring ? ERR_NONE : ERR_SYSTEM;
 }
 
 static enum err take_start(struct worker *worker, unsigned number)
@@ -570,8 +570,6 @@ static enum err make_env(struct worker *worker, unsigned number)
 	worker->auth_env.context = worker;
 	worker->auth_env.send = send_ask;
 	worker->auth_env.metrics = &env->metrics->auth;
-	worker->auth_env.table = worker->nonces;
-	worker->auth_env.table_slots = worker->nonce_slots;
 	err = auth_new(&worker->auth_env, &env->auth);
 	explicit_bzero(&worker->auth_env.keys, sizeof(worker->auth_env.keys));
 	if (err)
