@@ -63,12 +63,16 @@ static bool take_algorithm(struct span name, struct ask *ask)
 	return false;
 }
 
+static void add_hex(struct span bytes, struct buf *out)
+{
+	for (size_t i = 0; i < bytes.len; i++)
+		buf_printf(out, "%02x", bytes.at[i]);
+}
+
 static void write_answer(const struct ask *ask, const struct challenge *challenge,
                          const uint8_t response[static DIGEST_MAX_BYTES], struct buf *out)
 {
-	size_t len = ask->algorithm == DIGEST_SHA256 ? 32 : 16;
-
-	buf_add_string(out, "Digest username=");
+	buf_add_string(out, ask->is_userhash ? "Digest userhash=true, username=" : "Digest username=");
 	digest_param_quote(ask->user, out);
 	buf_add_string(out, ", realm=");
 	digest_param_quote(ask->realm, out);
@@ -79,8 +83,7 @@ static void write_answer(const struct ask *ask, const struct challenge *challeng
 	buf_printf(out, ", nc=%.*s, cnonce=", SPAN_ARG(ask->nc));
 	digest_param_quote(ask->cnonce, out);
 	buf_add_string(out, ", qop=auth, response=\"");
-	for (size_t i = 0; i < len; i++)
-		buf_printf(out, "%02x", response[i]);
+	add_hex(span_of(response, digest_bytes(ask->algorithm)), out);
 	buf_add_byte(out, '"');
 	if (challenge->opaque.at) {
 		buf_add_string(out, ", opaque=");
@@ -88,14 +91,32 @@ static void write_answer(const struct ask *ask, const struct challenge *challeng
 	}
 }
 
+/* The response, and the user's hash where one is wanted (`user` holds it). */
+static bool prove(const struct digest_client *client, struct ask *ask, struct buf *user,
+                  uint8_t response[static DIGEST_MAX_BYTES])
+{
+	uint8_t ha1[DIGEST_MAX_BYTES], hash[DIGEST_MAX_BYTES];
+	bool well = digest_ha1(ask->algorithm, ask->user, ask->realm, client->password, ha1) &&
+	            digest_proof(ask->algorithm, ask->is_session, ha1, ask->nonce, ask->nc, ask->cnonce, ask->method,
+	                         ask->uri, response) &&
+	            digest_userhash(ask->algorithm, ask->user, ask->realm, hash);
+
+	explicit_bzero(ha1, sizeof(ha1));
+	if (well && ask->is_userhash) {
+		add_hex(span_of(hash, digest_bytes(ask->algorithm)), user);
+		ask->user = buf_span(user);
+	}
+	return well;
+}
+
 static const char *answer(const struct challenge *challenge, const struct digest_client *client, struct buf *out)
 {
-	uint8_t random[CNONCE_RANDOM_BYTES], cnonce[BASE64_URL_LEN(CNONCE_RANDOM_BYTES)];
-	uint8_t ha1[DIGEST_MAX_BYTES], response[DIGEST_MAX_BYTES];
+	uint8_t random[CNONCE_RANDOM_BYTES], cnonce[BASE64_URL_LEN(CNONCE_RANDOM_BYTES)], response[DIGEST_MAX_BYTES];
 	char nc[9];
-	struct ask ask = {.kind = ASK_DIGEST, .user = client->user, .realm = challenge->realm,
-	                  .nonce = challenge->nonce, .cnonce = client->cnonce, .nc = span_of(nc, 8),
-	                  .method = client->method, .uri = client->uri};
+	struct ask ask = {.kind = ASK_DIGEST, .is_userhash = client->wants_userhash, .user = client->user,
+	                  .realm = challenge->realm, .nonce = challenge->nonce, .cnonce = client->cnonce,
+	                  .nc = span_of(nc, 8), .method = client->method, .uri = client->uri};
+	struct buf user;
 	bool well;
 
 	if (challenge->realm.at == NULL || challenge->nonce.at == NULL)
@@ -109,11 +130,13 @@ static const char *answer(const struct challenge *challenge, const struct digest
 	base64_url_encode(span_of(random, sizeof(random)), cnonce);
 	if (ask.cnonce.len == 0)
 		ask.cnonce = span_of(cnonce, sizeof(cnonce));
-	well = digest_ha1(ask.algorithm, ask.user, ask.realm, client->password, ha1) && digest_proof(&ask, ha1, response);
-	explicit_bzero(ha1, sizeof(ha1));
+	buf_init(&user, 2 * DIGEST_MAX_BYTES);
+	well = prove(client, &ask, &user, response);
+	if (well)
+		write_answer(&ask, challenge, response, out);
+	buf_fini(&user);
 	if (!well)
 		return "OpenSSL cannot make the digest";
-	write_answer(&ask, challenge, response, out);
 	return buf_is_whole(out) ? NULL : "the answer is too long";
 }
 

@@ -11,6 +11,7 @@ struct digest_client {
 	struct span method, uri;
 	struct span cnonce;         /* empty: a new one */
 	uint32_t count;             /* of this nonce, from 1 */
+	bool wants_userhash;        /* RFC 7616 section 3.4.4 */
 };
 
 /* Append what belongs behind "Proxy-Authorization: " to the answer of a challenge, of which `challenge` is the value:

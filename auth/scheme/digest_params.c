@@ -51,11 +51,16 @@ static bool take_quoted(struct span *rest, struct digest_param *out)
 	return true;
 }
 
+static bool is_plain(uint8_t byte)
+{
+	return byte > ' ' && byte < 0x7f && byte != '"' && byte != ',';
+}
+
 static bool take_plain(struct span *rest, struct digest_param *out)
 {
 	size_t len = 0;
 
-	while (len < rest->len && rest->at[len] > ' ' && rest->at[len] < 0x7f && rest->at[len] != '"' && rest->at[len] != ',')
+	while (len < rest->len && is_plain(rest->at[len]))
 		len++;
 	out->value = span_first(*rest, len);
 	*rest = span_skip(*rest, len);

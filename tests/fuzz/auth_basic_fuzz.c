@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Any bytes as base64 and as credentials of Basic. What is taken is what one writer would write; users and passwords are
- * UTF-8 within their bounds. */
+/* Any bytes as base64 and as credentials of Basic. What is taken is what one writer would write; users and passwords
+ * are UTF-8 within their bounds. */
 #include "auth/fold.h"
 #include "auth/scheme/base64.h"
 #include "auth/scheme/basic.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lines: method, target, and the rest credentials of Digest. What is taken is within its bounds, its uri is compared with
- * the target, its nonce looked at, its parameters are the same when written and read again. A nonce that is "ours" is
- * replaced by one, so that what lies behind the check is reached. */
+/* Lines: method, target, and the rest credentials of Digest. What is taken is within its bounds, its uri is compared
+ * with the target, its nonce looked at, its parameters are the same when written and read again. A nonce that is
+ * "ours" is replaced by one, so that what lies behind the check is reached. */
 #include <string.h>
 
 #include "auth/scheme/digest.h"

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -432,13 +433,12 @@ static void challenges_are_a_line_each(void **state)
 
 /* ---- the whole way ---- */
 
-static bool is_right(struct ask *ask, const char *password)
+static bool is_right(const struct ask *ask, struct span user, const char *password)
 {
-	uint8_t ha1[DIGEST_MAX_BYTES], proof[DIGEST_MAX_BYTES];
+	uint8_t ha1[DIGEST_MAX_BYTES];
 
-	assert_true(digest_ha1(ask->algorithm, ask->user, ask->realm, span_from(password), ha1));
-	assert_true(digest_proof(ask, ha1, proof));
-	return memcmp(proof, ask->response, ask->algorithm == DIGEST_SHA256 ? 32 : 16) == 0;
+	assert_true(digest_ha1(ask->algorithm, user, ask->realm, span_from(password), ha1));
+	return digest_is_proved(ask, ha1);
 }
 
 /* RFC 7616 section 3.9.1. */
@@ -471,10 +471,50 @@ static void the_example_of_the_rfc_is_right(void **state)
 		assert_true(digest_parse(span_skip(buf_span(&out), 7), &answer, &why));
 		assert_true(span_equal(answer.opaque, SPAN("FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS")));
 		answer.ask.method = client.method;
-		assert_true(is_right(&answer.ask, "Circle of Life"));
-		assert_false(is_right(&answer.ask, "Circle of life"));
+		assert_true(is_right(&answer.ask, client.user, "Circle of Life"));
+		assert_false(is_right(&answer.ask, client.user, "Circle of life"));
 		answer.ask.method = SPAN("POST");
-		assert_false(is_right(&answer.ask, "Circle of Life"));
+		assert_false(is_right(&answer.ask, client.user, "Circle of Life"));
+		digest_answer_fini(&answer);
+		buf_fini(&challenge);
+		buf_fini(&out);
+	}
+}
+
+static void a_hash_may_stand_for_the_user(void **state)
+{
+	static const char *const names[] = {"MD5", "SHA-256", "MD5-sess", "SHA-256-sess"};
+	const struct digest_client client = {.user = SPAN("J\xc3\xa4s\xc3\xb8n Doe"),
+	                                     .password = SPAN("Secret, or not?"),
+	                                     .method = SPAN("GET"),
+	                                     .uri = SPAN("/doe.json"),
+	                                     .count = 1,
+	                                     .wants_userhash = true};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(names); i++) {
+		uint8_t hash[DIGEST_MAX_BYTES];
+		struct digest_answer answer;
+		struct buf challenge, out;
+		const char *why;
+
+		buf_init(&challenge, 1000);
+		buf_init(&out, 1000);
+		buf_printf(&challenge, "Digest realm=\"api@example.org\", qop=auth, algorithm=%s, nonce=\"n\", userhash=true",
+		           names[i]);
+		assert_true(digest_client_answer(buf_span(&challenge), &client, &out, &why));
+		assert_true(digest_parse(span_skip(buf_span(&out), 7), &answer, &why));
+		assert_true(answer.ask.is_userhash);
+		assert_true(digest_userhash(answer.ask.algorithm, client.user, answer.ask.realm, hash));
+		for (size_t k = 0; k < digest_bytes(answer.ask.algorithm); k++) {
+			char digits[3];
+
+			snprintf(digits, sizeof(digits), "%02x", hash[k]);
+			assert_memory_equal(answer.ask.user.at + 2 * k, digits, 2);
+		}
+		answer.ask.method = client.method;
+		assert_true(is_right(&answer.ask, client.user, "Secret, or not?"));
+		assert_false(is_right(&answer.ask, answer.ask.user, "Secret, or not?"));
 		digest_answer_fini(&answer);
 		buf_fini(&challenge);
 		buf_fini(&out);
@@ -515,8 +555,8 @@ static void our_challenges_can_be_answered(void **state)
 		assert_int_equal(digest_nonce_check(&keys, answer.ask.nonce, NOW, LIFE, &id, &expires_ms), DIGEST_NONCE_VALID);
 		assert_true(digest_uri_matches(answer.ask.uri, client.method, SPAN("A.test:443")));
 		answer.ask.method = client.method;
-		assert_true(is_right(&answer.ask, "gr\xc3\xbc\xc3\x9f"));
-		assert_false(is_right(&answer.ask, "gruss"));
+		assert_true(is_right(&answer.ask, client.user, "gr\xc3\xbc\xc3\x9f"));
+		assert_false(is_right(&answer.ask, client.user, "gruss"));
 		digest_answer_fini(&answer);
 		buf_fini(&out);
 		count++;
@@ -565,6 +605,7 @@ int main(void)
 		cmocka_unit_test(nonces_differ),
 		cmocka_unit_test(challenges_are_a_line_each),
 		cmocka_unit_test(the_example_of_the_rfc_is_right),
+		cmocka_unit_test(a_hash_may_stand_for_the_user),
 		cmocka_unit_test(our_challenges_can_be_answered),
 		cmocka_unit_test(challenges_that_cannot_be_answered_are_told),
 	};
