@@ -165,8 +165,8 @@ def wget_unasked_row(place):
 def wget2_row(place, scheme):
     def works():
         host = place.new_host()
-        out = place.run(["wget2", "-q", "-O", "-", "--tries=2", f"--http-proxy={place.url}", f"--http-proxy-user={place.user}",
-                         f"--http-proxy-password={place.password}", place.http(host)])
+        out = place.run(["wget2", "-q", "-O", "-", "--tries=2", f"--http-proxy-user={place.user}",
+                         f"--http-proxy-password={place.password}", place.http(host)], http_proxy=place.url)
         assert "hello a" in out, out
         place.expect_valid(host, scheme)
     row(place, "wget2", scheme, "GET", works)
