@@ -5,8 +5,10 @@
 
 #include "auth/backend/backend.h"
 
-/* Append the groups of this user (as a backend names it) to answer->groups; nothing where the directory does not answer.
- * `thread` is what backend_ldap.open() gave. blocks: up to the time-outs of `env`. */
-void ldap_groups_of(void *thread, const struct backend_env *env, struct span user, struct answer *answer);
+/* Set answer->groups to the groups of this user (as another backend names it), whatever ldap.groups says of passwords; none
+ * with LDAP_GROUPS_NONE. VALID; UNKNOWN_USER: the directory has no such user, or the name is of another domain than the
+ * directory's; INVALID, UNAVAILABLE: its groups cannot be known now, and answer->why says why. answer->verdict and
+ * answer->user stay. `thread` is what backend_ldap.open() gave. blocks: four times ldap.timeout. */
+enum ask_verdict ldap_groups_of(void *thread, const struct backend_env *env, struct span user, struct answer *answer);
 
 #endif
