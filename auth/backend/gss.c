@@ -19,6 +19,7 @@ enum { PATH_MAX_BYTES = 4096, TEXT_MAX_BYTES = 300, NAME_MAX_BYTES = 1024, SIDS_
 /* What one thread keeps. */
 struct gss_thread {
 	gss_cred_id_t credential;  /* of the keytab of this generation */
+	gss_cred_id_t judge;       /* the same without a replay cache: why was a token refused? Made when it is needed */
 	uint64_t generation;
 	struct wbcContext *winbind; /* for names of groups; NULL: none */
 };
@@ -84,32 +85,34 @@ static void *open_thread(void)
 	return thread;
 }
 
-static void drop_credential(struct gss_thread *thread)
+static void drop_credential(gss_cred_id_t *credential)
 {
 	OM_uint32 minor;
 
-	if (thread->credential != GSS_C_NO_CREDENTIAL)
-		gss_release_cred(&minor, &thread->credential);
-	thread->credential = GSS_C_NO_CREDENTIAL;
+	if (*credential != GSS_C_NO_CREDENTIAL)
+		gss_release_cred(&minor, credential);
+	*credential = GSS_C_NO_CREDENTIAL;
 }
 
 static void close_thread(void *context)
 {
 	struct gss_thread *thread = context;
 
-	drop_credential(thread);
+	drop_credential(&thread->credential);
+	drop_credential(&thread->judge);
 	wbcCtxFree(thread->winbind);
 	free(thread);
 }
 
 /* A credential of the keytab alone, for both mechanisms by name: the default one would take whatever mechanisms other
  * packages have brought, NTLM among them. SPNEGO may choose Kerberos and nothing else. */
-static OM_uint32 acquire(const struct backend_env *env, gss_cred_id_t *credential, OM_uint32 *minor)
+static OM_uint32 acquire(const struct backend_env *env, const char *replay_cache, gss_cred_id_t *credential,
+                         OM_uint32 *minor)
 {
 	gss_OID_desc both[] = {gss_mech_kerberos, gss_mech_negotiate};
 	gss_OID_set_desc wanted = {2, both}, inside = {1, both};
-	gss_key_value_element_desc elements[] = {{"keytab", env->keytab}, {"rcache", replay_cache_name}};
-	gss_key_value_set_desc store = {replay_cache_name[0] ? 2 : 1, elements};
+	gss_key_value_element_desc elements[] = {{"keytab", env->keytab}, {"rcache", replay_cache}};
+	gss_key_value_set_desc store = {replay_cache[0] ? 2 : 1, elements};
 	gss_OID_set actual = GSS_C_NO_OID_SET;
 	OM_uint32 major, ignored;
 
@@ -132,8 +135,9 @@ static bool refresh_credential(struct gss_thread *thread, const struct backend_e
 
 	if (thread->credential != GSS_C_NO_CREDENTIAL && thread->generation == env->generation)
 		return true;
-	drop_credential(thread);
-	major = acquire(env, &thread->credential, &minor);
+	drop_credential(&thread->credential);
+	drop_credential(&thread->judge);
+	major = acquire(env, replay_cache_name, &thread->credential, &minor);
 	if (major == GSS_S_COMPLETE) {
 		thread->generation = env->generation;
 		return true;
@@ -143,7 +147,7 @@ static bool refresh_credential(struct gss_thread *thread, const struct backend_e
 	answer_say(answer, VERDICT_UNAVAILABLE, "the keytab (negotiate.keytab) cannot be used: %.*s",
 	           SPAN_ARG(buf_span(&text)));
 	buf_fini(&text);
-	drop_credential(thread);
+	drop_credential(&thread->credential);
 	return false;
 }
 
@@ -289,25 +293,37 @@ static void drop_accepted(struct accepted *accepted)
 		gss_delete_sec_context(&minor, &accepted->partial.context, GSS_C_NO_BUFFER);
 }
 
-/* SPNEGO gives the minor status of the mechanism inside a number of its own, which says nothing but its text. So what was
- * inside is tried once more, for its status; nobody gets in by that. */
-static enum ask_verdict refuse(gss_cred_id_t credential, struct span token, OM_uint32 major, OM_uint32 minor,
-                               struct answer *answer)
+/* What Kerberos says to a token that gets nobody in. False: nothing against it. */
+static bool is_refused(gss_cred_id_t credential, struct span token, OM_uint32 *major, OM_uint32 *minor)
+{
+	struct accepted again = {0};
+	OM_uint32 inner_minor, inner_major = accept_token(credential, token, &again, &inner_minor);
+
+	drop_accepted(&again);
+	if (!GSS_ERROR(inner_major))
+		return false;
+	*major = inner_major;
+	*minor = inner_minor;
+	return true;
+}
+
+/* SPNEGO gives the minor status of the mechanism inside as a number of its own, which says nothing but its text. So what
+ * was inside is tried once more for its status: without the replay cache, which may have seen it by now, and if nothing
+ * is wrong then, it was the replay cache. */
+static enum ask_verdict refuse(struct gss_thread *thread, const struct backend_env *env, struct span token,
+                               OM_uint32 major, OM_uint32 minor, struct answer *answer)
 {
 	struct span inner = gss_status_inner(token);
-	struct accepted again = {0};
-	OM_uint32 inner_major, inner_minor;
+	OM_uint32 ignored;
 
 	if (inner.len == 0 || GSS_ROUTINE_ERROR(major) != GSS_S_FAILURE)
 		return gss_status_judge(major, minor, answer);
-	inner_major = accept_token(credential, inner, &again, &inner_minor);
-	if (GSS_ERROR(inner_major)) {
-		major = inner_major;
-		minor = inner_minor;
-	}
-	gss_status_judge(major, minor, answer);
-	drop_accepted(&again);
-	return answer->verdict;
+	if (thread->judge == GSS_C_NO_CREDENTIAL && acquire(env, "none:", &thread->judge, &ignored) != GSS_S_COMPLETE)
+		drop_credential(&thread->judge);
+	if (thread->judge != GSS_C_NO_CREDENTIAL && !is_refused(thread->judge, inner, &major, &minor) &&
+	    !is_refused(thread->credential, inner, &major, &minor))
+		return answer_say(answer, VERDICT_INVALID, "the token of SPNEGO is wrong around a right one of Kerberos");
+	return gss_status_judge(major, minor, answer);
 }
 
 static enum ask_verdict finish(struct gss_thread *thread, const struct backend_env *env, struct accepted *accepted,
@@ -372,7 +388,7 @@ static enum ask_verdict verify(void *context, const struct backend_env *env, con
 	else if (major == GSS_S_CONTINUE_NEEDED)
 		go_on(&accepted, now_ms, answer);
 	else
-		refuse(thread->credential, ask->token, major, minor, answer);
+		refuse(thread, env, ask->token, major, minor, answer);
 	drop_accepted(&accepted);
 	return answer->verdict;
 }

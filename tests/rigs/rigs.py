@@ -36,10 +36,14 @@ class Rig:
         """`end` runs when stop() is called, or when this process is gone: its end of the pipe closes then."""
         self.guard = subprocess.Popen(["sh", "-c", f"cat >/dev/null; {end}"], stdin=subprocess.PIPE, start_new_session=True,
                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if done.returncode:
+        said = self.folder / "begin.out"  # no pipe: what stays may hold it open
+        with open(said, "wb") as file:
+            status = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+                                    check=False).returncode
+        if status:
+            text = said.read_text()
             self.stop()
-            raise RuntimeError(f"{command[0]}: {done.stdout}{done.stderr}")
+            raise RuntimeError(f"{command[0]}: status {status}: {text}")
 
     def stop(self):
         if self.guard:
