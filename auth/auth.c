@@ -2,8 +2,9 @@
 #include "auth/auth.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-#include "auth/talk.h"
+#include "auth/dialog.h"
 
 enum { NAME_MAX_BYTES = 255, NAMES_WHY_MAX_BYTES = 500 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who is asking, for the sessions of a worker: the talk with the client (RFC 9110 section 11.7), scheme by scheme. What
+/* Who is asking, for the sessions of a worker: the dialog with the client (RFC 9110 section 11.7), scheme by scheme. What
  * needs a password, a key or an authority is asked of the verifier; the worker has none of them. No I/O, no clock. */
 #ifndef AUTH_AUTH_H
 #define AUTH_AUTH_H
@@ -26,7 +26,7 @@ struct auth_metrics {
 };
 
 struct auth;
-struct talk;
+struct dialog;
 
 /* What a worker lends; outlives `auth`. */
 struct auth_env {
@@ -35,11 +35,11 @@ struct auth_env {
 	enum err (*send)(void *context, uint64_t id, struct span ask);
 	struct auth_metrics *metrics;
 	struct digest_keys keys;       /* that sign nonces: the same for all workers */
-	struct digest_table *table;    /* of counts, shared by all workers */
+	struct digest_table table;     /* of counts, shared by all workers */
 };
 
 MUST_USE enum err auth_new(const struct auth_env *env, struct auth **out); /* errors: ERR_MEMORY, ERR_SYSTEM */
-void auth_free(struct auth *auth); /* all talks are over */
+void auth_free(struct auth *auth); /* all dialogs are over */
 
 /* From now on with this configuration, which outlives the next call; what is known of users is forgotten. */
 void auth_use(struct auth *auth, const struct auth_conf *conf);
@@ -58,7 +58,7 @@ void auth_lose_verifier(struct auth *auth);
 /* Every half minute or so. */
 void auth_sweep(struct auth *auth);
 
-/* ---- the talk on one client connection ---- */
+/* ---- the dialog on one client connection ---- */
 
 /* An attempt: the request that it comes with. Borrowed until auth_take() returns. */
 struct auth_try {
@@ -83,7 +83,7 @@ struct auth_outcome {
 	bool is_for_connection;    /* DONE: later requests of this connection, too, are of this identity */
 	enum err err;
 	enum auth_scheme scheme;   /* that was tried; AUTH_SCHEME_COUNT: none */
-	struct span why;           /* which check failed; borrowed from the talk until it is used again */
+	struct span why;           /* which check failed; borrowed from the dialog until it is used again */
 	struct span fields;        /* whole header lines: of a 407, or (DONE) of the answer; as `why` */
 };
 
@@ -91,14 +91,14 @@ struct auth_outcome {
 typedef void auth_done(void *context, const struct auth_outcome *outcome);
 
 /* owns: the caller, who frees it with its connection. NULL: no memory. */
-struct talk *talk_new(struct auth *auth);
-void talk_free(struct talk *talk); /* also while it waits; NULL is allowed */
+struct dialog *dialog_new(struct auth *auth);
+void dialog_free(struct dialog *dialog); /* also while it waits; NULL is allowed */
 
 /* Take the next step with this request. */
-struct auth_outcome talk_take(struct talk *talk, const struct auth_try *one, auth_done *done, void *context);
+struct auth_outcome dialog_take(struct dialog *dialog, const struct auth_try *one, auth_done *done, void *context);
 
 /* Nobody waits for the answer any more; what was begun is forgotten. */
-void talk_cancel(struct talk *talk);
+void dialog_cancel(struct dialog *dialog);
 
 /* Header lines with everything that is offered to this client, one challenge a line. `stale`: RFC 7616 section 3.3. */
 void auth_add_challenges(struct auth *auth, const struct auth_try *one, bool stale, struct buf *out);

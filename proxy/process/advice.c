@@ -143,6 +143,50 @@ static void advise_network(void *context, const struct network *network, const s
 	buf_fini(&path);
 }
 
+/* Is something of this address range offered Basic at a listener that is heard on the network? */
+static void advise_basic(const struct settings *settings, const char *file, struct problems *problems)
+{
+	const struct listen_conf *listen = settings->listen.at;
+
+	if (!auth_conf_uses(&settings->auth, AUTH_BASIC))
+		return;
+	for (size_t i = 0; i < settings->listen.count; i++)
+		if (!is_loopback(&listen[i]))
+			problem_add_code(problems, PROBLEM_BASIC_IN_CLEAR, (struct problem_place){file, 0, 0}, NULL,
+			                 "listen %s: with Basic, passwords of clients go over the network in clear; offer digest, "
+			                 "ntlm or negotiate alone, or basic by authentication.networks where nobody listens in",
+			                 listen[i].name);
+}
+
+static void advise_listener_names(const struct settings *settings, const char *file, struct problems *problems)
+{
+	const struct auth_network_conf *networks = settings->auth.networks.at;
+
+	for (size_t i = 0; i < settings->auth.networks.count; i++)
+		for (size_t j = 0; j < networks[i].listeners.count; j++)
+			if (!is_listener(settings, span_from(networks[i].listeners.at[j])))
+				problem_add_code(problems, PROBLEM_UNKNOWN_LISTENER, (struct problem_place){file, 0, 0}, NULL,
+				                 "authentication.networks: there is no listener \"%s\"", networks[i].listeners.at[j]);
+}
+
+static void advise_auth(const struct settings *settings, const char *file, struct problems *problems)
+{
+	const struct auth_conf *auth = &settings->auth;
+	const struct auth_network_conf *networks = auth->networks.at;
+	bool is_v1 = auth->ntlm.allow_v1;
+
+	advise_basic(settings, file, problems);
+	advise_listener_names(settings, file, problems);
+	if (auth_conf_uses_ntlm(auth, NTLM_BACKEND_USERS) || auth_conf_uses_ntlm(auth, NTLM_BACKEND_WINBIND)) {
+		for (size_t i = 0; i < auth->networks.count; i++)
+			is_v1 |= networks[i].allow_v1 == AUTH_SWITCH_ON;
+		if (is_v1)
+			problem_add_code(problems, PROBLEM_WEAK_SCHEME, (struct problem_place){file, 0, 0}, NULL,
+			                 "%s: one answer of NTLMv1 is enough to find the password",
+			                 auth->ntlm.allow_v1 ? "authentication.ntlm.allow_v1" : "authentication.networks: allow_v1");
+	}
+}
+
 enum err advice_add(const struct settings *settings, const struct policy *policy, const char *file,
                     struct problems *problems)
 {
@@ -156,7 +200,8 @@ enum err advice_add(const struct settings *settings, const struct policy *policy
 		            "a rule or defaults answers \"tls: inspect\" (defaults does where it says nothing of "
 		            "tls), and this version cannot inspect: such sessions are refused with 501, not "
 		            "tunnelled; write \"tls: bypass\"");
-	if (stats.wants_auth)
+	advise_auth(settings, file, problems);
+	if (stats.wants_auth && !auth_conf_is_on(&settings->auth))
 		problem_add_code(problems, PROBLEM_NO_SCHEME,
 		            (struct problem_place){settings->policy, stats.auth_at.line, stats.auth_at.column}, NULL,
 		            "a rule or defaults answers \"auth: required\", and no scheme is offered "

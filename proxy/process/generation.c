@@ -224,6 +224,7 @@ enum err generation_open(struct ipc_message *message, const struct generation_pa
 		session->references = 1;
 		session->number = parts->head.number;
 		session->conf = &generation->settings.session;
+		session->auth = &generation->settings.auth;
 		session->destinations = &generation->settings.destinations;
 		session->dns = &generation->settings.dns;
 		session->free = on_unreferenced;

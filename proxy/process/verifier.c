@@ -21,6 +21,7 @@
 #include "process/auth_files.h"
 #include "process/ipc.h"
 #include "process/sandbox.h"
+#include "process/settings.h"
 #include "process/shared.h"
 
 enum { TICK_MS = 1000, MESSAGES_PER_TURN = 64, ARENA_MAX_BYTES = 64 << 20, HOST_MAX_BYTES = 256 };

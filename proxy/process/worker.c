@@ -29,6 +29,8 @@ enum {
 	PAGE_MAX_BYTES = IPC_BYTES_MAX - 1024,
 	CUTS_MAX_BYTES = 1 << 19,
 	SEND_AGAIN_MS = 10,
+	ANSWERS_PER_TURN = 64,
+	SWEEP_AUTH_MS = 30000,
 };
 
 #define IDS_SINCE_MS UINT64_C(1767225600000) /* 2026-01-01 */
@@ -43,6 +45,9 @@ struct worker {
 	struct ring *ring;
 	int bell;
 	int pages; /* to the public role */
+	struct loop_io verifier;       /* fd -1: it does not run */
+	struct auth_env auth_env;
+	struct ipc_message answer;     /* of the verifier */
 	struct generation *generation; /* the one in force; this holds one reference */
 	struct generation *next;       /* on its way into reach; its message is in `message` */
 	struct list unused;            /* generations that nobody has any more, and that go piece by piece */
@@ -54,7 +59,7 @@ struct worker {
 	bool is_switching;
 	struct session_cuts cuts;
 	struct loop_timer send_again;
-	uint64_t surprises_seen, limit_told_ms, dropped_told_ms, dropped_told;
+	uint64_t surprises_seen, auth_swept_ms, limit_told_ms, dropped_told_ms, dropped_told;
 	struct ipc_message message;
 };
 
@@ -144,9 +149,72 @@ static void on_tick(struct loop_timer *timer)
 	metrics->surprises_total += log_surprise_count() - worker->surprises_seen;
 	worker->surprises_seen = log_surprise_count();
 	tell_dropped(worker);
+	if (loop_now_ms(worker->loop) - worker->auth_swept_ms > SWEEP_AUTH_MS) {
+		worker->auth_swept_ms = loop_now_ms(worker->loop);
+		auth_sweep(worker->env.auth);
+	}
 	if (worker->is_draining && list_is_empty(&worker->env.sessions))
 		loop_stop(worker->loop);
 	loop_timer_set(worker->loop, timer, worker->is_draining ? DRAIN_TICK_MS : TICK_MS);
+}
+
+/* ---- the verifier ---- */
+
+static enum err send_ask(void *context, uint64_t id, struct span ask)
+{
+	struct worker *worker = context;
+
+	return worker->verifier.fd < 0 ? ERR_SYSTEM : ipc_send(worker->verifier.fd, IPC_VERIFY, id, ask, NULL, 0);
+}
+
+static void lose_verifier(struct worker *worker)
+{
+	if (worker->verifier.fd < 0)
+		return;
+	loop_close(worker->loop, &worker->verifier);
+	auth_lose_verifier(worker->env.auth);
+}
+
+static bool take_answer(struct worker *worker)
+{
+	struct ipc_message *answer = &worker->answer;
+
+	return answer->type == IPC_NAMES ? auth_take_names(worker->env.auth, answer->payload)
+	                                 : auth_take_answer(worker->env.auth, answer->id, answer->payload);
+}
+
+static void on_verifier(struct loop_io *io, unsigned events)
+{
+	const uint32_t sends = UINT32_C(1) << IPC_VERIFIED | UINT32_C(1) << IPC_NAMES;
+	struct worker *worker = CONTAINER_OF(io, struct worker, verifier);
+	enum ipc_got got = IPC_EMPTY;
+	bool is_valid = true;
+
+	for (int i = 0; i < ANSWERS_PER_TURN && is_valid; i++) {
+		got = ipc_receive(io->fd, sends, &worker->answer);
+		if (got == IPC_EMPTY)
+			return;
+		if (got != IPC_GOT)
+			break;
+		is_valid = take_answer(worker);
+		explicit_bzero(worker->answer.bytes, worker->answer.payload.len);
+		ipc_drop(&worker->answer);
+	}
+	if (got == IPC_GOT && is_valid) {
+		loop_again(worker->loop, io, events);
+		return;
+	}
+	if (got != IPC_CLOSED)
+		log_event(EV_ROLE_MESSAGE, "role=verifier what=answer");
+	lose_verifier(worker);
+}
+
+/* A new one, or a new way to it. */
+static enum err take_channel(struct worker *worker)
+{
+	lose_verifier(worker);
+	worker->verifier = (struct loop_io){.fd = ipc_take_fd(&worker->message, 0), .on_ready = on_verifier};
+	return loop_watch(worker->loop, &worker->verifier);
 }
 
 /* ---- generations ---- */
@@ -184,6 +252,8 @@ static void switch_to(struct worker *worker, struct generation *next)
 	worker->env.current = &next->session;
 	worker->env.own = next->own;
 	worker->env.own_count = next->own_count;
+	if (worker->env.auth)
+		auth_use(worker->env.auth, next->session.auth);
 	log_set_level((enum log_level)next->settings.events.level);
 	if (previous)
 		session_generation_unref(&previous->session);
@@ -363,6 +433,8 @@ static enum err on_message(struct worker *worker)
 		return take_generation(worker);
 	case IPC_SESSIONS:
 		return send_sessions(worker);
+	case IPC_CHANNEL:
+		return take_channel(worker);
 	case IPC_DRAIN:
 		drain(worker);
 		return ERR_NONE;
@@ -418,13 +490,25 @@ static void on_send_again(struct loop_timer *timer)
 
 /* ---- beginning and end ---- */
 
+/* Descriptors of IPC_START before the pages. */
+enum { WORKER_FDS = 5 };
+
+static bool map_nonces(int fd, size_t slots, struct digest_table *table)
+{
+	void *at = shared_map(fd, digest_table_bytes(slots), true);
+
+	if (at)
+		digest_table_init(table, at, slots);
+	return at != NULL;
+}
+
 static enum err map_regions(struct worker *worker, const struct ipc_start *start, unsigned number)
 {
 	struct ipc_message *message = &worker->message;
 	size_t page_bytes = places_page_bytes((size_t)start->slot_count);
 
 	if (start->worker_count > PLACES_WORKERS_MAX || number >= start->worker_count ||
-	    message->fd_count != 4 + (size_t)start->worker_count || start->slot_count == 0 ||
+	    message->fd_count != WORKER_FDS + (size_t)start->worker_count || start->slot_count == 0 ||
 	    (start->slot_count & (start->slot_count - 1)))
 		return ERR_MESSAGE;
 	worker->worker_count = start->worker_count;
@@ -435,10 +519,13 @@ static enum err map_regions(struct worker *worker, const struct ipc_start *start
 	worker->ring = shared_map(message->fds[1], sizeof(struct ring), true);
 	worker->bell = ipc_take_fd(message, 2);
 	worker->pages = ipc_take_fd(message, 3);
+	if (!map_nonces(message->fds[4], (size_t)start->nonce_slots, &worker->auth_env.table))
+		return ERR_SYSTEM;
+	memcpy(worker->auth_env.keys.current, start->nonce_key, sizeof(start->nonce_key));
 	for (size_t i = 0; i < worker->places.count; i++) {
 		worker->places.pages[i] = i == number
 		                                  ? worker->places.own
-		                                  : shared_map_changing(message->fds[4 + i], page_bytes);
+		                                  : shared_map_changing(message->fds[WORKER_FDS + i], page_bytes);
 		if (worker->places.pages[i] == NULL)
 			return ERR_SYSTEM;
 	}
@@ -457,6 +544,8 @@ static enum err take_start(struct worker *worker, unsigned number)
 	err = sandbox_drop(ROLE_WORKER, &start);
 	if (err == ERR_NONE)
 		err = map_regions(worker, &start, number);
+	explicit_bzero(start.nonce_key, sizeof(start.nonce_key));
+	explicit_bzero(worker->message.bytes, worker->message.payload.len);
 	ipc_drop(&worker->message);
 	return err;
 }
@@ -478,6 +567,14 @@ static enum err make_env(struct worker *worker, unsigned number)
 	list_init(&env->sessions);
 	/* Ids stay unique in the logs when a worker is started again. */
 	env->next_id = (clock_wall_ms() - IDS_SINCE_MS) * IDS_PER_MS;
+	worker->auth_env.context = worker;
+	worker->auth_env.send = send_ask;
+	worker->auth_env.metrics = &env->metrics->auth;
+	err = auth_new(&worker->auth_env, &env->auth);
+	explicit_bzero(&worker->auth_env.keys, sizeof(worker->auth_env.keys));
+	if (err)
+		return err;
+	auth_use(env->auth, worker->generation->session.auth);
 	err = resolver_new(worker->loop, worker->generation->session.dns, &env->resolver);
 	if (err == ERR_NONE)
 		err = pump_pipes_new(PIPES_OF_ALL / worker->worker_count, &env->pipes);
@@ -543,6 +640,9 @@ static void tear_down(struct worker *worker)
 	end_switch(worker);
 	acceptor_free(worker->acceptor);
 	session_env_fini(&worker->env);
+	if (worker->verifier.fd >= 0)
+		loop_close(worker->loop, &worker->verifier);
+	auth_free(worker->env.auth);
 	resolver_free(worker->env.resolver);
 	pump_pipes_free(worker->env.pipes);
 	session_generation_unref(&worker->generation->session);
@@ -570,6 +670,7 @@ int worker_main(int channel, unsigned number)
 	/* Writing to a socket that was closed is an error to handle, not an end. */
 	signal(SIGPIPE, SIG_IGN);
 	worker.channel.fd = channel;
+	worker.verifier.fd = -1;
 	worker.sweep.on_due = on_sweep;
 	list_init(&worker.unused);
 	err = set_up(&worker, number);

@@ -41,9 +41,9 @@ bool authenticate_has_credentials(const struct exchange *exchange)
 
 void authenticate_forget(struct session *session)
 {
-	talk_free(session->talk);
+	dialog_free(session->dialog);
 	identity_unref(session->identity);
-	session->talk = NULL;
+	session->dialog = NULL;
 	session->identity = NULL;
 }
 
@@ -69,7 +69,7 @@ void authenticate_use_connection(struct session *session)
 	session->exchange->identity = identity_ref(session->identity);
 }
 
-/* Texts of the talk are gone with its next step. */
+/* Texts of the dialog are gone with its next step. */
 static const char *keep(struct exchange *exchange, struct span text)
 {
 	const char *copy = arena_string(&exchange->arena, text);
@@ -119,9 +119,9 @@ enum step step_authenticate(struct session *session)
 
 	if (exchange->is_asking)
 		return STEP_WAIT;
-	if (session->talk == NULL)
-		session->talk = talk_new(session->env->auth);
-	if (session->talk == NULL)
+	if (session->dialog == NULL)
+		session->dialog = dialog_new(session->env->auth);
+	if (session->dialog == NULL)
 		return session_fail(session, ERR_SESSION_MEMORY, "");
 	/* Whoever comes with credentials begins anew. */
 	identity_unref(session->identity);
@@ -130,7 +130,7 @@ enum step step_authenticate(struct session *session)
 		return session_fail(session, ERR_REQUEST_SYNTAX, "there is more than one Proxy-Authorization field");
 	one = try_of(session, credentials);
 	exchange->asked_ms = one.now_ms;
-	outcome = talk_take(session->talk, &one, on_authenticated, session);
+	outcome = dialog_take(session->dialog, &one, on_authenticated, session);
 	if (outcome.step != AUTH_WAIT)
 		return on_outcome(session, &outcome);
 	exchange->is_asking = true;

@@ -217,7 +217,7 @@ enum step step_refuse(struct session *session)
 	exchange->query = NULL;
 	exchange->dial = NULL;
 	if (exchange->is_asking)
-		talk_cancel(session->talk);
+		dialog_cancel(session->dialog);
 	exchange->is_asking = false;
 	if (exchange->status == 0)
 		write_reply(session);

@@ -238,7 +238,7 @@ void exchange_free(struct session *session)
 	if (exchange == NULL)
 		return;
 	if (exchange->is_asking)
-		talk_cancel(session->talk);
+		dialog_cancel(session->dialog);
 	identity_unref(exchange->identity);
 	resolve_cancel(exchange->query);
 	dial_cancel(exchange->dial);

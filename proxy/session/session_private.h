@@ -146,7 +146,7 @@ struct session {
 	size_t scanned;   /* of `in`, for the end of the head */
 	struct exchange *exchange;
 	struct tunnel *tunnel;
-	struct talk *talk;          /* NULL: nobody was asked yet, or it is over */
+	struct dialog *dialog;          /* NULL: nobody was asked yet, or it is over */
 	struct identity *identity;  /* NTLM, Negotiate: of the connection */
 	uint64_t identity_number;   /* of the generation that it was found under */
 	uint32_t exchange_count;
