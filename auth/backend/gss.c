@@ -10,8 +10,10 @@
 #include "auth/backend/backend.h"
 #include "auth/backend/gss_contexts.h"
 #include "auth/backend/gss_status.h"
+#include "auth/backend/ldap.h"
 #include "auth/backend/pac.h"
 #include "auth/backend/sid_names.h"
+#include "auth/backend/users.h"
 #include "base/clock.h"
 
 enum { PATH_MAX_BYTES = 4096, TEXT_MAX_BYTES = 300, NAME_MAX_BYTES = 1024, SIDS_MAX_BYTES = 1 << 17 };
@@ -22,6 +24,7 @@ struct gss_thread {
 	gss_cred_id_t judge;       /* the same without a replay cache: why was a token refused? Made when it is needed */
 	uint64_t generation;
 	struct wbcContext *winbind; /* for names of groups; NULL: none */
+	void *ldap;                /* of backend_ldap, for groups; NULL: not needed yet */
 };
 
 /* As the library takes it: "file2:/var/lib/..."; "": its own default. Set before there are threads. */
@@ -101,6 +104,8 @@ static void close_thread(void *context)
 	drop_credential(&thread->credential);
 	drop_credential(&thread->judge);
 	wbcCtxFree(thread->winbind);
+	if (thread->ldap)
+		backend_ldap.close(thread->ldap);
 	free(thread);
 }
 
@@ -201,22 +206,25 @@ static bool is_for_us(const struct conf_texts *services, gss_ctx_id_t context, s
 
 /* ---- groups ---- */
 
-/* Of the user file, under the whole name or the name before the realm: authentication.negotiate.groups = users. */
-static bool groups_of_users(const struct backend_env *env, struct span user, struct answer *answer)
+/* Where else the groups come from, the user is looked up by the name that policy and log will see: what stands for the
+ * realm is the administrator's to say (authentication.domains), so that alice of another realm is not our alice. */
+static void groups_of_others(struct gss_thread *thread, const struct backend_env *env, struct answer *answer)
 {
-	(void)env;
-	(void)user;
-	(void)answer;
-	return true;
-}
+	const struct users_entry *entry;
+	struct buf name;
 
-/* Of LDAP: authentication.negotiate.groups = ldap. */
-static bool groups_of_ldap(const struct backend_env *env, struct span user, struct answer *answer)
-{
-	(void)env;
-	(void)user;
-	(void)answer;
-	return true;
+	buf_init(&name, NAME_MAX_BYTES);
+	auth_conf_map_name(env->conf, buf_span(&answer->user), &name);
+	if (env->conf->negotiate.groups == NEGOTIATE_GROUPS_USERS && env->users) {
+		entry = users_find_folded(env->users, buf_span(&name));
+		if (entry)
+			buf_add(&answer->groups, entry->groups);
+	} else if (env->conf->negotiate.groups == NEGOTIATE_GROUPS_LDAP) {
+		if (thread->ldap == NULL)
+			thread->ldap = backend_ldap.open();
+		ldap_groups_of(thread->ldap, env, buf_span(&name), answer);
+	}
+	buf_fini(&name);
 }
 
 static bool groups_of_pac(struct gss_thread *thread, struct span pac, struct answer *answer)
@@ -248,10 +256,10 @@ static bool add_groups(struct gss_thread *thread, const struct backend_env *env,
 	OM_uint32 major, minor;
 	bool well = true;
 
-	if (env->conf->negotiate.groups == NEGOTIATE_GROUPS_USERS)
-		return groups_of_users(env, buf_span(&answer->user), answer);
-	if (env->conf->negotiate.groups == NEGOTIATE_GROUPS_LDAP)
-		return groups_of_ldap(env, buf_span(&answer->user), answer);
+	if (env->conf->negotiate.groups != NEGOTIATE_GROUPS_PAC) {
+		groups_of_others(thread, env, answer);
+		return true;
+	}
 	major = gss_get_name_attribute(&minor, name, &attribute, &authenticated, &complete, &value, &shown, &more);
 	if (major == GSS_S_COMPLETE && !authenticated) {
 		/* Rules may deny by group: who has one that cannot be trusted is not somebody without groups. */

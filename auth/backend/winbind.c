@@ -74,13 +74,15 @@ static enum ask_verdict refuse(wbcErr err, const struct wbcAuthErrorInfo *info, 
 	                  "%s (%s)", words_of(status), status);
 }
 
-/* The first SID is the user's own. */
-static void add_groups(struct wbcContext *context, const struct wbcAuthUserInfo *info, struct answer *answer)
+/* The first SID is the user's own. False: there are too many; who is denied by the last would be let in without it. */
+static bool add_groups(struct wbcContext *context, const struct wbcAuthUserInfo *info, struct answer *answer)
 {
 	struct buf sids;
 
+	if (info->num_sids > GROUPS_MAX)
+		return false;
 	buf_init(&sids, GROUPS_MAX * WBC_SID_STRING_BUFLEN);
-	for (uint32_t i = 1; i < info->num_sids && i < GROUPS_MAX; i++) {
+	for (uint32_t i = 1; i < info->num_sids; i++) {
 		char sid[WBC_SID_STRING_BUFLEN];
 
 		wbcSidToStringBuf(&info->sids[i].sid, sid, sizeof(sid));
@@ -89,20 +91,26 @@ static void add_groups(struct wbcContext *context, const struct wbcAuthUserInfo 
 	}
 	sid_names_add(context, buf_span(&sids), &answer->groups);
 	buf_fini(&sids);
+	return buf_is_whole(&answer->groups);
 }
 
 static enum ask_verdict accept_user(struct wbcContext *context, const struct ask *ask, bool is_v1,
                                const struct wbcAuthUserInfo *info, struct answer *answer)
 {
-	enum ask_verdict verdict = ntlm_verify_known_key(ask, is_v1, info->user_session_key, answer);
+	enum ask_verdict verdict;
 
+	/* A domain with its guest account on takes any password for names that it does not know. */
+	if (info->user_flags & WBC_AUTH_USER_INFO_GUEST)
+		return answer_say(answer, VERDICT_UNKNOWN_USER, "the domain would let it in as a guest");
+	if (info->domain_name == NULL || info->account_name == NULL || info->account_name[0] == 0)
+		return answer_say(answer, VERDICT_UNAVAILABLE, "winbind does not say who it is");
+	verdict = ntlm_verify_known_key(ask, is_v1, info->user_session_key, answer);
 	if (verdict != VERDICT_VALID)
 		return verdict;
 	/* Who it is, says the domain, not the client. */
 	buf_reset(&answer->user);
 	buf_printf(&answer->user, "%s\\%s", info->domain_name, info->account_name);
-	add_groups(context, info, answer);
-	if (!buf_is_whole(&answer->user) || !buf_is_whole(&answer->groups))
+	if (!add_groups(context, info, answer) || !buf_is_whole(&answer->user))
 		return answer_say(answer, VERDICT_UNAVAILABLE, "the user's name and groups are too long");
 	return verdict;
 }

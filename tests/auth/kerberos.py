@@ -10,7 +10,6 @@ import pathlib
 import struct
 import sys
 import time
-import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "rigs"))
 import rigs  # noqa: E402
@@ -310,24 +309,13 @@ def groups_of_somebody_else(bench):
 def groups_without_winbind(bench):
     """Where nobody knows the names, the SIDs are the groups."""
     token = bench.token()
-    outside = json.loads(rigs.Rig.run(Outside(bench.rig), [bench.program, "gss", bench.rig.folder / "replays", "-",
-                                                          f"{bench.rig.keytab()}={token}"]))
+    outside = bench.ask((bench.rig.keytab(), token), outside=True)
     expect(outside, "valid", "alice@AD.TEST")
     groups = outside["groups"]
     assert groups[0].startswith("S-1-5-21-") and groups[0].endswith("-513"), groups
     names = {group: bench.rig.run(["wbinfo", "-s", group]).strip() for group in groups if group.startswith("S-1-5-21-")}
     assert any(name.startswith("ADTEST\\proxy-all") for name in names.values()), names
     assert all(group.startswith("S-1-") for group in groups), groups
-
-
-class Outside:
-    """The same rig for who is not in its namespaces."""
-
-    def __init__(self, rig):
-        self.environment = rig.environment
-
-    def inside(self):
-        return []
 
 
 @domain_case
@@ -341,23 +329,6 @@ def domain_tickets_in_every_form(bench):
     for form in ("raw", "ms"):
         expect(bench.ask((bench.rig.keytab(), bench.token(form=form))), "valid", "alice@AD.TEST")
     expect(bench.talk("negoex"), "valid", "alice@AD.TEST", legs=3)
-
-
-def run_cases(cases, bench, wanted):
-    passed = failed = 0
-    for function in cases:
-        name = function.__name__
-        if wanted and not any(word in name for word in wanted):
-            continue
-        try:
-            function(bench)
-        except Exception:  # pylint: disable=broad-except
-            failed += 1
-            print(f"FAIL {name}\n{traceback.format_exc()}", flush=True)
-        else:
-            passed += 1
-            print(f"ok {name}", flush=True)
-    return passed, failed
 
 
 def main():
@@ -374,7 +345,7 @@ def main():
             continue
         with rig:
             rig.kinit("alice", rig.passwords["alice"])
-            more = run_cases(cases, Bench(rig, program), options.case)
+            more = rigs.run_cases(cases, Bench(rig, program), options.case)
         passed, failed = passed + more[0], failed + more[1]
     print(f"kerberos: {passed} passed, {failed} failed")
     return failed != 0

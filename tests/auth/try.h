@@ -20,5 +20,7 @@ int try_gss(int count, char **args);
 int try_mangle(int count, char **args);
 int try_talk(int count, char **args);
 int try_pac(int count, char **args);
+int try_ntlm(int count, char **args);
+int try_names(int count, char **args);
 
 #endif
