@@ -74,18 +74,21 @@ static enum ask_verdict refuse(wbcErr err, const struct wbcAuthErrorInfo *info, 
 	                  "%s (%s)", words_of(status), status);
 }
 
-/* The first SID is the user's own. False: there are too many; who is denied by the last would be let in without it. */
+/* The first SID is the user's own, the second his primary group's, which comes once more. False: there are too many; who is denied by the last would be let in without it. */
 static bool add_groups(struct wbcContext *context, const struct wbcAuthUserInfo *info, struct answer *answer)
 {
+	char sid[WBC_SID_STRING_BUFLEN], primary[WBC_SID_STRING_BUFLEN];
 	struct buf sids;
 
 	if (info->num_sids > GROUPS_MAX)
 		return false;
 	buf_init(&sids, GROUPS_MAX * WBC_SID_STRING_BUFLEN);
 	for (uint32_t i = 1; i < info->num_sids; i++) {
-		char sid[WBC_SID_STRING_BUFLEN];
-
 		wbcSidToStringBuf(&info->sids[i].sid, sid, sizeof(sid));
+		if (i > 1 && strcmp(sid, primary) == 0)
+			continue;
+		if (i == 1)
+			memcpy(primary, sid, sizeof(primary));
 		buf_add_string(&sids, sid);
 		buf_add_byte(&sids, 0);
 	}
@@ -148,7 +151,7 @@ static enum ask_verdict ask_winbind(struct wbcContext *context, const struct ask
 	params.password.response.nt_length = (uint32_t)responses.nt.len;
 	params.password.response.nt_data = nt;
 	params.password.response.lm_length = (uint32_t)responses.lm.len;
-	params.password.response.lm_data = lm;
+	params.password.response.lm_data = responses.lm.len ? lm : NULL; /* else the parameter is invalid */
 	err = wbcCtxAuthenticateUserEx(context, &params, &info, &error);
 	verdict = err == WBC_ERR_SUCCESS && info ? accept_user(context, ask, is_v1, info, answer) : refuse(err, error, answer);
 	if (info)

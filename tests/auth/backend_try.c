@@ -19,7 +19,7 @@ static const struct {
 	{"talk", try_talk, "CACHE KEYTAB SERVICE FORM: all tokens of an exchange; FORM as above, or negoex"},
 	{"pac", try_pac, "KEYTAB FILE PAC: keep the PAC of the token's ticket"},
 	{"ntlm", try_ntlm, "DOMAIN USER PASSWORD [WISH...]: an exchange of NTLM, verified by winbind; wishes: mic, v1, allow-v1, "
-	                   "require-mic, list-mic, require-list-mic, wrong-mic, wrong-list-mic, wrong-computer, old"},
+	                   "require-mic, list-mic, require-list-mic, wrong-mic, wrong-list-mic, wrong-computer"},
 	{"names", try_names, ": what winbind says that this machine is called"},
 };
 

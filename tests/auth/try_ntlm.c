@@ -19,7 +19,7 @@ static const uint8_t mech_types[] = {0x30, 0x17, 0x06, 0x09, 0x2a, 0x86, 0x48, 0
 
 /* What the last arguments ask for. */
 struct wishes {
-	bool mic, v1, allow_v1, require_mic, list_mic, require_list_mic, wrong_mic, wrong_list_mic, wrong_computer, old;
+	bool mic, v1, allow_v1, require_mic, list_mic, require_list_mic, wrong_mic, wrong_list_mic, wrong_computer;
 };
 
 static struct wishes take_wishes(int count, char **args)
@@ -38,7 +38,6 @@ static struct wishes take_wishes(int count, char **args)
 		{"wrong-mic", &wishes.wrong_mic},
 		{"wrong-list-mic", &wishes.wrong_list_mic},
 		{"wrong-computer", &wishes.wrong_computer},
-		{"old", &wishes.old},
 	};
 
 	for (int i = 0; i < count; i++) {
@@ -75,7 +74,7 @@ static void write_challenge(const struct wishes *wishes, struct span negotiate, 
 	                     &(struct ntlm_names){buf_span(&names[0]),
 	                                          wishes->wrong_computer ? SPAN("SOMEBODY") : buf_span(&names[1]),
 	                                          buf_span(&names[2]), buf_span(&names[3])},
-	                     filetime_now() - (wishes->old ? UINT64_C(36000000000) : 0), out);
+	                     filetime_now(), out);
 	for (size_t i = 0; i < NAMES; i++)
 		buf_fini(&names[i]);
 }
