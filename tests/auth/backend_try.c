@@ -14,7 +14,8 @@ static const struct {
 	const char *usage;
 } modes[] = {
 	{"token", try_token, "SERVICE FORM FILE: the client's first token; FORM: raw, raw-one-way, spnego, ms"},
-	{"gss", try_gss, "CACHE SERVICES KEYTAB=FILE...: a question for each token; SERVICES: names with commas, or -"},
+	{"gss", try_gss, "CACHE SERVICES KEYTAB=FILE...: a question for each token; SERVICES: names with commas, users=FILE, or -"},
+	{"threads", try_threads, "CACHE KEYTAB=FILE...: every token in four threads at once; how many verdicts"},
 	{"mangle", try_mangle, "CACHE KEYTAB=FILE: the token, then every beginning of it, then it with changed bytes"},
 	{"talk", try_talk, "CACHE KEYTAB SERVICE FORM: all tokens of an exchange; FORM as above, or negoex"},
 	{"pac", try_pac, "KEYTAB FILE PAC: keep the PAC of the token's ticket"},

@@ -217,10 +217,31 @@ def replays_at_the_same_time(bench):
 
 
 @case
+def threads_of_one_process(bench):
+    """Each token is taken once, whoever comes first; exchanges that go on are all kept."""
+    tokens = [bench.token(form=form) for form in ("raw", "spnego") * 10]
+    negoex = [bench.token(form="negoex") for _ in range(5)]
+    words = [f"{bench.rig.keytab()}={token}" for token in tokens + negoex]
+    result = json.loads(bench.run("threads", bench.rig.folder / "replays", *words))
+    assert result == {"valid": 20, "invalid": 60, "continue": 20}, result
+
+
+@case
 def the_replay_cache_cannot_be_written(bench):
     for form in ("raw", "spnego"):
         answer = bench.ask((bench.rig.keytab(), bench.token(form=form)), replays="missing/replays")
         expect_why(answer, "unavailable", "missing/replays")
+
+
+@case
+def groups_of_the_user_file(bench):
+    users = bench.path("users")
+    users.write_text("alice:nt=8846f7eaee8fb117ad06bdd830b7586c:groups=staff,it\n", encoding="utf-8")
+    answer = bench.ask((bench.rig.keytab(), bench.token()), services=f"users={users}")
+    expect(answer, "valid", "alice@PROXY.TEST", groups=["staff", "it"])
+    bench.rig.kinit("jürgen", bench.rig.passwords["jürgen"], "jürgens")
+    answer = bench.ask((bench.rig.keytab(), bench.token(cache="jürgens")), services=f"users={users}")
+    expect(answer, "valid", "jürgen@PROXY.TEST", groups=[])
 
 
 @case

@@ -17,6 +17,7 @@ void try_print(const struct answer *answer, unsigned legs);
 /* Modes: their arguments, without the mode. The result is the exit status. */
 int try_token(int count, char **args);
 int try_gss(int count, char **args);
+int try_threads(int count, char **args);
 int try_mangle(int count, char **args);
 int try_talk(int count, char **args);
 int try_pac(int count, char **args);

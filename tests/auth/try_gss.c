@@ -2,16 +2,20 @@
 /* Modes of backend_try for Kerberos. */
 #include <fcntl.h>
 #include <gssapi/gssapi_ext.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "auth/backend/gss.h"
 #include "auth/backend/gss_status.h"
+#include "auth/backend/users.h"
+#include "auth/fold.h"
 #include "try.h"
 
-enum { SERVICES_MAX = 8, TOKEN_MAX_BYTES = 65536 };
+enum { SERVICES_MAX = 8, TOKEN_MAX_BYTES = 65536, THREADS = 4 };
 
 /* ---- the client ---- */
 
@@ -216,7 +220,28 @@ struct acceptor {
 	int fd;
 	char keytab[64];
 	const char *services[SERVICES_MAX];
+	struct users *users;
 };
+
+/* Groups of the file's users; the realm of the KDC is ours. */
+static void use_users(struct acceptor *acceptor, const char *path)
+{
+	static const struct conf_text_pair domains[] = {{"PROXY.TEST", "", 1}};
+	struct buf text = try_read(path);
+	struct users_source source = {path, buf_span(&text)};
+	struct problems problems;
+
+	fold_init();
+	problems_init(&problems);
+	if (users_load(&source, 1, SPAN("Test"), &problems, &acceptor->users))
+		try_die(path);
+	problems_fini(&problems);
+	buf_fini(&text);
+	acceptor->conf.negotiate.groups = NEGOTIATE_GROUPS_USERS;
+	acceptor->conf.domains = (struct conf_text_map){domains, 1};
+	acceptor->conf.default_domain = "";
+	acceptor->env.users = acceptor->users;
+}
 
 static void open_acceptor(struct acceptor *acceptor, const char *cache, char *services)
 {
@@ -226,28 +251,39 @@ static void open_acceptor(struct acceptor *acceptor, const char *cache, char *se
 	*acceptor = (struct acceptor){.fd = -1, .path = ""};
 	if (!gss_backend_init(strcmp(cache, "-") ? cache : "", &why))
 		try_die(why);
-	while (strcmp(services, "-") && (name = strsep(&rest, ",")) && acceptor->conf.negotiate.services.count < SERVICES_MAX)
-		acceptor->services[acceptor->conf.negotiate.services.count++] = name;
-	acceptor->conf.negotiate.services.at = acceptor->services;
 	acceptor->env = (struct backend_env){.conf = &acceptor->conf, .pam_fd = -1};
+	acceptor->conf.negotiate.services.at = acceptor->services;
+	while (strcmp(services, "-") && (name = strsep(&rest, ",")) && acceptor->conf.negotiate.services.count < SERVICES_MAX)
+		if (strncmp(name, "users=", 6) == 0)
+			use_users(acceptor, name + 6);
+		else
+			acceptor->services[acceptor->conf.negotiate.services.count++] = name;
 	acceptor->thread = backend_gss.open();
 	if (acceptor->thread == NULL)
 		try_die("the backend does not open");
 }
 
-/* As the verifier has it: a descriptor. */
+/* As the verifier has it: a descriptor of sealed memory. */
 static void use_keytab(struct acceptor *acceptor, const char *path)
 {
+	struct buf bytes;
+
 	if (strcmp(acceptor->path, path) == 0)
 		return;
 	if (acceptor->fd >= 0)
 		close(acceptor->fd);
 	acceptor->path = path;
+	acceptor->fd = -1;
 	acceptor->env.generation++;
 	acceptor->env.keytab = NULL;
-	acceptor->fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-	if (acceptor->fd < 0)
+	if (strcmp(path, "-") == 0)
 		return;
+	bytes = try_read(path);
+	acceptor->fd = memfd_create("keytab", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (acceptor->fd < 0 || write(acceptor->fd, bytes.at + bytes.start, buf_len(&bytes)) != (ssize_t)buf_len(&bytes) ||
+	    fcntl(acceptor->fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK) < 0)
+		try_die("no memory for the keytab");
+	buf_fini(&bytes);
 	snprintf(acceptor->keytab, sizeof(acceptor->keytab), "FILE:/proc/self/fd/%d", acceptor->fd);
 	acceptor->env.keytab = acceptor->keytab;
 }
@@ -264,6 +300,7 @@ static void close_acceptor(struct acceptor *acceptor)
 {
 	backend_gss.close(acceptor->thread);
 	gss_backend_fini();
+	users_free(acceptor->users);
 	if (acceptor->fd >= 0)
 		close(acceptor->fd);
 }
@@ -295,6 +332,64 @@ int try_gss(int count, char **args)
 		answer_fini(&answer);
 		buf_fini(&token);
 	}
+	close_acceptor(&acceptor);
+	return 0;
+}
+
+/* What each thread does: every token, in the same order. */
+struct asking {
+	pthread_t thread;
+	struct acceptor acceptor;  /* a copy, with its own opened backend */
+	const struct buf *tokens;
+	size_t count;
+	unsigned verdicts[VERDICT_COUNT];
+};
+
+static void *ask_all(void *context)
+{
+	struct asking *asking = context;
+
+	asking->acceptor.thread = backend_gss.open();
+	for (size_t i = 0; i < asking->count; i++) {
+		struct answer answer;
+
+		asking->verdicts[ask_gss(&asking->acceptor, buf_span(&asking->tokens[i]), 0, &answer)]++;
+		answer_fini(&answer);
+	}
+	backend_gss.close(asking->acceptor.thread);
+	return NULL;
+}
+
+int try_threads(int count, char **args)
+{
+	struct asking asking[THREADS];
+	struct acceptor acceptor;
+	unsigned verdicts[VERDICT_COUNT] = {0};
+	char none[] = "-";
+	struct buf *tokens;
+
+	if (count < 2 || (tokens = calloc((size_t)count, sizeof(*tokens))) == NULL)
+		return 2;
+	open_acceptor(&acceptor, args[0], none);
+	for (int i = 1; i < count; i++)
+		tokens[i - 1] = take_pair(&acceptor, args[i]);
+	for (size_t i = 0; i < THREADS; i++) {
+		asking[i] = (struct asking){.acceptor = acceptor, .tokens = tokens, .count = (size_t)count - 1};
+		asking[i].acceptor.env.conf = &acceptor.conf;
+		asking[i].acceptor.env.keytab = acceptor.keytab;
+		if (pthread_create(&asking[i].thread, NULL, ask_all, &asking[i]))
+			try_die("no thread");
+	}
+	for (size_t i = 0; i < THREADS; i++) {
+		pthread_join(asking[i].thread, NULL);
+		for (size_t j = 0; j < VERDICT_COUNT; j++)
+			verdicts[j] += asking[i].verdicts[j];
+	}
+	printf("{\"valid\": %u, \"invalid\": %u, \"continue\": %u}\n", verdicts[VERDICT_VALID], verdicts[VERDICT_INVALID],
+	       verdicts[VERDICT_CONTINUE]);
+	for (int i = 1; i < count; i++)
+		buf_fini(&tokens[i - 1]);
+	free(tokens);
 	close_acceptor(&acceptor);
 	return 0;
 }
