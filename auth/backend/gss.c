@@ -237,17 +237,15 @@ static bool groups_of_pac(struct gss_thread *thread, struct span pac, struct ans
 	is_read = pac_read_groups(pac, &sids, &why);
 	if (is_read)
 		sid_names_add(thread->winbind, buf_span(&sids), &answer->groups);
+	else
+		answer_say(answer, VERDICT_INVALID, "the ticket's groups cannot be read: %s", why);
 	buf_fini(&sids);
-	if (is_read && buf_is_whole(&answer->groups))
-		return true;
-	buf_reset(&answer->groups);
-	answer_say(answer, VERDICT_INVALID, "the ticket's groups cannot be taken: %s",
-	           is_read ? "their names are too long" : why);
-	return false;
+	return is_read;
 }
 
-/* A ticket of a Windows domain has a PAC; one of MIT's has none that speaks of groups. */
-static bool add_groups(struct gss_thread *thread, const struct backend_env *env, gss_name_t name, struct answer *answer)
+/* A ticket of a Windows domain has a PAC; one of MIT's has none that speaks of groups. Rules may deny by group, so whose
+ * groups cannot be trusted or read is not somebody without groups. */
+static bool find_groups(struct gss_thread *thread, gss_name_t name, struct answer *answer)
 {
 	static char logon_info[] = "urn:mspac:logon-info";
 	gss_buffer_desc attribute = {sizeof(logon_info) - 1, logon_info}, value = GSS_C_EMPTY_BUFFER,
@@ -256,20 +254,33 @@ static bool add_groups(struct gss_thread *thread, const struct backend_env *env,
 	OM_uint32 major, minor;
 	bool well = true;
 
-	if (env->conf->negotiate.groups != NEGOTIATE_GROUPS_PAC) {
-		groups_of_others(thread, env, answer);
-		return true;
-	}
 	major = gss_get_name_attribute(&minor, name, &attribute, &authenticated, &complete, &value, &shown, &more);
-	if (major == GSS_S_COMPLETE && !authenticated) {
-		/* Rules may deny by group: who has one that cannot be trusted is not somebody without groups. */
-		answer_say(answer, VERDICT_INVALID, "the ticket's groups cannot be taken: the PAC is not signed by the domain");
-		well = false;
-	} else if (major == GSS_S_COMPLETE) {
+	if (major == GSS_S_COMPLETE && authenticated) {
 		well = groups_of_pac(thread, span_of(value.value, value.length), answer);
+	} else if (major != GSS_S_UNAVAILABLE) {
+		answer_say(answer, VERDICT_INVALID, "the ticket's groups cannot be trusted: %s",
+		           major == GSS_S_COMPLETE ? "the signature of the PAC is missing or wrong" : "the PAC cannot be had");
+		well = false;
 	}
 	gss_release_buffer(&minor, &value);
 	gss_release_buffer(&minor, &shown);
+	return well;
+}
+
+static bool add_groups(struct gss_thread *thread, const struct backend_env *env, gss_name_t name, struct answer *answer)
+{
+	bool well = true;
+
+	if (env->conf->negotiate.groups == NEGOTIATE_GROUPS_PAC)
+		well = find_groups(thread, name, answer);
+	else
+		groups_of_others(thread, env, answer);
+	if (well && !buf_is_whole(&answer->groups)) {
+		answer_say(answer, VERDICT_UNAVAILABLE, "the names of the user's groups are too long together");
+		well = false;
+	}
+	if (!well)
+		buf_reset(&answer->groups);
 	return well;
 }
 
@@ -379,6 +390,8 @@ static enum ask_verdict verify(void *context, const struct backend_env *env, con
 	struct accepted accepted = {.partial = {GSS_C_NO_CONTEXT, now_ms}};
 	OM_uint32 major, minor;
 
+	if (thread == NULL)
+		return answer_say(answer, VERDICT_UNAVAILABLE, "no memory");
 	/* The library answers an empty token with a list of mechanisms, as if a server began. */
 	if (ask->token.len == 0)
 		return answer_say(answer, VERDICT_INVALID, "the token is empty");
