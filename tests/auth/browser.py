@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chromium without a window, by its debugging pipe: opens a page through a proxy, and answers when it is asked who it is."""
+import fcntl
 import json
 import os
 import select
@@ -17,14 +18,16 @@ class Browser:
         self.folder = tempfile.mkdtemp(prefix="sallyport-chromium-")
         to_read, to_browser = os.pipe()
         from_browser, to_write = os.pipe()
-        command = [*inside, "sh", "-c", f'exec "$0" "$@" 3<&{to_read} 4>&{to_write}', PROGRAM, "--remote-debugging-pipe", "--no-sandbox",
-                   "--disable-background-networking", "--disable-component-update", "--ignore-certificate-errors",
-                   "--proxy-bypass-list=<-loopback>", f"--proxy-server={proxy_url}", f"--user-data-dir={self.folder}", *flags,
-                   "about:blank"]
-        self.process = subprocess.Popen(command, pass_fds=(to_read, to_write), stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.DEVNULL, env=env)
-        os.close(to_read)
-        os.close(to_write)
+        ends = [fcntl.fcntl(fd, fcntl.F_DUPFD, 20) for fd in (to_read, to_write)]
+        command = [*inside, PROGRAM, "--remote-debugging-pipe", "--no-sandbox", "--disable-background-networking",
+                   "--disable-component-update", "--ignore-certificate-errors", "--proxy-bypass-list=<-loopback>",
+                   f"--proxy-server={proxy_url}", f"--user-data-dir={self.folder}", *flags, "about:blank"]
+        # It reads from descriptor 3 and writes to 4.
+        self.process = subprocess.Popen(command, pass_fds=(3, 4), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL, env=env,
+                                        preexec_fn=lambda: (os.dup2(ends[0], 3), os.dup2(ends[1], 4)))
+        for fd in (to_read, to_write, *ends):
+            os.close(fd)
         self.up, self.down, self.bytes, self.id = to_browser, from_browser, b"", 0
         self.session, self.credentials, self.asked = None, None, 0
 

@@ -165,8 +165,8 @@ def wget_unasked_row(place):
 def wget2_row(place, scheme):
     def works():
         host = place.new_host()
-        out = place.run(["wget2", "-q", "-O", "-", "--tries=2", f"--http-proxy={place.url}", f"--http-proxy-user={place.user}",
-                         f"--http-proxy-password={place.password}", place.http(host)])
+        out = place.run(["wget2", "-q", "-O", "-", "--tries=2", f"--http-proxy-user={place.user}",
+                         f"--http-proxy-password={place.password}", place.http(host)], http_proxy=place.url)
         assert "hello a" in out, out
         place.expect_valid(host, scheme)
     row(place, "wget2", scheme, "GET", works)
@@ -360,6 +360,7 @@ def user_file_rows(binary, origins, java, cleanup):
 
 
 def kerberos_rows(binary, origins, kdc, java, cleanup):
+    kdc.folder.chmod(0o711)  # the proxy's user reads krb5.conf
     kdc.kinit("alice", kdc.passwords["alice"])
     env = {**environment(**kdc.environment()), "GSS_MECH_CONFIG": "/dev/null"}
     auth = {"schemes": ["negotiate", "basic"], "negotiate": {"keytab": str(kdc.keytab())}, "domains": {kdc.realm: ""}}
@@ -391,6 +392,7 @@ def domain_rows(binary, samba, cleanup):
     inside = samba.inside()
     origins = Origins(inside)
     cleanup.append(origins.stop)
+    samba.folder.chmod(0o711)
     samba.kinit("alice", samba.passwords["alice"])
     env = environment(**samba.environment())
     auth = {"schemes": ["negotiate", "ntlm", "basic"], "ntlm": {"backend": "winbind"}, "domains": {samba.domain: "", samba.realm: ""},
