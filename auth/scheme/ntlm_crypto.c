@@ -131,29 +131,72 @@ bool ntlm_hash(struct span password, uint8_t out[static NTLM_HASH_BYTES])
 	struct buf wire;
 	bool well;
 
-	buf_init(&wire, 4 * password.len + 2);
-	ntlm_add_utf16(password, &wire);
-	well = buf_is_whole(&wire) && ntlm_md4(buf_span(&wire), out);
+	/* All of it at once: a buffer that grows leaves its old bytes behind. No character of UTF-8 is shorter than half of
+	 * what it becomes. */
+	buf_init(&wire, 2 * password.len + 1);
+	well = buf_reserve(&wire, wire.max_bytes) != NULL;
+	if (well)
+		ntlm_add_utf16(password, &wire);
+	well = well && buf_is_whole(&wire) && ntlm_md4(buf_span(&wire), out);
 	if (wire.at)
 		explicit_bzero(wire.at, wire.capacity);
 	buf_fini(&wire);
 	return well;
 }
 
-bool ntlm_response_key(const uint8_t hash[static 16], struct span user, struct span domain, uint8_t out[static 16])
+/* Windows changes units of 16 bits, one for one, by a table that has no capitals for these; Java, ICU and others go by
+ * Unicode, which has. */
+static bool is_kept_by_windows(uint32_t character)
+{
+	return character == 0xb5 || character == 0x131 || character == 0x17f || (character >= 0x10d0 && character < 0x1100) ||
+	       character >= 0x10000;
+}
+
+static void add_capitals(struct span text, enum ntlm_capitals capitals, struct buf *out)
+{
+	while (text.len) {
+		struct span rest = text, one;
+		uint32_t character = fold_next(&rest);
+
+		one = span_first(text, text.len - rest.len);
+		text = rest;
+		if (capitals == CAPITALS_WINDOWS && is_kept_by_windows(character))
+			buf_add(out, one);
+		else if (capitals == CAPITALS_UNICODE && character == 0xdf)
+			buf_add(out, SPAN("SS"));
+		else
+			fold_upper(one, out);
+	}
+}
+
+bool ntlm_response_key(const uint8_t hash[static 16], struct span user, enum ntlm_capitals capitals, struct span domain,
+                       uint8_t out[static 16])
 {
 	struct buf upper, wire;
-	struct span parts[1];
+	struct span part;
 	bool well;
 
 	buf_init(&upper, 4 * ASK_NTLM_MAX_BYTES);
 	buf_init(&wire, 8 * ASK_NTLM_MAX_BYTES);
-	fold_upper(user, &upper);
+	add_capitals(user, capitals, &upper);
 	ntlm_add_utf16(buf_span(&upper), &wire);
 	ntlm_add_utf16(domain, &wire);
-	parts[0] = buf_span(&wire);
-	well = buf_is_whole(&upper) && buf_is_whole(&wire) && ntlm_hmac_md5(hash, parts, 1, out);
+	part = buf_span(&wire);
+	well = buf_is_whole(&upper) && buf_is_whole(&wire) && ntlm_hmac_md5(hash, &part, 1, out);
 	buf_fini(&upper);
 	buf_fini(&wire);
 	return well;
+}
+
+bool ntlm_session_challenge(const struct ntlm_challenge *challenge, const struct ntlm_authenticate *authenticate,
+                            uint8_t out[static NTLM_CHALLENGE_BYTES])
+{
+	struct span parts[] = {span_of(challenge->challenge, NTLM_CHALLENGE_BYTES),
+	                       span_first(authenticate->lm, NTLM_CHALLENGE_BYTES)};
+	uint8_t both[16];
+
+	if (!ntlm_md5(parts, COUNT_OF(parts), both))
+		return false;
+	memcpy(out, both, NTLM_CHALLENGE_BYTES);
+	return true;
 }
