@@ -82,8 +82,8 @@ static bool respond_v2(const struct ntlm_client *client, const struct ntlm_chall
 }
 
 /* By libntlm, from the password. `lm` gets what goes before the response. */
-static bool respond_v1(const struct ntlm_client *client, const struct ntlm_challenge *challenge, uint8_t lm[static V1_BYTES],
-                       struct buf *out, uint8_t base_key[static 16])
+static bool respond_v1(const struct ntlm_client *client, const struct ntlm_challenge *challenge,
+                       uint8_t lm[static V1_BYTES], struct buf *out, uint8_t base_key[static 16])
 {
 	struct ntlm_authenticate own = {.lm = span_of(lm, V1_BYTES)};
 	uint8_t nonce[NTLM_CHALLENGE_BYTES], response[V1_BYTES], hash[16];

@@ -17,16 +17,34 @@ static struct {
 	EVP_MAC *hmac;
 } algorithms;
 
+/* Each of them once: they have to be right, and what OpenSSL reads at their first use (openssl.cnf) it has read then,
+ * while there is no sandbox yet. The example of MS-NLMP 4.2.2. */
+static bool work(void)
+{
+	static const uint8_t block[8] = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef},
+	                     response[V1_BYTES] = {0x67, 0xc4, 0x30, 0x11, 0xf3, 0x02, 0x98, 0xa2, 0xad, 0x35, 0xec, 0xe6,
+	                                           0x4f, 0x16, 0x33, 0x1c, 0x44, 0xbd, 0xbe, 0xd9, 0x27, 0x84, 0x1f, 0x94};
+	uint8_t hash[16], out[V1_BYTES];
+	struct span part = span_of(block, sizeof(block));
+
+	return ntlm_hash(SPAN("Password"), hash) && ntlm_desl(hash, block, out) &&
+	       memcmp(out, response, sizeof(response)) == 0 && ntlm_md5(&part, 1, out) &&
+	       ntlm_hmac_md5(hash, &part, 1, out) && ntlm_rc4(span_of(hash, sizeof(hash)), part, out);
+}
+
 bool ntlm_init(const char **why)
 {
-	if (algorithms.md4)
+	static bool done;
+
+	if (done)
 		return true;
 	fold_init();
 	if (algorithms.context == NULL)
 		algorithms.context = OSSL_LIB_CTX_new();
 	if (algorithms.context == NULL || OSSL_PROVIDER_load(algorithms.context, "default") == NULL ||
 	    OSSL_PROVIDER_load(algorithms.context, "legacy") == NULL) {
-		*why = "OpenSSL's legacy provider (legacy.so, of the package libssl3) cannot be loaded: there is no MD4, and so no NTLM";
+		*why = "OpenSSL's legacy provider (legacy.so, of the package libssl3) cannot be loaded: there is no MD4, "
+		       "and so no NTLM";
 		return false;
 	}
 	algorithms.md5 = EVP_MD_fetch(algorithms.context, "MD5", NULL);
@@ -34,8 +52,10 @@ bool ntlm_init(const char **why)
 	algorithms.des = EVP_CIPHER_fetch(algorithms.context, "DES-EDE3-ECB", NULL);
 	algorithms.hmac = EVP_MAC_fetch(algorithms.context, "HMAC", NULL);
 	algorithms.md4 = EVP_MD_fetch(algorithms.context, "MD4", NULL);
-	*why = "OpenSSL has not all of MD4, MD5, RC4, DES and HMAC";
-	return algorithms.md5 && algorithms.rc4 && algorithms.des && algorithms.hmac && algorithms.md4;
+	done = algorithms.md5 && algorithms.rc4 && algorithms.des && algorithms.hmac && algorithms.md4 && work();
+	if (!done)
+		*why = "OpenSSL has not all of MD4, MD5, RC4, DES and HMAC";
+	return done;
 }
 
 static bool digest(const EVP_MD *md, const struct span *parts, size_t count, uint8_t out[static 16])

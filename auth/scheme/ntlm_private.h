@@ -7,9 +7,10 @@
 
 /* Flags of MS-NLMP 2.2.2.5. */
 enum {
-	FLAG_UNICODE = 0x1, FLAG_OEM = 0x2, FLAG_REQUEST_TARGET = 0x4, FLAG_SIGN = 0x10, FLAG_SEAL = 0x20, FLAG_NTLM = 0x200,
-	FLAG_ANONYMOUS = 0x800, FLAG_ALWAYS_SIGN = 0x8000, FLAG_TARGET_DOMAIN = 0x10000, FLAG_EXTENDED = 0x80000,
-	FLAG_TARGET_INFO = 0x800000, FLAG_VERSION = 0x2000000, FLAG_128 = 0x20000000, FLAG_KEY_EXCHANGE = 0x40000000,
+	FLAG_UNICODE = 0x1, FLAG_OEM = 0x2, FLAG_REQUEST_TARGET = 0x4, FLAG_SIGN = 0x10, FLAG_SEAL = 0x20,
+	FLAG_NTLM = 0x200, FLAG_ANONYMOUS = 0x800, FLAG_ALWAYS_SIGN = 0x8000, FLAG_TARGET_DOMAIN = 0x10000,
+	FLAG_EXTENDED = 0x80000, FLAG_TARGET_INFO = 0x800000, FLAG_VERSION = 0x2000000, FLAG_128 = 0x20000000,
+	FLAG_KEY_EXCHANGE = 0x40000000,
 };
 #define FLAG_56 0x80000000u
 
@@ -51,8 +52,8 @@ MUST_USE bool ntlm_parse_authenticate(struct span token, struct ntlm_authenticat
 /* False: the list does not end within `list`, has a kind twice, or flags or a time of another length than theirs. */
 MUST_USE bool ntlm_parse_avs(struct span list, struct ntlm_avs *out);
 
-/* NTLMv1, or the NTLM2 session response, which is of the same length? The latter: its first field has the client's challenge
- * and zeros (MS-NLMP 3.3.1). */
+/* NTLMv1, or the NTLM2 session response, which is of the same length? The latter: its first field has the client's
+ * challenge and zeros (MS-NLMP 3.3.1). */
 bool ntlm_is_v1(const struct ntlm_authenticate *authenticate);
 bool ntlm_is_session(const struct ntlm_authenticate *authenticate);
 

@@ -16,8 +16,8 @@ static bool refuse(const char **why, const char *text)
 
 /* ---- what needs no password ---- */
 
-/* What our second message says, clients repeat. Where they do not, the answer was made for somebody else, or somebody in
- * between has changed our message: without the time in it, for one, clients leave out the MIC. */
+/* What our second message says, clients repeat. Where they do not, the answer was made for somebody else, or somebody
+ * in between has changed our message: without the time in it, for one, clients leave out the MIC. */
 static bool is_repeated(const struct ntlm_avs *ours, const struct ntlm_avs *theirs, enum ntlm_av id)
 {
 	return ours->values[id].at && theirs->values[id].at && span_equal(ours->values[id], theirs->values[id]);
@@ -189,7 +189,8 @@ bool ntlm_check_v1(const uint8_t hash[static 16], const struct ntlm_authenticate
 
 /* ---- all of it ---- */
 
-static bool check_keys(const struct ask *ask, const uint8_t base_key[static 16], struct answer *answer, const char **why)
+static bool check_keys(const struct ask *ask, const uint8_t base_key[static 16], struct answer *answer,
+                       const char **why)
 {
 	struct ntlm_authenticate authenticate;
 	struct ntlm_challenge challenge;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Any bytes as the messages of NTLM; and any bytes as name and password of our client, which our acceptor then takes. */
+/* Any bytes as the messages of NTLM; and any bytes as name and password of our client, whom our acceptor then takes. */
 #include <string.h>
 
 #include "auth/scheme/ntlm.h"
@@ -10,7 +10,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define NOW UINT64_C(134000000000000000)
 enum { SKEW_MS = 300000, MAX_BYTES = 1 << 16 };
 
-static const struct ntlm_names names = {{(const uint8_t *)"LAB", 3}, {(const uint8_t *)"PROXY", 5}, {NULL, 0}, {NULL, 0}};
+static const struct ntlm_names names = {{(const uint8_t *)"LAB", 3}, {(const uint8_t *)"PROXY", 5},
+                                        {NULL, 0}, {NULL, 0}};
 static const uint8_t challenge[NTLM_CHALLENGE_BYTES];
 static uint8_t hash[NTLM_HASH_BYTES];
 

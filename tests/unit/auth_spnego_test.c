@@ -145,31 +145,33 @@ static void first_tokens_are_read_strictly(void **state)
 	static const struct {
 		const char *name, *bytes;
 		bool is_taken;
+		const char *mic; /* NULL: none */
 	} rows[] = {
-		{"lengths that do not fit", "601a " SPNEGO_OID "a010 300e a00e 300c " NTLM_OID, false},
-		{"the list alone", "601c " SPNEGO_OID "a012 3010 a00e 300c " NTLM_OID, true},
-		{"with flags", "6022 " SPNEGO_OID "a018 3016 a00e 300c " NTLM_OID "a104 03020640", true},
-		{"with a token", "6022 " SPNEGO_OID "a018 3016 a00e 300c " NTLM_OID "a204 04024142", true},
-		{"with a MIC", "6022 " SPNEGO_OID "a018 3016 a00e 300c " NTLM_OID "a304 04024142", true},
-		{"with negHints", "6022 " SPNEGO_OID "a018 3016 a00e 300c " NTLM_OID "a304 3002a000", true},
-		{"with negHints and a MIC", "6028 " SPNEGO_OID "a01e 301c a00e 300c " NTLM_OID "a304 3002a000 a404 04024142", true},
-		{"long lengths", "60820022 " SPNEGO_OID "a08118 308116 a00e 300c " NTLM_OID "a204 04024142", false},
-		{"long lengths that fit", "60820024 " SPNEGO_OID "a08119 308116 a00e 300c " NTLM_OID "a204 04024142", true},
-		{"no length of its own", "6080 " SPNEGO_OID "a012 3010 a00e 300c " NTLM_OID "0000", false},
-		{"length of four bytes", "60840000001c " SPNEGO_OID "a012 3010 a00e 300c " NTLM_OID, false},
-		{"bytes behind it", "601c " SPNEGO_OID "a012 3010 a00e 300c " NTLM_OID "00", false},
-		{"bytes behind the choice", "601d " SPNEGO_OID "a012 3010 a00e 300c " NTLM_OID "00", false},
-		{"bytes behind the sequence", "601e " SPNEGO_OID "a014 3010 a00e 300c " NTLM_OID "0500", false},
-		{"bytes behind the list", "601e " SPNEGO_OID "a014 3012 a010 300c " NTLM_OID "0500", false},
-		{"an unknown part", "6022 " SPNEGO_OID "a018 3016 a00e 300c " NTLM_OID "a504 04024142", false},
-		{"parts out of order", "6028 " SPNEGO_OID "a01e 301c a00e 300c " NTLM_OID "a304 04024142 a204 04024142", false},
-		{"a token of another type", "6022 " SPNEGO_OID "a018 3016 a00e 300c " NTLM_OID "a204 0c024142", false},
-		{"a token of two strings", "6024 " SPNEGO_OID "a01a 3018 a00e 300c " NTLM_OID "a206 040141 040142", false},
-		{"a list of nothing", "6010 " SPNEGO_OID "a006 3004 a002 3000", false},
-		{"a list of numbers", "6013 " SPNEGO_OID "a009 3007 a005 3003 020101", false},
-		{"no list", "600c " SPNEGO_OID "a002 3000", false},
-		{"another frame", "601c 06062b0601050503 a012 3010 a00e 300c " NTLM_OID, false},
-		{"a response", "a112 3010 a00e 300c " NTLM_OID, false},
+		{"lengths that do not fit", "601a " SPNEGO_OID "a010 300e a00e 300c " NTLM_OID, false, NULL},
+		{"the list alone", "601c " SPNEGO_OID "a012 3010 a00e 300c " NTLM_OID, true, NULL},
+		{"with flags", "6022 " SPNEGO_OID "a018 3016 a00e 300c " NTLM_OID "a104 03020640", true, NULL},
+		{"with a token", "6022 " SPNEGO_OID "a018 3016 a00e 300c " NTLM_OID "a204 04024142", true, NULL},
+		{"with a MIC", "6022 " SPNEGO_OID "a018 3016 a00e 300c " NTLM_OID "a304 04024142", true, "AB"},
+		{"with negHints", "6022 " SPNEGO_OID "a018 3016 a00e 300c " NTLM_OID "a304 3002a000", true, NULL},
+		{"with negHints and a MIC",
+		 "6028 " SPNEGO_OID "a01e 301c a00e 300c " NTLM_OID "a304 3002a000 a404 04024142", true, "AB"},
+		{"long lengths", "60820022 " SPNEGO_OID "a08118 308116 a00e 300c " NTLM_OID "a204 04024142", false, NULL},
+		{"long lengths that fit", "60820024 " SPNEGO_OID "a08119 308116 a00e 300c " NTLM_OID "a204 04024142", true, NULL},
+		{"no length of its own", "6080 " SPNEGO_OID "a012 3010 a00e 300c " NTLM_OID "0000", false, NULL},
+		{"length of four bytes", "60840000001c " SPNEGO_OID "a012 3010 a00e 300c " NTLM_OID, false, NULL},
+		{"bytes behind it", "601c " SPNEGO_OID "a012 3010 a00e 300c " NTLM_OID "00", false, NULL},
+		{"bytes behind the choice", "601d " SPNEGO_OID "a012 3010 a00e 300c " NTLM_OID "00", false, NULL},
+		{"bytes behind the sequence", "601e " SPNEGO_OID "a014 3010 a00e 300c " NTLM_OID "0500", false, NULL},
+		{"bytes behind the list", "601e " SPNEGO_OID "a014 3012 a010 300c " NTLM_OID "0500", false, NULL},
+		{"an unknown part", "6022 " SPNEGO_OID "a018 3016 a00e 300c " NTLM_OID "a504 04024142", false, NULL},
+		{"parts out of order", "6028 " SPNEGO_OID "a01e 301c a00e 300c " NTLM_OID "a304 04024142 a204 04024142", false, NULL},
+		{"a token of another type", "6022 " SPNEGO_OID "a018 3016 a00e 300c " NTLM_OID "a204 0c024142", false, NULL},
+		{"a token of two strings", "6024 " SPNEGO_OID "a01a 3018 a00e 300c " NTLM_OID "a206 040141 040142", false, NULL},
+		{"a list of nothing", "6010 " SPNEGO_OID "a006 3004 a002 3000", false, NULL},
+		{"a list of numbers", "6013 " SPNEGO_OID "a009 3007 a005 3003 020101", false, NULL},
+		{"no list", "600c " SPNEGO_OID "a002 3000", false, NULL},
+		{"another frame", "601c 06062b0601050503 a012 3010 a00e 300c " NTLM_OID, false, NULL},
+		{"a response", "a112 3010 a00e 300c " NTLM_OID, false, NULL},
 	};
 
 	(void)state;
@@ -179,6 +181,8 @@ static void first_tokens_are_read_strictly(void **state)
 
 		if (spnego_parse_init(rig_bytes(rows[i].bytes, &parts[0]), &init, &why) != rows[i].is_taken)
 			fail_msg("%s", rows[i].name);
+		if (rows[i].is_taken && !span_equal(init.mech_list_mic, span_from(rows[i].mic)))
+			fail_msg("%s: another MIC", rows[i].name);
 		if (!rows[i].is_taken)
 			assert_string_equal(why, "the first token of SPNEGO is malformed");
 	}
