@@ -26,6 +26,18 @@ struct job {
 	char dn[TEXT_MAX_BYTES];
 };
 
+bool ldap_backend_init(const char **why)
+{
+	LDAP *ldap = NULL;
+
+	if (setenv("SASL_PATH", "/nonexistent", 1) < 0 || ldap_initialize(&ldap, "ldaps://localhost") != LDAP_SUCCESS) {
+		*why = "libldap cannot be used";
+		return false;
+	}
+	ldap_unbind_ext_s(ldap, NULL, NULL);
+	return true;
+}
+
 static void *open_thread(void)
 {
 	return calloc(1, sizeof(struct ldap_thread));

@@ -5,6 +5,10 @@
 
 #include "auth/backend/backend.h"
 
+/* What the library loads and looks up once: before threads, and before the sandbox closes. Plugins of SASL are left out: binds
+ * are simple ones. False: *why, a constant. */
+MUST_USE bool ldap_backend_init(const char **why);
+
 /* Append the groups of this user (as a backend names it) to answer->groups; none where the directory does not know the user.
  * False: the directory does not answer, and *answer says so. `thread` is what backend_ldap.open() gave. blocks: up to the
  * time-outs of `env`. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <nss.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "auth/backend/gss.h"
+#include "auth/backend/ldap.h"
 #include "auth/backend/users.h"
 #include "auth/fold.h"
 #include "auth/verifier/ntlm_names.h"
@@ -339,9 +341,15 @@ static void init_libraries(const char *rcache)
 {
 	const char *why = "";
 
+	/* Other sources are plugins, which cannot be loaded any more once they are asked for. */
+	__nss_configure_lookup("hosts", "files dns");
+	__nss_configure_lookup("passwd", "files");
+	__nss_configure_lookup("group", "files");
 	fold_init();
 	if (!ntlm_init(&why))
 		log_event(EV_AUTH_LIBRARY, "what=ntlm why=\"%s\"", why);
+	if (!ldap_backend_init(&why))
+		log_event(EV_AUTH_LIBRARY, "what=ldap why=\"%s\"", why);
 	if (!gss_backend_init(rcache, &why))
 		log_event(EV_AUTH_LIBRARY, "what=kerberos why=\"%s\"", why);
 }
