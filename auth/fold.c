@@ -17,7 +17,7 @@ void fold_init(void)
 uint32_t fold_next(struct span *text)
 {
 	uint8_t first = text->at[0];
-	size_t len = first < 0x80 ? 1 : first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : first >= 0xc2 ? 2 : 0;
+	size_t len = first < 0x80 ? 1 : first >= 0xf5 ? 0 : first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : first >= 0xc2 ? 2 : 0;
 	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
 	uint32_t character = len == 1 ? first : first & (0x7fu >> len);
 

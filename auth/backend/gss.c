@@ -10,8 +10,10 @@
 #include "auth/backend/backend.h"
 #include "auth/backend/gss_contexts.h"
 #include "auth/backend/gss_status.h"
+#include "auth/backend/ldap.h"
 #include "auth/backend/pac.h"
 #include "auth/backend/sid_names.h"
+#include "auth/backend/users.h"
 #include "base/clock.h"
 
 enum { PATH_MAX_BYTES = 4096, TEXT_MAX_BYTES = 300, NAME_MAX_BYTES = 1024, SIDS_MAX_BYTES = 1 << 17 };
@@ -19,8 +21,10 @@ enum { PATH_MAX_BYTES = 4096, TEXT_MAX_BYTES = 300, NAME_MAX_BYTES = 1024, SIDS_
 /* What one thread keeps. */
 struct gss_thread {
 	gss_cred_id_t credential;  /* of the keytab of this generation */
+	gss_cred_id_t judge;       /* the same without a replay cache: why was a token refused? Made when it is needed */
 	uint64_t generation;
 	struct wbcContext *winbind; /* for names of groups; NULL: none */
+	void *ldap;                /* of backend_ldap, for groups; NULL: not needed yet */
 };
 
 /* As the library takes it: "file2:/var/lib/..."; "": its own default. Set before there are threads. */
@@ -84,32 +88,36 @@ static void *open_thread(void)
 	return thread;
 }
 
-static void drop_credential(struct gss_thread *thread)
+static void drop_credential(gss_cred_id_t *credential)
 {
 	OM_uint32 minor;
 
-	if (thread->credential != GSS_C_NO_CREDENTIAL)
-		gss_release_cred(&minor, &thread->credential);
-	thread->credential = GSS_C_NO_CREDENTIAL;
+	if (*credential != GSS_C_NO_CREDENTIAL)
+		gss_release_cred(&minor, credential);
+	*credential = GSS_C_NO_CREDENTIAL;
 }
 
 static void close_thread(void *context)
 {
 	struct gss_thread *thread = context;
 
-	drop_credential(thread);
+	drop_credential(&thread->credential);
+	drop_credential(&thread->judge);
 	wbcCtxFree(thread->winbind);
+	if (thread->ldap)
+		backend_ldap.close(thread->ldap);
 	free(thread);
 }
 
 /* A credential of the keytab alone, for both mechanisms by name: the default one would take whatever mechanisms other
  * packages have brought, NTLM among them. SPNEGO may choose Kerberos and nothing else. */
-static OM_uint32 acquire(const struct backend_env *env, gss_cred_id_t *credential, OM_uint32 *minor)
+static OM_uint32 acquire(const struct backend_env *env, const char *replay_cache, gss_cred_id_t *credential,
+                         OM_uint32 *minor)
 {
 	gss_OID_desc both[] = {gss_mech_kerberos, gss_mech_negotiate};
 	gss_OID_set_desc wanted = {2, both}, inside = {1, both};
-	gss_key_value_element_desc elements[] = {{"keytab", env->keytab}, {"rcache", replay_cache_name}};
-	gss_key_value_set_desc store = {replay_cache_name[0] ? 2 : 1, elements};
+	gss_key_value_element_desc elements[] = {{"keytab", env->keytab}, {"rcache", replay_cache}};
+	gss_key_value_set_desc store = {replay_cache[0] ? 2 : 1, elements};
 	gss_OID_set actual = GSS_C_NO_OID_SET;
 	OM_uint32 major, ignored;
 
@@ -132,8 +140,9 @@ static bool refresh_credential(struct gss_thread *thread, const struct backend_e
 
 	if (thread->credential != GSS_C_NO_CREDENTIAL && thread->generation == env->generation)
 		return true;
-	drop_credential(thread);
-	major = acquire(env, &thread->credential, &minor);
+	drop_credential(&thread->credential);
+	drop_credential(&thread->judge);
+	major = acquire(env, replay_cache_name, &thread->credential, &minor);
 	if (major == GSS_S_COMPLETE) {
 		thread->generation = env->generation;
 		return true;
@@ -143,7 +152,7 @@ static bool refresh_credential(struct gss_thread *thread, const struct backend_e
 	answer_say(answer, VERDICT_UNAVAILABLE, "the keytab (negotiate.keytab) cannot be used: %.*s",
 	           SPAN_ARG(buf_span(&text)));
 	buf_fini(&text);
-	drop_credential(thread);
+	drop_credential(&thread->credential);
 	return false;
 }
 
@@ -197,22 +206,27 @@ static bool is_for_us(const struct conf_texts *services, gss_ctx_id_t context, s
 
 /* ---- groups ---- */
 
-/* Of the user file, under the whole name or the name before the realm: authentication.negotiate.groups = users. */
-static bool groups_of_users(const struct backend_env *env, struct span user, struct answer *answer)
+/* Where else the groups come from, the user is looked up by the name that policy and log will see: what stands for the
+ * realm is the administrator's to say (authentication.domains), so that alice of another realm is not our alice. */
+static bool groups_of_others(struct gss_thread *thread, const struct backend_env *env, struct answer *answer)
 {
-	(void)env;
-	(void)user;
-	(void)answer;
-	return true;
-}
+	const struct users_entry *entry;
+	struct buf name;
+	bool well = true;
 
-/* Of LDAP: authentication.negotiate.groups = ldap. */
-static bool groups_of_ldap(const struct backend_env *env, struct span user, struct answer *answer)
-{
-	(void)env;
-	(void)user;
-	(void)answer;
-	return true;
+	buf_init(&name, NAME_MAX_BYTES);
+	auth_conf_map_name(env->conf, buf_span(&answer->user), &name);
+	if (env->conf->negotiate.groups == NEGOTIATE_GROUPS_USERS && env->users) {
+		entry = users_find_folded(env->users, buf_span(&name));
+		if (entry)
+			buf_add(&answer->groups, entry->groups);
+	} else if (env->conf->negotiate.groups == NEGOTIATE_GROUPS_LDAP) {
+		if (thread->ldap == NULL)
+			thread->ldap = backend_ldap.open();
+		well = ldap_groups_of(thread->ldap, env, buf_span(&name), answer);
+	}
+	buf_fini(&name);
+	return well;
 }
 
 static bool groups_of_pac(struct gss_thread *thread, struct span pac, struct answer *answer)
@@ -225,17 +239,15 @@ static bool groups_of_pac(struct gss_thread *thread, struct span pac, struct ans
 	is_read = pac_read_groups(pac, &sids, &why);
 	if (is_read)
 		sid_names_add(thread->winbind, buf_span(&sids), &answer->groups);
+	else
+		answer_say(answer, VERDICT_INVALID, "the ticket's groups cannot be read: %s", why);
 	buf_fini(&sids);
-	if (is_read && buf_is_whole(&answer->groups))
-		return true;
-	buf_reset(&answer->groups);
-	answer_say(answer, VERDICT_INVALID, "the ticket's groups cannot be taken: %s",
-	           is_read ? "their names are too long" : why);
-	return false;
+	return is_read;
 }
 
-/* A ticket of a Windows domain has a PAC; one of MIT's has none that speaks of groups. */
-static bool add_groups(struct gss_thread *thread, const struct backend_env *env, gss_name_t name, struct answer *answer)
+/* A ticket of a Windows domain has a PAC; one of MIT's has none that speaks of groups. Rules may deny by group, so whose
+ * groups cannot be trusted or read is not somebody without groups. */
+static bool find_groups(struct gss_thread *thread, gss_name_t name, struct answer *answer)
 {
 	static char logon_info[] = "urn:mspac:logon-info";
 	gss_buffer_desc attribute = {sizeof(logon_info) - 1, logon_info}, value = GSS_C_EMPTY_BUFFER,
@@ -244,20 +256,33 @@ static bool add_groups(struct gss_thread *thread, const struct backend_env *env,
 	OM_uint32 major, minor;
 	bool well = true;
 
-	if (env->conf->negotiate.groups == NEGOTIATE_GROUPS_USERS)
-		return groups_of_users(env, buf_span(&answer->user), answer);
-	if (env->conf->negotiate.groups == NEGOTIATE_GROUPS_LDAP)
-		return groups_of_ldap(env, buf_span(&answer->user), answer);
 	major = gss_get_name_attribute(&minor, name, &attribute, &authenticated, &complete, &value, &shown, &more);
-	if (major == GSS_S_COMPLETE && !authenticated) {
-		/* Rules may deny by group: who has one that cannot be trusted is not somebody without groups. */
-		answer_say(answer, VERDICT_INVALID, "the ticket's groups cannot be taken: the PAC is not signed by the domain");
-		well = false;
-	} else if (major == GSS_S_COMPLETE) {
+	if (major == GSS_S_COMPLETE && authenticated) {
 		well = groups_of_pac(thread, span_of(value.value, value.length), answer);
+	} else if (major != GSS_S_UNAVAILABLE) {
+		answer_say(answer, VERDICT_INVALID, "the ticket's groups cannot be trusted: %s",
+		           major == GSS_S_COMPLETE ? "the signature of the PAC is missing or wrong" : "the PAC cannot be had");
+		well = false;
 	}
 	gss_release_buffer(&minor, &value);
 	gss_release_buffer(&minor, &shown);
+	return well;
+}
+
+static bool add_groups(struct gss_thread *thread, const struct backend_env *env, gss_name_t name, struct answer *answer)
+{
+	bool well = true;
+
+	if (env->conf->negotiate.groups == NEGOTIATE_GROUPS_PAC)
+		well = find_groups(thread, name, answer);
+	else
+		well = groups_of_others(thread, env, answer);
+	if (well && !buf_is_whole(&answer->groups)) {
+		answer_say(answer, VERDICT_UNAVAILABLE, "the names of the user's groups are too long together");
+		well = false;
+	}
+	if (!well)
+		buf_reset(&answer->groups);
 	return well;
 }
 
@@ -289,25 +314,37 @@ static void drop_accepted(struct accepted *accepted)
 		gss_delete_sec_context(&minor, &accepted->partial.context, GSS_C_NO_BUFFER);
 }
 
-/* SPNEGO gives the minor status of the mechanism inside a number of its own, which says nothing but its text. So what was
- * inside is tried once more, for its status; nobody gets in by that. */
-static enum ask_verdict refuse(gss_cred_id_t credential, struct span token, OM_uint32 major, OM_uint32 minor,
-                               struct answer *answer)
+/* What Kerberos says to a token that gets nobody in. False: nothing against it. */
+static bool is_refused(gss_cred_id_t credential, struct span token, OM_uint32 *major, OM_uint32 *minor)
+{
+	struct accepted again = {0};
+	OM_uint32 inner_minor, inner_major = accept_token(credential, token, &again, &inner_minor);
+
+	drop_accepted(&again);
+	if (!GSS_ERROR(inner_major))
+		return false;
+	*major = inner_major;
+	*minor = inner_minor;
+	return true;
+}
+
+/* SPNEGO gives the minor status of the mechanism inside as a number of its own, which says nothing but its text. So what
+ * was inside is tried once more for its status: without the replay cache, which may have seen it by now, and if nothing
+ * is wrong then, it was the replay cache. */
+static enum ask_verdict refuse(struct gss_thread *thread, const struct backend_env *env, struct span token,
+                               OM_uint32 major, OM_uint32 minor, struct answer *answer)
 {
 	struct span inner = gss_status_inner(token);
-	struct accepted again = {0};
-	OM_uint32 inner_major, inner_minor;
+	OM_uint32 ignored;
 
 	if (inner.len == 0 || GSS_ROUTINE_ERROR(major) != GSS_S_FAILURE)
 		return gss_status_judge(major, minor, answer);
-	inner_major = accept_token(credential, inner, &again, &inner_minor);
-	if (GSS_ERROR(inner_major)) {
-		major = inner_major;
-		minor = inner_minor;
-	}
-	gss_status_judge(major, minor, answer);
-	drop_accepted(&again);
-	return answer->verdict;
+	if (thread->judge == GSS_C_NO_CREDENTIAL && acquire(env, "none:", &thread->judge, &ignored) != GSS_S_COMPLETE)
+		drop_credential(&thread->judge);
+	if (thread->judge != GSS_C_NO_CREDENTIAL && !is_refused(thread->judge, inner, &major, &minor) &&
+	    !is_refused(thread->credential, inner, &major, &minor))
+		return answer_say(answer, VERDICT_INVALID, "the token of SPNEGO is wrong around a right one of Kerberos");
+	return gss_status_judge(major, minor, answer);
 }
 
 static enum ask_verdict finish(struct gss_thread *thread, const struct backend_env *env, struct accepted *accepted,
@@ -355,6 +392,8 @@ static enum ask_verdict verify(void *context, const struct backend_env *env, con
 	struct accepted accepted = {.partial = {GSS_C_NO_CONTEXT, now_ms}};
 	OM_uint32 major, minor;
 
+	if (thread == NULL)
+		return answer_say(answer, VERDICT_UNAVAILABLE, "no memory");
 	/* The library answers an empty token with a list of mechanisms, as if a server began. */
 	if (ask->token.len == 0)
 		return answer_say(answer, VERDICT_INVALID, "the token is empty");
@@ -372,7 +411,7 @@ static enum ask_verdict verify(void *context, const struct backend_env *env, con
 	else if (major == GSS_S_CONTINUE_NEEDED)
 		go_on(&accepted, now_ms, answer);
 	else
-		refuse(thread->credential, ask->token, major, minor, answer);
+		refuse(thread, env, ask->token, major, minor, answer);
 	drop_accepted(&accepted);
 	return answer->verdict;
 }

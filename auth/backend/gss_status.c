@@ -85,7 +85,6 @@ static const struct meaning meanings[] = {
 	{MINOR(KRB5KRB_AP_ERR_TKT_EXPIRED), VERDICT_INVALID, "the ticket has expired"},
 	{MINOR(KRB5KRB_AP_ERR_TKT_NYV), VERDICT_INVALID,
 	 "the ticket is not valid yet: the clock of the KDC or of this host is wrong, set both by NTP"},
-	{MINOR(KRB5KRB_AP_ERR_BAD_INTEGRITY), VERDICT_INVALID, "the token was changed on its way, or was made with another key"},
 	/* Of this host: the replay cache and the keytab. */
 	{MINOR(KRB5_RC_IO), VERDICT_UNAVAILABLE, NULL},
 	{MINOR(KRB5_RC_IO_PERM), VERDICT_UNAVAILABLE, NULL},
@@ -129,10 +128,11 @@ enum ask_verdict gss_status_judge(OM_uint32 major, OM_uint32 minor, struct answe
 	struct meaning meaning = find_meaning(major, minor);
 	struct buf text;
 
-	if (meaning.text)
-		return answer_say(answer, meaning.verdict, "Kerberos: %s", meaning.text);
 	buf_init(&text, TEXT_MAX_BYTES);
-	gss_status_text(major, minor, &gss_mech_kerberos, &text);
+	if (meaning.text)
+		buf_add_string(&text, meaning.text);
+	else
+		gss_status_text(major, minor, &gss_mech_kerberos, &text);
 	answer_say(answer, meaning.verdict, "Kerberos: %.*s", SPAN_ARG(buf_span(&text)));
 	buf_fini(&text);
 	return meaning.verdict;

@@ -563,19 +563,26 @@ static enum ask_verdict verify(void *thread, const struct backend_env *env, cons
 	return answer->verdict = VERDICT_VALID;
 }
 
-void ldap_groups_of(void *thread, const struct backend_env *env, struct span user, struct answer *answer)
+bool ldap_groups_of(void *thread, const struct backend_env *env, struct span user, struct answer *answer)
 {
 	struct answer found;
 	struct job job = {.thread = thread, .env = env, .conf = &env->conf->ldap, .answer = &found};
 
+	enum ask_verdict verdict;
+
 	if (thread == NULL)
-		return;
+		return false;
 	answer_init(&found);
-	if (find_user(&job, user) == VERDICT_VALID) {
+	verdict = find_user(&job, user);
+	if (verdict == VERDICT_VALID) {
 		add_groups(&job, user);
 		buf_add(&answer->groups, buf_span(&found.groups));
+	} else if (verdict != VERDICT_UNKNOWN_USER) {
+		answer_say(answer, VERDICT_UNAVAILABLE, "the directory does not say the user's groups: %.*s",
+		           SPAN_ARG(buf_span(&found.why)));
 	}
 	answer_fini(&found);
+	return verdict == VERDICT_VALID || verdict == VERDICT_UNKNOWN_USER;
 }
 
 const struct backend backend_ldap = {

@@ -5,8 +5,9 @@
 
 #include "auth/backend/backend.h"
 
-/* Append the groups of this user (as a backend names it) to answer->groups; nothing where the directory does not answer.
- * `thread` is what backend_ldap.open() gave. blocks: up to the time-outs of `env`. */
-void ldap_groups_of(void *thread, const struct backend_env *env, struct span user, struct answer *answer);
+/* Append the groups of this user (as a backend names it) to answer->groups; none where the directory does not know the user.
+ * False: the directory does not answer, and *answer says so. `thread` is what backend_ldap.open() gave. blocks: up to the
+ * time-outs of `env`. */
+MUST_USE bool ldap_groups_of(void *thread, const struct backend_env *env, struct span user, struct answer *answer);
 
 #endif

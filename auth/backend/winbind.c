@@ -74,35 +74,46 @@ static enum ask_verdict refuse(wbcErr err, const struct wbcAuthErrorInfo *info, 
 	                  "%s (%s)", words_of(status), status);
 }
 
-/* The first SID is the user's own. */
-static void add_groups(struct wbcContext *context, const struct wbcAuthUserInfo *info, struct answer *answer)
+/* The first SID is the user's own, the second his primary group's, which comes once more. False: there are too many; who is denied by the last would be let in without it. */
+static bool add_groups(struct wbcContext *context, const struct wbcAuthUserInfo *info, struct answer *answer)
 {
+	char sid[WBC_SID_STRING_BUFLEN], primary[WBC_SID_STRING_BUFLEN];
 	struct buf sids;
 
+	if (info->num_sids > GROUPS_MAX)
+		return false;
 	buf_init(&sids, GROUPS_MAX * WBC_SID_STRING_BUFLEN);
-	for (uint32_t i = 1; i < info->num_sids && i < GROUPS_MAX; i++) {
-		char sid[WBC_SID_STRING_BUFLEN];
-
+	for (uint32_t i = 1; i < info->num_sids; i++) {
 		wbcSidToStringBuf(&info->sids[i].sid, sid, sizeof(sid));
+		if (i > 1 && strcmp(sid, primary) == 0)
+			continue;
+		if (i == 1)
+			memcpy(primary, sid, sizeof(primary));
 		buf_add_string(&sids, sid);
 		buf_add_byte(&sids, 0);
 	}
 	sid_names_add(context, buf_span(&sids), &answer->groups);
 	buf_fini(&sids);
+	return buf_is_whole(&answer->groups);
 }
 
 static enum ask_verdict accept_user(struct wbcContext *context, const struct ask *ask, bool is_v1,
                                const struct wbcAuthUserInfo *info, struct answer *answer)
 {
-	enum ask_verdict verdict = ntlm_verify_known_key(ask, is_v1, info->user_session_key, answer);
+	enum ask_verdict verdict;
 
+	/* A domain with its guest account on takes any password for names that it does not know. */
+	if (info->user_flags & WBC_AUTH_USER_INFO_GUEST)
+		return answer_say(answer, VERDICT_UNKNOWN_USER, "the domain would let it in as a guest");
+	if (info->domain_name == NULL || info->account_name == NULL || info->account_name[0] == 0)
+		return answer_say(answer, VERDICT_UNAVAILABLE, "winbind does not say who it is");
+	verdict = ntlm_verify_known_key(ask, is_v1, info->user_session_key, answer);
 	if (verdict != VERDICT_VALID)
 		return verdict;
 	/* Who it is, says the domain, not the client. */
 	buf_reset(&answer->user);
 	buf_printf(&answer->user, "%s\\%s", info->domain_name, info->account_name);
-	add_groups(context, info, answer);
-	if (!buf_is_whole(&answer->user) || !buf_is_whole(&answer->groups))
+	if (!add_groups(context, info, answer) || !buf_is_whole(&answer->user))
 		return answer_say(answer, VERDICT_UNAVAILABLE, "the user's name and groups are too long");
 	return verdict;
 }
@@ -140,7 +151,7 @@ static enum ask_verdict ask_winbind(struct wbcContext *context, const struct ask
 	params.password.response.nt_length = (uint32_t)responses.nt.len;
 	params.password.response.nt_data = nt;
 	params.password.response.lm_length = (uint32_t)responses.lm.len;
-	params.password.response.lm_data = lm;
+	params.password.response.lm_data = responses.lm.len ? lm : NULL; /* else the parameter is invalid */
 	err = wbcCtxAuthenticateUserEx(context, &params, &info, &error);
 	verdict = err == WBC_ERR_SUCCESS && info ? accept_user(context, ask, is_v1, info, answer) : refuse(err, error, answer);
 	if (info)

@@ -9,8 +9,8 @@
 /* Append `bytes` in base64. */
 void base64_encode(struct span bytes, struct buf *out);
 
-/* Append what `text` stands for. False: it is no base64, or does not fit; *out then has the content it had. Whoever decodes
- * secrets wipes `out` up to its capacity. */
+/* Append what `text` stands for. False: it is no base64, or does not fit; *out then has the content it had. Whoever
+ * decodes secrets wipes `out` up to its capacity. */
 MUST_USE bool base64_decode(struct span text, struct buf *out);
 
 /* The same into an array of `size` bytes. */

@@ -3,6 +3,7 @@
 
 #include "auth/fold.h"
 #include "auth/scheme/digest_params.h"
+#include "auth/scheme/digest_proof.h"
 
 /* X(name, on the wire, most bytes, 1: it must be there) */
 #define PARAMS(X) \
@@ -60,8 +61,8 @@ const char *digest_algorithm_name(enum digest_algorithm algorithm, bool is_sessi
 
 /* ---- the list ---- */
 
-/* Room for everything at once, when the first value needs it: decoding makes nothing longer, and what was given out must
- * not move. */
+/* Room for everything at once, when the first value needs it: decoding makes nothing longer, and what was given out
+ * must not move. */
 static bool make_room(struct digest_answer *out)
 {
 	return out->text.at || buf_reserve(&out->text, out->text.max_bytes);
@@ -142,17 +143,12 @@ static const char *take_algorithm(struct parsing *parsing)
 	return "the algorithm is not known";
 }
 
-static size_t digest_bytes(const struct ask *ask)
-{
-	return ask->algorithm == DIGEST_SHA256 ? 32 : 16;
-}
-
 static const char *take_response(struct parsing *parsing)
 {
 	struct span text = parsing->values[PARAM_RESPONSE];
 	struct ask *ask = &parsing->out->ask;
 
-	if (text.len != 2 * digest_bytes(ask) || !is_hex(text))
+	if (text.len != 2 * digest_bytes(ask->algorithm) || !is_hex(text))
 		return "the response is not as many hexadecimal digits as its algorithm makes";
 	for (size_t i = 0; i < text.len / 2; i++)
 		ask->response[i] = (uint8_t)(hex_digit(text.at[2 * i]) << 4 | hex_digit(text.at[2 * i + 1]));
@@ -247,7 +243,7 @@ static const char *take_user(struct parsing *parsing)
 	ask->user = plain;
 	if (extended.at && !decode_extended(extended, parsing->out))
 		return "username* is not UTF-8'' and percent escapes";
-	if (ask->is_userhash && (plain.len != 2 * digest_bytes(ask) || !is_hex(plain)))
+	if (ask->is_userhash && (plain.len != 2 * digest_bytes(ask->algorithm) || !is_hex(plain)))
 		return "the userhash is not as many hexadecimal digits as its algorithm makes";
 	return check_user(ask->user);
 }

@@ -65,10 +65,10 @@ enum digest_nonce {
 	DIGEST_NONCE_VALID,
 };
 
-/* `life_ms`: what is configured now; the shorter of both lives holds. *id and *expires_ms, of all but FOREIGN ones, are what
- * was signed: the same in every worker, also while a reload changes the life. */
-enum digest_nonce digest_nonce_check(const struct digest_keys *keys, struct span nonce, uint64_t wall_ms, uint64_t life_ms,
-                                     uint64_t *id, uint64_t *expires_ms);
+/* `life_ms`: what is configured now; the shorter of both lives holds. *id and *expires_ms, of all but FOREIGN ones,
+ * are what was signed: the same in every worker, also while a reload changes the life. */
+enum digest_nonce digest_nonce_check(const struct digest_keys *keys, struct span nonce, uint64_t wall_ms,
+                                     uint64_t life_ms, uint64_t *id, uint64_t *expires_ms);
 
 /* ---- challenges ---- */
 

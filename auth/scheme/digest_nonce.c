@@ -83,8 +83,8 @@ static bool is_signed(const uint8_t key[static DIGEST_KEY_BYTES], const uint8_t 
 	return sign(key, bytes, mac) && CRYPTO_memcmp(mac, bytes + SIGNED_BYTES, MAC_BYTES) == 0;
 }
 
-enum digest_nonce digest_nonce_check(const struct digest_keys *keys, struct span nonce, uint64_t wall_ms, uint64_t life_ms,
-                                     uint64_t *id, uint64_t *expires_ms)
+enum digest_nonce digest_nonce_check(const struct digest_keys *keys, struct span nonce, uint64_t wall_ms,
+                                     uint64_t life_ms, uint64_t *id, uint64_t *expires_ms)
 {
 	uint8_t bytes[NONCE_BYTES];
 	struct cursor cursor = cursor_over(span_of(bytes, sizeof(bytes)));

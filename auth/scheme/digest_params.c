@@ -19,6 +19,11 @@ static bool is_control(uint8_t byte)
 	return (byte < 0x20 && byte != '\t') || byte == 0x7f;
 }
 
+static bool needs_escape(uint8_t byte)
+{
+	return byte == '"' || byte == '\\';
+}
+
 static void skip_blanks(struct span *rest)
 {
 	while (rest->len && is_blank(rest->at[0]))
@@ -46,11 +51,16 @@ static bool take_quoted(struct span *rest, struct digest_param *out)
 	return true;
 }
 
+static bool is_plain(uint8_t byte)
+{
+	return byte > ' ' && byte < 0x7f && byte != '"' && byte != ',';
+}
+
 static bool take_plain(struct span *rest, struct digest_param *out)
 {
 	size_t len = 0;
 
-	while (len < rest->len && rest->at[len] > ' ' && rest->at[len] < 0x7f && rest->at[len] != '"' && rest->at[len] != ',')
+	while (len < rest->len && is_plain(rest->at[len]))
 		len++;
 	out->value = span_first(*rest, len);
 	*rest = span_skip(*rest, len);
@@ -96,7 +106,7 @@ struct span digest_param_value(const struct digest_param *param, struct buf *tex
 	if (at == NULL)
 		return SPAN("");
 	for (size_t i = 0; i < param->value.len; i++) {
-		if (param->value.at[i] == '\\' && i + 1 < param->value.len)
+		if (param->value.at[i] == '\\' && i + 1 < param->value.len && needs_escape(param->value.at[i + 1]))
 			i++;
 		at[len++] = param->value.at[i];
 	}
@@ -110,7 +120,7 @@ void digest_param_quote(struct span value, struct buf *out)
 	for (size_t i = 0; i < value.len; i++) {
 		if (is_control(value.at[i]))
 			continue;
-		if (value.at[i] == '"' || value.at[i] == '\\')
+		if (needs_escape(value.at[i]))
 			buf_add_byte(out, '\\');
 		buf_add_byte(out, value.at[i]);
 	}

@@ -5,22 +5,23 @@
  *   id | CLAIMED somebody is making it ready, and only that one writes to it
  * In use -> claimed only when the nonce has ended, and always by compare-and-swap, so one slot has one owner.
  *
- * Counts. A word holds the number of a block of 32 counts and a bit for each. Numbers in a word never go down, and bits of
- * a block are only added, both in one compare-and-swap: so of all who try a count in one slot, one succeeds.
+ * Counts. A word holds the number of a block of 32 counts and a bit for each. Numbers in a word never go down, and
+ * bits of a block are only added, both in one compare-and-swap: so of all who try a count in one slot, one succeeds.
  *
  * One nonce, one slot. Two workers may begin the same nonce at once in different slots of its bucket. Each one first
- * writes its claim, then reads all other slots, and makes its slot ready only if none holds the same nonce, claimed or in
- * use; else it takes its claim back. All of this is sequentially consistent: of two claims one is first in the single
- * order, so whoever made the second reads after both, and sees the first, claimed or in use. It has to give up, unless
- * the first was taken back before. So two slots are never in use for one nonce. Both may see each other and both give
- * up; they try again a few times, and then the client gets a new nonce.
+ * writes its claim, then reads all other slots, and makes its slot ready only if none holds the same nonce, claimed
+ * or in use; else it takes its claim back. All of this is sequentially consistent: of two claims one is first in the
+ * single order, so whoever made the second reads after both, and sees the first, claimed or in use. It has to give
+ * up, unless the first was taken back before. So two slots are never in use for one nonce. Both may see each other
+ * and both give up; they try again a few times, and then the client gets a new nonce.
  *
- * A slot that changes hands. A worker may find its nonce in a slot and be stopped until the nonce has ended, a minute more
- * has gone by, and the slot is another's. Its compare-and-swap may then mark a count of that one, which costs a refusal.
- * But it does not take its own count for fresh: the key was changed before the words were emptied, so if the word that it
- * changed was an emptied one, it sees another key when it looks once more.
+ * A slot that changes hands. A worker may find its nonce in a slot and be stopped until the nonce has ended, a
+ * minute more has gone by, and the slot is another's. Its compare-and-swap may then mark a count of that one, which
+ * costs a refusal. But it does not take its own count for fresh: the key was changed before the words were emptied,
+ * so if the word that it changed was an emptied one, it sees another key when it looks once more.
  *
- * A worker that dies within the few instructions of a claim leaves a slot that is never used again. One of thousands. */
+ * A worker that dies within the few instructions of a claim leaves a slot that is never used again: taking it away
+ * from an owner who is only stopped would be worse, and there are thousands. */
 #include "auth/scheme/digest_table.h"
 
 #include <stdatomic.h>
@@ -108,8 +109,8 @@ static struct digest_slot *claim(struct digest_slot *bucket, uint64_t key, uint6
 	for (size_t i = 0; i < DIGEST_TABLE_BUCKET_SLOTS; i++) {
 		uint64_t there = atomic_load(&bucket[i].key);
 
-		/* The end is read after the key: it is of this nonce or, if the slot has changed hands since, the exchange
-		 * fails. */
+		/* The end is read after the key: it is of this nonce or, if the slot has changed hands since, the
+		 * exchange fails. */
 		if (there & CLAIMED || (there && !has_ended(atomic_load(&bucket[i].expires_ms), wall_ms)))
 			continue;
 		if (atomic_compare_exchange_strong(&bucket[i].key, &there, key | CLAIMED))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The parameter `uri` against the request line (RFC 7616 section 3.4.6). Clients sign what they think they ask for: curl,
- * Chromium, Firefox and wget2 the path, Java the absolute URI; of CONNECT all the authority, but for a library of SSPI. */
+/* The parameter `uri` against the request line (RFC 7616 section 3.4.6). Clients sign what they think they ask for:
+ * curl, Chromium, Firefox and wget2 the path, Java the absolute URI; of CONNECT all the authority, but for a library
+ * of SSPI. */
 #include "auth/scheme/digest.h"
 
 struct parts {

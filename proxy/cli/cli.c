@@ -28,6 +28,9 @@ static const struct command commands[] = {
 	 BIT(config) | BIT(file) | BIT(owner) | BIT(ticket) | BIT(reason) | BIT(expires) | BIT(ports) | BIT(force) |
 	         BIT(dry_run) | BIT(replay) | BIT(reload) | BIT(days) | BIT(json),
 	 list_command},
+	{"user", "add|remove|list|check [NAME]",
+	 "local users, in the user file; passwords are asked for, or read from standard input",
+	 BIT(config) | BIT(file) | BIT(group) | BIT(json), user_command},
 	{"reload", NULL, "have the running proxy load its files anew; on any error nothing changes",
 	 BIT(config) | BIT(json) | BIT(cut), reload_command},
 	{"drain", NULL, "have the running proxy stop when its sessions have ended (timeouts.drain)",

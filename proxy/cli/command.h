@@ -32,7 +32,7 @@ enum { EXIT_WELL = 0, EXIT_FINDING = 1, EXIT_USAGE = 2 };
 	X(reason, 0, "reason", "TEXT", "why") \
 	X(expires, 0, "expires", "DATE", "the last day of the new entry: 2026-12-31, or 2026-12-31T18:00:00Z") \
 	X(ports, 0, "ports", "PORTS", "the ports of the new entry: 443,5004,8000-8100") \
-	X(file, 0, "file", "FILE", "which of the files that a list is made of") \
+	X(file, 0, "file", "FILE", "which of the files that a list is made of, or of the user files") \
 	X(force, 0, "force", NULL, "add it though it is there, or covered") \
 	X(dry_run, 0, "dry-run", NULL, "check everything and say what would be done; write nothing") \
 	X(replay, 0, "replay", "ACCESS_LOG", "say what the edit would have changed, as sallyport replay does; write nothing") \
@@ -88,6 +88,7 @@ int drain_command(const struct command_line *line);
 int status_command(const struct command_line *line);
 int replay_command(const struct command_line *line);
 int list_command(const struct command_line *line);
+int user_command(const struct command_line *line);
 int reference_command(const struct command_line *line);
 
 #endif

@@ -106,6 +106,8 @@ static enum err load_users(struct verifier_env *env, const int *fds, size_t coun
 	struct problems problems;
 	enum err err;
 
+	if (count == 0)
+		return ERR_NONE; /* nothing needs them */
 	if (sources == NULL || count != paths->count)
 		return sources ? ERR_MESSAGE : ERR_MEMORY;
 	for (size_t i = 0; i < count; i++)
@@ -399,6 +401,7 @@ int verifier_main(int channel, unsigned number)
 	status = serve(&verifier);
 	if (SALLYPORT_SANITIZED) { /* elsewhere the system does it, also where a thread is in a call */
 		verify_free(verifier.verify);
+		gss_backend_fini();
 		ntlm_namer_free(verifier.namer);
 		buf_fini(&verifier.out);
 		for (size_t i = 0; i < SETTINGS_WORKERS_MAX; i++)

@@ -200,7 +200,8 @@ END
 listens() {
 	as_dc bash -c "echo >/dev/tcp/$address/88 && echo >/dev/tcp/$address/445 && echo >/dev/tcp/$address/636"
 }
-as_dc samba -s "$dir/dc.conf" -F --no-process-group </dev/null >"$dir/samba.out" 2>&1 &
+# Not by the function: its shell would stay, with our output open.
+nsenter -t "$first" -n -m -p samba -s "$dir/dc.conf" -F --no-process-group </dev/null >"$dir/samba.out" 2>&1 &
 wait_for as_dc wbinfo -p
 wait_for listens
 for name in HTTP/proxy.ad.test HTTP/localhost; do
@@ -213,7 +214,7 @@ cat >"$dir/member.sh" <<END
 mount --bind $dir/member/socket /run/samba
 exec winbindd -s $dir/member.conf -F --no-process-group
 END
-as_dc unshare --mount sh "$dir/member.sh" </dev/null >"$dir/winbindd.out" 2>&1 &
+nsenter -t "$first" -n -m -p unshare --mount sh "$dir/member.sh" </dev/null >"$dir/winbindd.out" 2>&1 &
 entered=$!
 wait_for test -S "$dir/member/socket/winbindd/pipe"
 member=$(cat "/proc/$entered/task/$entered/children")

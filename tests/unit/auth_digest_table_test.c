@@ -142,6 +142,26 @@ static void many_nonces_have_many_slots(void **state)
 	assert_in_range(full, 0, 60);
 }
 
+/* As a worker leaves it that died there, or as it is while one is at it. */
+static void a_claimed_slot_is_left_alone(void **state)
+{
+	enum { SLOT_WORDS = 8 };
+	uint64_t *words;
+
+	(void)state;
+	make_table(8);
+	words = memory;
+	words[3 * SLOT_WORDS] = 2 | 1;
+	assert_int_equal(use(2, 1), DIGEST_COUNT_TOO_OLD);
+	assert_int_equal(use(4, 1), DIGEST_COUNT_FRESH);
+	make_table(8);
+	words = memory;
+	for (uint64_t i = 0; i < 8; i++)
+		words[i * SLOT_WORDS] = 2 * (i + 1) | 1;
+	assert_int_equal(use(2, 1), DIGEST_COUNT_TOO_OLD);
+	assert_int_equal(use(20, 1), DIGEST_COUNT_FULL);
+}
+
 /* ---- threads ---- */
 
 struct racer {
@@ -317,6 +337,7 @@ int main(void)
 		cmocka_unit_test(a_full_bucket_is_stale),
 		cmocka_unit_test(slots_are_free_a_minute_after_the_end),
 		cmocka_unit_test(many_nonces_have_many_slots),
+		cmocka_unit_test(a_claimed_slot_is_left_alone),
 		cmocka_unit_test(of_threads_one_wins_each_count),
 		cmocka_unit_test(threads_that_begin_a_nonce_at_once_share_a_slot),
 		cmocka_unit_test(threads_take_over_ended_slots),
