@@ -101,6 +101,42 @@ static void hashes_of_long_and_wide_passwords(void **state)
 	buf_fini(&wire);
 }
 
+/* Windows' table has no capitals for some letters that have them in Unicode; Java and Chromium go by Unicode. */
+static void capitals_are_made_both_ways(void **state)
+{
+	static const struct {
+		const char *user, *windows, *unicode;
+	} rows[] = {
+		{"aZ9._-", "AZ9._-", "AZ9._-"},
+		{"j\xc3\xbcrgen", "J\xc3\x9cRGEN", "J\xc3\x9cRGEN"},
+		{"\xc3\xbf\xd0\xb6\xcf\x82", "\xc5\xb8\xd0\x96\xce\xa3", "\xc5\xb8\xd0\x96\xce\xa3"},
+		{"gro\xc3\x9f", "GRO\xc3\x9f", "GROSS"},
+		{"\xc4\xb1\xc2\xb5\xc5\xbf", "\xc4\xb1\xc2\xb5\xc5\xbf", "I\xce\x9cS"},
+		{"\xf0\x90\x90\xa8", "\xf0\x90\x90\xa8", "\xf0\x90\x90\x80"},
+		{"\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80"},
+	};
+	static const uint8_t hash[16] = {1, 2, 3};
+
+	(void)state;
+	for (size_t i = 0; i < 2 * COUNT_OF(rows); i++) {
+		const char *expected = i % 2 ? rows[i / 2].unicode : rows[i / 2].windows;
+		uint8_t key[16], same[16];
+		struct span piece;
+		struct buf wire;
+
+		buf_init(&wire, 200);
+		ntlm_add_utf16(span_from(expected), &wire);
+		ntlm_add_utf16(SPAN("Domain"), &wire); /* as it is */
+		piece = buf_span(&wire);
+		assert_true(ntlm_hmac_md5(hash, &piece, 1, same));
+		assert_true(ntlm_response_key(hash, span_from(rows[i / 2].user), i % 2 ? CAPITALS_UNICODE : CAPITALS_WINDOWS,
+		                              SPAN("Domain"), key));
+		if (memcmp(key, same, sizeof(key)) != 0)
+			fail_msg("row %zu", i / 2);
+		buf_fini(&wire);
+	}
+}
+
 struct example {
 	const char *challenge, *authenticate;
 	bool is_v1, is_session;
@@ -357,6 +393,52 @@ static void our_client_is_taken(void **state)
 	}
 }
 
+/* Some clients name a domain and leave it out of the response (MS-NLMP 3.2.5.1.2). */
+static void a_domain_may_be_missing_in_the_response(void **state)
+{
+	const struct ntlm_client client = {.user = SPAN("alice"), .password = SPAN("secret"), .workstation = SPAN("LAB")};
+	struct rig_talk talk;
+	struct answer answer;
+	struct ask ask;
+	struct buf texts[3];
+	const char *why;
+
+	(void)state;
+	assert_true(rig_begin(&talk, 0) && rig_end(&talk, &client));
+	/* The workstation becomes the domain, too: fields at 44 and 28. */
+	memcpy(talk.authenticate.at + 28, talk.authenticate.at + 44, 8);
+	ask = rig_ask(&talk);
+	for (size_t i = 0; i < COUNT_OF(texts); i++)
+		buf_init(&texts[i], 100);
+	assert_true(ntlm_who(ask.authenticate, &texts[0], &texts[1], &texts[2], &why));
+	assert_true(span_equal(buf_span(&texts[0]), SPAN("LAB")));
+	assert_int_equal(verify(&ask, client.password, &answer), VERDICT_VALID);
+	answer_fini(&answer);
+	for (size_t i = 0; i < COUNT_OF(texts); i++)
+		buf_fini(&texts[i]);
+	rig_fini(&talk);
+}
+
+/* A client that repeats the flag of extended session security, and knows nothing of it: plain NTLMv1. */
+static void v1_with_the_flag_of_the_other_is_v1(void **state)
+{
+	const struct ntlm_client client = {.user = SPAN("alice"), .password = SPAN("secret"), .v1 = true};
+	struct rig_talk talk;
+	struct answer answer;
+	struct ask ask;
+
+	(void)state;
+	assert_true(rig_begin(&talk, 0) && rig_end(&talk, &client));
+	talk.authenticate.at[62] |= FLAG_EXTENDED >> 16;
+	talk.authenticate.at[ntlm_u32(talk.authenticate.at + 16) + 23] = 1; /* its LM response is a response */
+	ask = rig_ask(&talk);
+	ask.allow_v1 = true;
+	assert_int_equal(verify(&ask, client.password, &answer), VERDICT_VALID);
+	assert_int_equal(answer.mechanism, AUTH_MECHANISM_NTLM_V1);
+	answer_fini(&answer);
+	rig_fini(&talk);
+}
+
 /* Somebody else has checked the response, and gives the key. */
 static void a_key_from_an_authority_will_do(void **state)
 {
@@ -465,6 +547,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(hashes_are_those_of_the_specification),
 		cmocka_unit_test(hashes_of_long_and_wide_passwords),
+		cmocka_unit_test(capitals_are_made_both_ways),
 		cmocka_unit_test(messages_of_the_specification),
 		cmocka_unit_test(keys_of_the_specification),
 		cmocka_unit_test(the_second_message_is_what_clients_take),
@@ -472,6 +555,8 @@ int main(void)
 		cmocka_unit_test(first_messages),
 		cmocka_unit_test(names_are_read_as_text),
 		cmocka_unit_test(our_client_is_taken),
+		cmocka_unit_test(a_domain_may_be_missing_in_the_response),
+		cmocka_unit_test(v1_with_the_flag_of_the_other_is_v1),
 		cmocka_unit_test(a_key_from_an_authority_will_do),
 		cmocka_unit_test(the_list_of_mechanisms_is_protected),
 	};
