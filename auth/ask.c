@@ -5,7 +5,7 @@
 
 #include "base/cursor.h"
 
-enum { WHY_MAX_BYTES = 500, USER_MAX_BYTES = 1024, GROUPS_MAX_BYTES = 40000 };
+enum { WHY_MAX_BYTES = 500, USER_MAX_BYTES = 1024, GROUPS_MAX_BYTES = 50000 };
 
 void answer_init(struct answer *answer)
 {

@@ -208,10 +208,11 @@ static bool is_for_us(const struct conf_texts *services, gss_ctx_id_t context, s
 
 /* Where else the groups come from, the user is looked up by the name that policy and log will see: what stands for the
  * realm is the administrator's to say (authentication.domains), so that alice of another realm is not our alice. */
-static void groups_of_others(struct gss_thread *thread, const struct backend_env *env, struct answer *answer)
+static bool groups_of_others(struct gss_thread *thread, const struct backend_env *env, struct answer *answer)
 {
 	const struct users_entry *entry;
 	struct buf name;
+	bool well = true;
 
 	buf_init(&name, NAME_MAX_BYTES);
 	auth_conf_map_name(env->conf, buf_span(&answer->user), &name);
@@ -222,9 +223,10 @@ static void groups_of_others(struct gss_thread *thread, const struct backend_env
 	} else if (env->conf->negotiate.groups == NEGOTIATE_GROUPS_LDAP) {
 		if (thread->ldap == NULL)
 			thread->ldap = backend_ldap.open();
-		ldap_groups_of(thread->ldap, env, buf_span(&name), answer);
+		well = ldap_groups_of(thread->ldap, env, buf_span(&name), answer);
 	}
 	buf_fini(&name);
+	return well;
 }
 
 static bool groups_of_pac(struct gss_thread *thread, struct span pac, struct answer *answer)
@@ -274,7 +276,7 @@ static bool add_groups(struct gss_thread *thread, const struct backend_env *env,
 	if (env->conf->negotiate.groups == NEGOTIATE_GROUPS_PAC)
 		well = find_groups(thread, name, answer);
 	else
-		groups_of_others(thread, env, answer);
+		well = groups_of_others(thread, env, answer);
 	if (well && !buf_is_whole(&answer->groups)) {
 		answer_say(answer, VERDICT_UNAVAILABLE, "the names of the user's groups are too long together");
 		well = false;

@@ -4,7 +4,6 @@
  * who write their own name as usual. */
 #include "auth/backend/ldap.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,22 +15,21 @@ enum { NAME_MAX_BYTES = 1024, NUMBER_MAX_BYTES = 64 };
 
 /* ---- threads ---- */
 
-/* The library reads its own configuration at its first call, which threads should not make at the same time. */
-static void begin_library(void)
+bool ldap_backend_init(const char **why)
 {
-	LDAPAPIInfo info = {.ldapai_info_version = LDAP_API_INFO_VERSION};
+	LDAP *ldap = NULL;
 
-	if (ldap_get_option(NULL, LDAP_OPT_API_INFO, &info) != LDAP_OPT_SUCCESS)
-		return;
-	ldap_memfree(info.ldapai_vendor_name);
-	ber_memvfree((void **)info.ldapai_extensions);
+	if (setenv("LDAPNOINIT", "1", 1) < 0 || setenv("SASL_PATH", "/nonexistent", 1) < 0 ||
+	    ldap_initialize(&ldap, "ldaps://localhost") != LDAP_SUCCESS) {
+		*why = "libldap cannot be used";
+		return false;
+	}
+	ldap_unbind_ext_s(ldap, NULL, NULL);
+	return true;
 }
 
 static void *open_thread(void)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-	pthread_once(&once, begin_library);
 	return calloc(1, sizeof(struct ldap_thread));
 }
 
@@ -331,7 +329,9 @@ static enum ask_verdict check_template(struct ldap_job *job, struct span passwor
 		return VERDICT_VALID;
 	}
 	job->at = &job->own;
-	verdict = conf->bind_dn[0] ? find_user(job) : find_once(job);
+	verdict = conf->bind_dn[0] && conf->groups != LDAP_GROUPS_NONE ? find_user(job) : find_once(job);
+	if (verdict == VERDICT_UNKNOWN_USER && conf->bind_dn[0] && conf->groups == LDAP_GROUPS_NONE)
+		verdict = find_user(job);
 	if (verdict == VERDICT_VALID)
 		return add_groups(job);
 	/* Somebody has bound, and is not to be seen: without groups that may be enough. */
@@ -346,24 +346,23 @@ static enum ask_verdict check_template(struct ldap_job *job, struct span passwor
 static enum ask_verdict say_user(struct ldap_job *job)
 {
 	struct answer *answer = job->answer;
-	bool is_whole, keeps_domain = is_of_directory(job);
-	struct span asked = forgets_domain(job->conf) ? buf_span(&job->user) : buf_span(&job->name);
+	bool forgets = forgets_domain(job->conf), is_whole = false;
 	struct span user = buf_span(&job->spelling), domain = domain_of(&job->name);
 
-	ldap_text_key(naming_pattern(job->conf), &is_whole);
-	if (span_is_empty(user)) {
-		if (!ldap_text_has_one_spelling(asked))
-			return answer_say(answer, VERDICT_UNAVAILABLE,
-			                  "the directory does not say how it spells the user's name (ldap.base)");
-		user = asked;
-		is_whole = !forgets_domain(job->conf);
-	}
 	buf_reset(&answer->why);
 	buf_reset(&answer->user);
-	for (size_t i = 0; i < user.len; i++)
-		buf_add_byte(&answer->user, span_is_empty(buf_span(&job->spelling)) ? span_lower(user.at[i]) : user.at[i]);
-	/* A user of another domain with the same name here is not that user. */
-	if (!is_whole && domain.len && (keeps_domain || !forgets_domain(job->conf))) {
+	if (user.len) {
+		ldap_text_key(naming_pattern(job->conf), &is_whole);
+		buf_add(&answer->user, user);
+	} else if (ldap_text_has_one_spelling(buf_span(&job->user))) {
+		for (user = buf_span(&job->user); user.len; user = span_skip(user, 1))
+			buf_add_byte(&answer->user, span_lower(user.at[0]));
+	} else {
+		return answer_say(answer, VERDICT_UNAVAILABLE,
+		                  "the directory does not say how it spells the user's name (ldap.base)");
+	}
+	/* Somebody of another domain, whose name is only alike, is not proved by this. */
+	if (!is_whole && domain.len && (!forgets || is_of_directory(job))) {
 		buf_add_byte(&answer->user, '@');
 		buf_add(&answer->user, domain);
 	}
@@ -398,27 +397,31 @@ static enum ask_verdict verify(void *thread, const struct backend_env *env, cons
 	return answer->verdict = verdict;
 }
 
-enum ask_verdict ldap_groups_of(void *thread, const struct backend_env *env, struct span user, struct answer *answer)
+bool ldap_groups_of(void *thread, const struct backend_env *env, struct span user, struct answer *answer)
 {
-	enum ask_verdict before = answer->verdict, verdict;
+	enum ask_verdict verdict = VERDICT_UNAVAILABLE;
+	struct answer found;
 	struct ldap_job job;
 
-	if (thread == NULL || env->conf->ldap.groups == LDAP_GROUPS_NONE)
-		return thread ? VERDICT_VALID : answer_say(answer, VERDICT_UNAVAILABLE, "the directory cannot be asked");
-	begin(&job, thread, env, answer);
-	if (!take_name(&job, user))
-		verdict = answer_say(answer, VERDICT_UNKNOWN_USER, "the directory can have no such user");
-	else if (forgets_domain(job.conf) && !is_of_directory(&job))
-		verdict = answer_say(answer, VERDICT_UNKNOWN_USER, "the user is of another domain than the directory's");
+	answer_init(&found);
+	begin(&job, thread, env, &found);
+	if (thread == NULL || job.conf->groups == LDAP_GROUPS_NONE)
+		answer_say(&found, verdict, "ldap.groups is none");
+	else if (!take_name(&job, user) || (forgets_domain(job.conf) && !is_of_directory(&job)))
+		verdict = VERDICT_UNKNOWN_USER;
 	else
 		verdict = find_user(&job);
 	if (verdict == VERDICT_VALID)
 		verdict = add_groups(&job);
-	if (verdict != VERDICT_VALID)
-		buf_reset(&answer->groups);
+	buf_reset(&answer->groups);
+	if (verdict == VERDICT_VALID)
+		buf_add(&answer->groups, buf_span(&found.groups));
+	else if (verdict != VERDICT_UNKNOWN_USER)
+		answer_say(answer, VERDICT_UNAVAILABLE, "the directory does not say the user's groups: %.*s",
+		           SPAN_ARG(buf_span(&found.why)));
 	end(&job);
-	answer->verdict = before;
-	return verdict;
+	answer_fini(&found);
+	return verdict == VERDICT_VALID || verdict == VERDICT_UNKNOWN_USER;
 }
 
 const struct backend backend_ldap = {

@@ -5,10 +5,13 @@
 
 #include "auth/backend/backend.h"
 
-/* Set answer->groups to the groups of this user (as another backend names it), whatever ldap.groups says of passwords; none
- * with LDAP_GROUPS_NONE. VALID; UNKNOWN_USER: the directory has no such user, or the name is of another domain than the
- * directory's; INVALID, UNAVAILABLE: its groups cannot be known now, and answer->why says why. answer->verdict and
- * answer->user stay. `thread` is what backend_ldap.open() gave. blocks: four times ldap.timeout. */
-enum ask_verdict ldap_groups_of(void *thread, const struct backend_env *env, struct span user, struct answer *answer);
+/* What the library loads and looks up once: before threads, and before the sandbox closes. Its own configuration (ldap.conf,
+ * LDAPTLS_*) and plugins of SASL are left out: ours says everything, and binds are simple ones. False: *why, a constant. */
+MUST_USE bool ldap_backend_init(const char **why);
+
+/* Set answer->groups to the groups of this user, as another backend names it; none where the directory has no such user, or
+ * the name is of another domain than the directory's. False: they cannot be known now, and *answer is UNAVAILABLE and says
+ * why. `thread` is what backend_ldap.open() gave. blocks: four times ldap.timeout. */
+MUST_USE bool ldap_groups_of(void *thread, const struct backend_env *env, struct span user, struct answer *answer);
 
 #endif

@@ -6,7 +6,6 @@
 
 #include "auth/fold.h"
 #include "auth/scheme/ntlm_private.h"
-#include "base/cursor.h"
 
 enum { NEGOTIATE_MIN_BYTES = 16, CHALLENGE_MIN_BYTES = 48, AUTHENTICATE_MIN_BYTES = 64, VERSION_BYTES = 8 };
 
@@ -51,7 +50,7 @@ void ntlm_add_u64(struct buf *out, uint64_t number)
 
 static bool is_control(uint32_t character)
 {
-	return character < 0x20 || character == 0x7f;
+	return character < 0x20 || (character >= 0x7f && character < 0xa0);
 }
 
 static bool add_utf16(struct span wire, struct buf *out)
@@ -194,28 +193,48 @@ bool ntlm_who(struct span authenticate, struct buf *domain, struct buf *user, st
 	       buf_is_whole(user) && buf_is_whole(workstation);
 }
 
-bool ntlm_find_av(struct span list, enum ntlm_av id, struct span *value, bool *is_whole)
+bool ntlm_parse_avs(struct span list, struct ntlm_avs *out)
 {
-	bool found = false;
-
-	*is_whole = false;
+	*out = (struct ntlm_avs){0};
 	while (list.len >= 4) {
-		uint16_t this_id = ntlm_u16(list.at), len = ntlm_u16(list.at + 2);
+		uint16_t id = ntlm_u16(list.at), len = ntlm_u16(list.at + 2);
 
 		list = span_skip(list, 4);
-		if (this_id == AV_END) {
-			*is_whole = len == 0;
-			return found;
-		}
-		if (len > list.len)
-			return found;
-		if (this_id == id && !found) {
-			*value = span_first(list, len);
-			found = true;
+		if (id == AV_END)
+			return len == 0;
+		if (len > list.len || (id == AV_FLAGS && len != 4) || (id == AV_TIMESTAMP && len != 8))
+			return false;
+		if (id < AV_COUNT) {
+			if (out->values[id].at)
+				return false;
+			out->values[id] = span_first(list, len);
 		}
 		list = span_skip(list, len);
 	}
-	return found;
+	return false;
+}
+
+bool ntlm_is_v1(const struct ntlm_authenticate *authenticate)
+{
+	return authenticate->nt.len == V1_BYTES;
+}
+
+bool ntlm_is_session(const struct ntlm_authenticate *authenticate)
+{
+	static const uint8_t zeros[V1_BYTES - NTLM_CHALLENGE_BYTES];
+
+	/* By what is there, too: a client may repeat our flag and know nothing of it. */
+	return ntlm_is_v1(authenticate) && (authenticate->flags & FLAG_EXTENDED) && authenticate->lm.len == V1_BYTES &&
+	       memcmp(authenticate->lm.at + NTLM_CHALLENGE_BYTES, zeros, sizeof(zeros)) == 0;
+}
+
+bool ntlm_has_mic(const struct ntlm_authenticate *authenticate)
+{
+	struct ntlm_avs avs;
+
+	return !ntlm_is_v1(authenticate) &&
+	       ntlm_parse_avs(span_skip(authenticate->nt, PROOF_BYTES + BLOB_HEAD_BYTES), &avs) &&
+	       avs.values[AV_FLAGS].at && (ntlm_u32(avs.values[AV_FLAGS].at) & AV_FLAG_MIC);
 }
 
 /* ---- the second message ---- */
@@ -229,6 +248,7 @@ static void add_av(struct buf *out, enum ntlm_av id, struct span text)
 	ntlm_add_u16(out, (uint16_t)id);
 	ntlm_add_u16(out, (uint16_t)buf_len(&wire));
 	buf_add(out, buf_span(&wire));
+	out->overflow |= wire.overflow;
 	buf_fini(&wire);
 }
 
@@ -237,8 +257,10 @@ static void add_target_info(const struct ntlm_names *names, uint64_t filetime, s
 {
 	add_av(out, AV_NB_DOMAIN, names->netbios_domain);
 	add_av(out, AV_NB_COMPUTER, names->netbios_computer);
-	add_av(out, AV_DNS_DOMAIN, names->dns_domain);
-	add_av(out, AV_DNS_COMPUTER, names->dns_computer);
+	if (names->dns_domain.len)
+		add_av(out, AV_DNS_DOMAIN, names->dns_domain);
+	if (names->dns_computer.len)
+		add_av(out, AV_DNS_COMPUTER, names->dns_computer);
 	ntlm_add_u16(out, AV_TIMESTAMP);
 	ntlm_add_u16(out, 8);
 	ntlm_add_u64(out, filetime);
@@ -276,6 +298,7 @@ void ntlm_write_challenge(const struct ntlm_negotiate *negotiate, const uint8_t 
 	buf_add(out, span_of(version, sizeof(version)));
 	buf_add(out, buf_span(&target));
 	buf_add(out, buf_span(&info));
+	out->overflow |= target.overflow || info.overflow;
 	buf_fini(&target);
 	buf_fini(&info);
 }

@@ -48,13 +48,16 @@ static bool respond_v2(const struct ntlm_client *client, const struct ntlm_chall
                        uint8_t base_key[static 16])
 {
 	uint8_t hash[16], key[16], proof[16], nonce[8];
-	struct span value, parts[2];
-	struct buf blob;
-	bool is_whole, well;
 	uint64_t filetime = client->filetime;
+	struct span parts[2];
+	struct ntlm_avs avs;
+	struct buf blob;
+	bool well;
 
-	if (ntlm_find_av(challenge->target_info, AV_TIMESTAMP, &value, &is_whole) && value.len == 8 && filetime == 0)
-		filetime = ntlm_u64(value.at);
+	if (!ntlm_parse_avs(challenge->target_info, &avs))
+		return false;
+	if (avs.values[AV_TIMESTAMP].at && filetime == 0)
+		filetime = ntlm_u64(avs.values[AV_TIMESTAMP].at);
 	secret_random(nonce, sizeof(nonce));
 	buf_init(&blob, ASK_NTLM_MAX_BYTES);
 	ntlm_add_u64(&blob, 0x101);
@@ -65,7 +68,8 @@ static bool respond_v2(const struct ntlm_client *client, const struct ntlm_chall
 	ntlm_add_u32(&blob, 0);
 	parts[0] = span_of(challenge->challenge, sizeof(challenge->challenge));
 	parts[1] = buf_span(&blob);
-	well = ntlm_hash(client->password, hash) && ntlm_response_key(hash, client->user, client->domain, key) &&
+	well = buf_is_whole(&blob) && ntlm_hash(client->password, hash) &&
+	       ntlm_response_key(hash, client->user, CAPITALS_WINDOWS, client->domain, key) &&
 	       ntlm_hmac_md5(key, parts, 2, proof);
 	parts[0] = span_of(proof, sizeof(proof));
 	well = well && ntlm_hmac_md5(key, parts, 1, base_key);
@@ -77,20 +81,25 @@ static bool respond_v2(const struct ntlm_client *client, const struct ntlm_chall
 	return well;
 }
 
-/* By libntlm, from the password. */
-static bool respond_v1(const struct ntlm_client *client, const struct ntlm_challenge *challenge, struct buf *out,
-                       uint8_t base_key[static 16])
+/* By libntlm, from the password. `lm` gets what goes before the response. */
+static bool respond_v1(const struct ntlm_client *client, const struct ntlm_challenge *challenge,
+                       uint8_t lm[static V1_BYTES], struct buf *out, uint8_t base_key[static 16])
 {
-	uint8_t challenge_copy[8], response[V1_BYTES], hash[16];
+	struct ntlm_authenticate own = {.lm = span_of(lm, V1_BYTES)};
+	uint8_t nonce[NTLM_CHALLENGE_BYTES], response[V1_BYTES], hash[16];
 	char password[256];
 	bool well = client->password.len < sizeof(password);
 
+	memcpy(nonce, challenge->challenge, sizeof(nonce));
+	if (client->session) {
+		secret_random(lm, NTLM_CHALLENGE_BYTES);
+		well = well && ntlm_session_challenge(challenge, &own, nonce);
+	}
 	if (!well)
 		return false;
 	memcpy(password, client->password.at, client->password.len);
 	password[client->password.len] = 0;
-	memcpy(challenge_copy, challenge->challenge, sizeof(challenge_copy));
-	ntlm_smb_nt_encrypt(password, challenge_copy, response);
+	ntlm_smb_nt_encrypt(password, nonce, response);
 	explicit_bzero(password, sizeof(password));
 	buf_add(out, span_of(response, sizeof(response)));
 	well = ntlm_hash(client->password, hash) && ntlm_md4(span_of(hash, 16), base_key);
@@ -113,6 +122,7 @@ static void add_name(struct buf *head, struct span text, struct buf *payload)
 	buf_init(&wire, 4096);
 	ntlm_add_utf16(text, &wire);
 	add_field(head, buf_span(&wire), payload);
+	payload->overflow |= wire.overflow;
 	buf_fini(&wire);
 }
 
@@ -131,14 +141,59 @@ static bool finish(const struct ntlm_client *client, struct span negotiate, stru
 	return true;
 }
 
+/* A key of our own, sealed with what both sides know; or that itself. */
+static bool make_session_key(const struct ntlm_authenticate *own, const struct ntlm_challenge *challenge,
+                             const uint8_t base_key[static 16], uint8_t session_key[static 16], struct buf *sealed)
+{
+	struct ntlm_authenticate plain = *own;
+	uint8_t key[16], bytes[16];
+	const char *why;
+	bool well;
+
+	plain.flags &= ~(uint32_t)FLAG_KEY_EXCHANGE;
+	if (!(own->flags & FLAG_KEY_EXCHANGE))
+		return ntlm_export_key(&plain, challenge, base_key, session_key, &why);
+	secret_random(session_key, 16);
+	well = ntlm_export_key(&plain, challenge, base_key, key, &why) &&
+	       ntlm_rc4(span_of(key, sizeof(key)), span_of(session_key, 16), bytes);
+	explicit_bzero(key, sizeof(key));
+	if (well)
+		buf_add(sealed, span_of(bytes, sizeof(bytes)));
+	return well;
+}
+
+static void add_head(const struct ntlm_client *client, const struct ntlm_authenticate *own, struct buf *head,
+                     struct buf *payload)
+{
+	buf_add(head, span_of(signature, sizeof(signature)));
+	ntlm_add_u32(head, NTLM_AUTHENTICATE);
+	add_field(head, own->lm, payload);
+	add_field(head, own->nt, payload);
+	add_name(head, client->domain, payload);
+	add_name(head, client->user, payload);
+	add_name(head, client->workstation, payload);
+	add_field(head, own->session_key, payload);
+	ntlm_add_u32(head, own->flags);
+	ntlm_add_u64(head, 0); /* version */
+}
+
+/* What is on only if the server has it on, too. */
+static uint32_t agreed_flags(const struct ntlm_client *client, const struct ntlm_challenge *challenge)
+{
+	uint32_t flags = CLIENT_FLAGS;
+
+	if (client->v1 && !client->session)
+		flags &= ~(uint32_t)(FLAG_EXTENDED | FLAG_KEY_EXCHANGE);
+	return flags & challenge->flags;
+}
+
 bool ntlm_client_authenticate(const struct ntlm_client *client, struct span negotiate, struct span challenge,
                               struct buf *out, uint8_t session_key[static NTLM_HASH_BYTES])
 {
-	static const uint8_t lm[V1_BYTES];
-	uint32_t flags = client->v1 ? FLAG_UNICODE | FLAG_NTLM | FLAG_ALWAYS_SIGN : CLIENT_FLAGS;
-	struct buf head, payload, nt;
+	struct buf head, payload, nt, sealed;
+	struct ntlm_authenticate own;
 	struct ntlm_challenge parsed;
-	uint8_t base_key[16], sealed[16];
+	uint8_t lm[V1_BYTES] = {0}, base_key[16];
 	bool well;
 
 	if (!ntlm_parse_challenge(challenge, &parsed))
@@ -146,28 +201,19 @@ bool ntlm_client_authenticate(const struct ntlm_client *client, struct span nego
 	buf_init(&head, HEAD_BYTES);
 	buf_init(&payload, ASK_NTLM_MAX_BYTES);
 	buf_init(&nt, ASK_NTLM_MAX_BYTES);
-	well = client->v1 ? respond_v1(client, &parsed, &nt, base_key) : respond_v2(client, &parsed, &nt, base_key);
-	buf_add(&head, span_of(signature, sizeof(signature)));
-	ntlm_add_u32(&head, NTLM_AUTHENTICATE);
-	add_field(&head, span_of(lm, sizeof(lm)), &payload);
-	add_field(&head, buf_span(&nt), &payload);
-	add_name(&head, client->domain, &payload);
-	add_name(&head, client->user, &payload);
-	add_name(&head, client->workstation, &payload);
-	if (client->v1) {
-		memcpy(session_key, base_key, 16);
-		add_field(&head, SPAN(""), &payload);
-	} else {
-		secret_random(session_key, 16);
-		well = well && ntlm_rc4(span_of(base_key, 16), span_of(session_key, 16), sealed);
-		add_field(&head, span_of(sealed, sizeof(sealed)), &payload);
-	}
-	ntlm_add_u32(&head, flags);
-	ntlm_add_u64(&head, 0); /* version */
-	well = well && finish(client, negotiate, challenge, &head, &payload, session_key, out);
+	buf_init(&sealed, 16);
+	well = client->v1 ? respond_v1(client, &parsed, lm, &nt, base_key) : respond_v2(client, &parsed, &nt, base_key);
+	own = (struct ntlm_authenticate){.flags = agreed_flags(client, &parsed), .lm = span_of(lm, sizeof(lm)),
+	                                 .nt = buf_span(&nt)};
+	well = well && make_session_key(&own, &parsed, base_key, session_key, &sealed);
+	own.session_key = buf_span(&sealed);
+	add_head(client, &own, &head, &payload);
+	well = well && buf_is_whole(&nt) && buf_is_whole(&head) && buf_is_whole(&payload) &&
+	       finish(client, negotiate, challenge, &head, &payload, session_key, out);
 	buf_fini(&head);
 	buf_fini(&payload);
 	buf_fini(&nt);
+	buf_fini(&sealed);
 	explicit_bzero(base_key, sizeof(base_key));
 	return well;
 }

@@ -17,16 +17,34 @@ static struct {
 	EVP_MAC *hmac;
 } algorithms;
 
+/* Each of them once: they have to be right, and what OpenSSL reads at their first use (openssl.cnf) it has read then,
+ * while there is no sandbox yet. The example of MS-NLMP 4.2.2. */
+static bool work(void)
+{
+	static const uint8_t block[8] = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef},
+	                     response[V1_BYTES] = {0x67, 0xc4, 0x30, 0x11, 0xf3, 0x02, 0x98, 0xa2, 0xad, 0x35, 0xec, 0xe6,
+	                                           0x4f, 0x16, 0x33, 0x1c, 0x44, 0xbd, 0xbe, 0xd9, 0x27, 0x84, 0x1f, 0x94};
+	uint8_t hash[16], out[V1_BYTES];
+	struct span part = span_of(block, sizeof(block));
+
+	return ntlm_hash(SPAN("Password"), hash) && ntlm_desl(hash, block, out) &&
+	       memcmp(out, response, sizeof(response)) == 0 && ntlm_md5(&part, 1, out) &&
+	       ntlm_hmac_md5(hash, &part, 1, out) && ntlm_rc4(span_of(hash, sizeof(hash)), part, out);
+}
+
 bool ntlm_init(const char **why)
 {
-	if (algorithms.md4)
+	static bool done;
+
+	if (done)
 		return true;
 	fold_init();
 	if (algorithms.context == NULL)
 		algorithms.context = OSSL_LIB_CTX_new();
 	if (algorithms.context == NULL || OSSL_PROVIDER_load(algorithms.context, "default") == NULL ||
 	    OSSL_PROVIDER_load(algorithms.context, "legacy") == NULL) {
-		*why = "OpenSSL's legacy provider (legacy.so, of the package libssl3) cannot be loaded: there is no MD4, and so no NTLM";
+		*why = "OpenSSL's legacy provider (legacy.so, of the package libssl3) cannot be loaded: there is no MD4, "
+		       "and so no NTLM";
 		return false;
 	}
 	algorithms.md5 = EVP_MD_fetch(algorithms.context, "MD5", NULL);
@@ -34,8 +52,10 @@ bool ntlm_init(const char **why)
 	algorithms.des = EVP_CIPHER_fetch(algorithms.context, "DES-EDE3-ECB", NULL);
 	algorithms.hmac = EVP_MAC_fetch(algorithms.context, "HMAC", NULL);
 	algorithms.md4 = EVP_MD_fetch(algorithms.context, "MD4", NULL);
-	*why = "OpenSSL has not all of MD4, MD5, RC4, DES and HMAC";
-	return algorithms.md5 && algorithms.rc4 && algorithms.des && algorithms.hmac && algorithms.md4;
+	done = algorithms.md5 && algorithms.rc4 && algorithms.des && algorithms.hmac && algorithms.md4 && work();
+	if (!done)
+		*why = "OpenSSL has not all of MD4, MD5, RC4, DES and HMAC";
+	return done;
 }
 
 static bool digest(const EVP_MD *md, const struct span *parts, size_t count, uint8_t out[static 16])
@@ -131,29 +151,72 @@ bool ntlm_hash(struct span password, uint8_t out[static NTLM_HASH_BYTES])
 	struct buf wire;
 	bool well;
 
-	buf_init(&wire, 4 * password.len + 2);
-	ntlm_add_utf16(password, &wire);
-	well = buf_is_whole(&wire) && ntlm_md4(buf_span(&wire), out);
+	/* All of it at once: a buffer that grows leaves its old bytes behind. No character of UTF-8 is shorter than half of
+	 * what it becomes. */
+	buf_init(&wire, 2 * password.len + 1);
+	well = buf_reserve(&wire, wire.max_bytes) != NULL;
+	if (well)
+		ntlm_add_utf16(password, &wire);
+	well = well && buf_is_whole(&wire) && ntlm_md4(buf_span(&wire), out);
 	if (wire.at)
 		explicit_bzero(wire.at, wire.capacity);
 	buf_fini(&wire);
 	return well;
 }
 
-bool ntlm_response_key(const uint8_t hash[static 16], struct span user, struct span domain, uint8_t out[static 16])
+/* Windows changes units of 16 bits, one for one, by a table that has no capitals for these; Java, ICU and others go by
+ * Unicode, which has. */
+static bool is_kept_by_windows(uint32_t character)
+{
+	return character == 0xb5 || character == 0x131 || character == 0x17f || (character >= 0x10d0 && character < 0x1100) ||
+	       character >= 0x10000;
+}
+
+static void add_capitals(struct span text, enum ntlm_capitals capitals, struct buf *out)
+{
+	while (text.len) {
+		struct span rest = text, one;
+		uint32_t character = fold_next(&rest);
+
+		one = span_first(text, text.len - rest.len);
+		text = rest;
+		if (capitals == CAPITALS_WINDOWS && is_kept_by_windows(character))
+			buf_add(out, one);
+		else if (capitals == CAPITALS_UNICODE && character == 0xdf)
+			buf_add(out, SPAN("SS"));
+		else
+			fold_upper(one, out);
+	}
+}
+
+bool ntlm_response_key(const uint8_t hash[static 16], struct span user, enum ntlm_capitals capitals, struct span domain,
+                       uint8_t out[static 16])
 {
 	struct buf upper, wire;
-	struct span parts[1];
+	struct span part;
 	bool well;
 
 	buf_init(&upper, 4 * ASK_NTLM_MAX_BYTES);
 	buf_init(&wire, 8 * ASK_NTLM_MAX_BYTES);
-	fold_upper(user, &upper);
+	add_capitals(user, capitals, &upper);
 	ntlm_add_utf16(buf_span(&upper), &wire);
 	ntlm_add_utf16(domain, &wire);
-	parts[0] = buf_span(&wire);
-	well = buf_is_whole(&upper) && buf_is_whole(&wire) && ntlm_hmac_md5(hash, parts, 1, out);
+	part = buf_span(&wire);
+	well = buf_is_whole(&upper) && buf_is_whole(&wire) && ntlm_hmac_md5(hash, &part, 1, out);
 	buf_fini(&upper);
 	buf_fini(&wire);
 	return well;
+}
+
+bool ntlm_session_challenge(const struct ntlm_challenge *challenge, const struct ntlm_authenticate *authenticate,
+                            uint8_t out[static NTLM_CHALLENGE_BYTES])
+{
+	struct span parts[] = {span_of(challenge->challenge, NTLM_CHALLENGE_BYTES),
+	                       span_first(authenticate->lm, NTLM_CHALLENGE_BYTES)};
+	uint8_t both[16];
+
+	if (!ntlm_md5(parts, COUNT_OF(parts), both))
+		return false;
+	memcpy(out, both, NTLM_CHALLENGE_BYTES);
+	return true;
 }

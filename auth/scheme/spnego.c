@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "auth/scheme/spnego.h"
 
-#include <string.h>
-
 #include "auth/scheme/ntlm.h"
 #include "base/cursor.h"
 
 /* Tags that occur (X.690). */
 enum { TAG_OCTETS = 0x04, TAG_OID = 0x06, TAG_ENUMERATED = 0x0a, TAG_SEQUENCE = 0x30, TAG_APPLICATION = 0x60,
-       TAG_0 = 0xa0, TAG_1, TAG_2, TAG_3 };
+       TAG_0 = 0xa0, TAG_1, TAG_2, TAG_3, TAG_4 };
 
 static const uint8_t oid_spnego[] = {0x2b, 6, 1, 5, 5, 2};
 static const uint8_t oid_krb5[] = {0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 1, 2, 2};
@@ -90,10 +88,32 @@ static bool read_mechs(struct cursor *list, struct spnego_init *out)
 	return !mechs.overrun && count && count <= SPNEGO_MECHS_MAX;
 }
 
+/* An octet string in [number], which may be left out. False: it is malformed. */
+static bool read_part(struct cursor *body, uint8_t number, struct span *out)
+{
+	struct cursor part;
+
+	if (!enter_if(body, number, &part))
+		return true;
+	*out = read_octets(&part);
+	return !part.overrun;
+}
+
+/* A MIC in [3]; or in [3] Microsoft's negHints (MS-SPNG 2.2.1), which are of no use, and the MIC in [4]. */
+static bool read_init_mic(struct cursor *body, struct span *out)
+{
+	struct cursor hints, part;
+
+	hints = *body;
+	if (!enter_if(&hints, TAG_3, &part) || part.rest.len == 0 || part.rest.at[0] != TAG_SEQUENCE)
+		return read_part(body, TAG_3, out);
+	*body = hints;
+	return read_part(body, TAG_4, out);
+}
+
 bool spnego_parse_init(struct span token, struct spnego_init *out, const char **why)
 {
 	struct cursor all = cursor_over(token), frame, oid, choice, body, part;
-	bool well;
 
 	*out = (struct spnego_init){.token = SPAN(""), .mech_list_mic = SPAN("")};
 	*why = "the first token of SPNEGO is malformed";
@@ -103,44 +123,50 @@ bool spnego_parse_init(struct span token, struct spnego_init *out, const char **
 	body = enter(&choice, TAG_SEQUENCE);
 	part = enter(&body, TAG_0);
 	if (all.overrun || frame.overrun || choice.overrun || body.overrun || !span_equal(oid.rest, OID(spnego)) ||
-	    all.rest.len || !read_mechs(&part, out))
+	    all.rest.len || frame.rest.len || choice.rest.len || !read_mechs(&part, out))
 		return false;
 	enter_if(&body, TAG_1, &part); /* flags: of no meaning here */
-	well = true;
-	if (enter_if(&body, TAG_2, &part)) {
-		out->token = read_octets(&part);
-		well = !part.overrun;
-	}
-	/* What Microsoft's negHints would be is the MIC here: RFC 4178 section 4.2.1. */
-	if (well && enter_if(&body, TAG_3, &part)) {
-		out->mech_list_mic = read_octets(&part);
-		well = !part.overrun;
-	}
-	return well && !body.overrun && body.rest.len == 0;
+	return read_part(&body, TAG_2, &out->token) && read_init_mic(&body, &out->mech_list_mic) && !body.overrun &&
+	       body.rest.len == 0;
+}
+
+static bool read_state(struct cursor *body, struct spnego_response *out)
+{
+	struct cursor part, number;
+	uint8_t state;
+
+	if (!enter_if(body, TAG_0, &part))
+		return true;
+	number = enter(&part, TAG_ENUMERATED);
+	state = cursor_u8(&number);
+	out->has_state = true;
+	out->state = (enum spnego_state)state;
+	return !number.overrun && number.rest.len == 0 && part.rest.len == 0 && state <= SPNEGO_REQUEST_MIC;
+}
+
+static bool read_mech(struct cursor *body, struct spnego_response *out)
+{
+	struct cursor part, oid;
+
+	if (!enter_if(body, TAG_1, &part))
+		return true;
+	oid = enter(&part, TAG_OID);
+	out->mech = mech_of(oid.rest);
+	return !oid.overrun && part.rest.len == 0;
 }
 
 bool spnego_parse_response(struct span token, struct spnego_response *out, const char **why)
 {
-	struct cursor all = cursor_over(token), choice, body, part;
-	bool well = true;
+	struct cursor all = cursor_over(token), choice, body;
 
-	*out = (struct spnego_response){SPAN(""), SPAN("")};
+	*out = (struct spnego_response){.token = SPAN(""), .mech_list_mic = SPAN("")};
 	*why = "a token of SPNEGO is malformed";
 	choice = enter(&all, TAG_1);
 	body = enter(&choice, TAG_SEQUENCE);
-	if (all.overrun || choice.overrun || all.rest.len)
+	if (all.overrun || choice.overrun || all.rest.len || choice.rest.len)
 		return false;
-	enter_if(&body, TAG_0, &part); /* the client's state */
-	enter_if(&body, TAG_1, &part); /* and mechanism: it has none to choose */
-	if (enter_if(&body, TAG_2, &part)) {
-		out->token = read_octets(&part);
-		well = !part.overrun;
-	}
-	if (well && enter_if(&body, TAG_3, &part)) {
-		out->mech_list_mic = read_octets(&part);
-		well = !part.overrun;
-	}
-	return well && !body.overrun && body.rest.len == 0;
+	return read_state(&body, out) && read_mech(&body, out) && read_part(&body, TAG_2, &out->token) &&
+	       read_part(&body, TAG_3, &out->mech_list_mic) && !body.overrun && body.rest.len == 0;
 }
 
 enum spnego_kind spnego_kind(struct span token)
@@ -164,6 +190,10 @@ enum spnego_kind spnego_kind(struct span token)
 
 static void add_element(struct buf *out, uint8_t tag, struct span content)
 {
+	if (content.len > UINT16_MAX) {
+		out->overflow = true;
+		return;
+	}
 	buf_add_byte(out, tag);
 	if (content.len >= 0x100) {
 		buf_add_byte(out, 0x82);
@@ -183,6 +213,7 @@ static void add_part(struct buf *out, uint8_t number, uint8_t tag, struct span c
 	buf_init(&inner, content.len + 8);
 	add_element(&inner, tag, content);
 	add_element(out, number, buf_span(&inner));
+	out->overflow |= inner.overflow;
 	buf_fini(&inner);
 }
 
@@ -205,6 +236,7 @@ void spnego_write_response(const struct spnego_reply *reply, struct buf *out)
 	if (reply->mech_list_mic.len)
 		add_part(&body, TAG_3, TAG_OCTETS, reply->mech_list_mic);
 	add_part(out, TAG_1, TAG_SEQUENCE, buf_span(&body));
+	out->overflow |= body.overflow;
 	buf_fini(&body);
 }
 
@@ -216,6 +248,7 @@ void spnego_write_mech_types(const enum spnego_mech *mechs, size_t count, struct
 	for (size_t i = 0; i < count; i++)
 		add_element(&oids, TAG_OID, oid_of(mechs[i]));
 	add_element(out, TAG_SEQUENCE, buf_span(&oids));
+	out->overflow |= oids.overflow;
 	buf_fini(&oids);
 }
 
@@ -233,6 +266,7 @@ void spnego_write_init(const enum spnego_mech *mechs, size_t count, struct span 
 	add_element(&frame, TAG_OID, OID(spnego));
 	add_part(&frame, TAG_0, TAG_SEQUENCE, buf_span(&body));
 	add_element(out, TAG_APPLICATION, buf_span(&frame));
+	out->overflow |= body.overflow || types.overflow || frame.overflow;
 	buf_fini(&body);
 	buf_fini(&types);
 	buf_fini(&frame);

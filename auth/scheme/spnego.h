@@ -32,11 +32,14 @@ struct spnego_init {
 MUST_USE bool spnego_parse_init(struct span token, struct spnego_init *out, const char **why);
 
 struct spnego_response {
+	bool has_state;
+	enum spnego_state state;
+	enum spnego_mech mech;     /* OTHER where it names none, too */
 	struct span token, mech_list_mic;
 };
 MUST_USE bool spnego_parse_response(struct span token, struct spnego_response *out, const char **why);
 
-/* What a NegTokenResp says; empty parts are left out. */
+/* What a NegTokenResp says; empty parts are left out. What is written has to fit into 64 kB: look at buf_is_whole(). */
 struct spnego_reply {
 	enum spnego_state state;
 	enum spnego_mech mech;     /* OTHER: left out */
@@ -44,7 +47,7 @@ struct spnego_reply {
 };
 void spnego_write_response(const struct spnego_reply *reply, struct buf *out);
 
-/* A NegTokenInit that proposes these mechanisms, in DER of their OIDs one after the other; for clients. */
+/* A NegTokenInit that proposes these mechanisms; for clients. */
 void spnego_write_init(const enum spnego_mech *mechs, size_t count, struct span token, struct buf *out);
 
 /* The DER of a list of mechanisms. */

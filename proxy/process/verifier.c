@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <nss.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "auth/backend/gss.h"
+#include "auth/backend/ldap.h"
 #include "auth/backend/users.h"
 #include "auth/fold.h"
 #include "auth/verifier/ntlm_names.h"
@@ -106,6 +108,8 @@ static enum err load_users(struct verifier_env *env, const int *fds, size_t coun
 	struct problems problems;
 	enum err err;
 
+	if (count == 0)
+		return ERR_NONE; /* nothing needs them */
 	if (sources == NULL || count != paths->count)
 		return sources ? ERR_MESSAGE : ERR_MEMORY;
 	for (size_t i = 0; i < count; i++)
@@ -337,9 +341,15 @@ static void init_libraries(const char *rcache)
 {
 	const char *why = "";
 
+	/* Other sources are plugins, which cannot be loaded any more once they are asked for. */
+	__nss_configure_lookup("hosts", "files dns");
+	__nss_configure_lookup("passwd", "files");
+	__nss_configure_lookup("group", "files");
 	fold_init();
 	if (!ntlm_init(&why))
 		log_event(EV_AUTH_LIBRARY, "what=ntlm why=\"%s\"", why);
+	if (!ldap_backend_init(&why))
+		log_event(EV_AUTH_LIBRARY, "what=ldap why=\"%s\"", why);
 	if (!gss_backend_init(rcache, &why))
 		log_event(EV_AUTH_LIBRARY, "what=kerberos why=\"%s\"", why);
 }
@@ -399,6 +409,7 @@ int verifier_main(int channel, unsigned number)
 	status = serve(&verifier);
 	if (SALLYPORT_SANITIZED) { /* elsewhere the system does it, also where a thread is in a call */
 		verify_free(verifier.verify);
+		gss_backend_fini();
 		ntlm_namer_free(verifier.namer);
 		buf_fini(&verifier.out);
 		for (size_t i = 0; i < SETTINGS_WORKERS_MAX; i++)
