@@ -31,6 +31,9 @@ enum ask_verdict ldap_link_say(struct ldap_job *job, const char *what, int resul
 {
 	answer_say(job->answer, VERDICT_UNAVAILABLE, "%s: %s", what,
 	           result == LDAP_STRONG_AUTH_REQUIRED ? "it takes no passwords without TLS" : ldap_err2string(result));
+	/* What it says when it does not like a certificate, whatever is wrong with it. */
+	if (diagnostic && strcmp(diagnostic, "(unknown error code)") == 0)
+		diagnostic = "TLS: its certificate is not signed by ldap.ca, not valid now, or of another host";
 	if (diagnostic && diagnostic[0]) {
 		buf_add_string(&job->answer->why, ": ");
 		ldap_text_one_line(diagnostic, &job->answer->why);
