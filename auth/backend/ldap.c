@@ -38,7 +38,7 @@ static void close_thread(void *at)
 	struct ldap_thread *thread = at;
 
 	if (thread)
-		ldap_link_close(&thread->search);
+		ldap_link_end_thread(thread);
 	free(thread);
 }
 

@@ -1,23 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
-#include <unistd.h>
 
 #include "auth/backend/ldap_private.h"
+#include "auth/backend/ldap_socket.h"
 #include "auth/backend/ldap_text.h"
 #include "base/clock.h"
 
-enum { REST_MS = 15000, REFUSED_MS = 5000, MESSAGE_MAX_BYTES = 4 << 20, KEEPALIVE_S = 60 };
+enum { REST_MS = 15000, REFUSED_MS = 5000, WHY_MAX_BYTES = 400 };
 
 /* ---- time and words ---- */
 
-/* What is left for the next step. */
+/* When the next step must be over; how long that is. */
+static uint64_t step_end(const struct ldap_job *job)
+{
+	uint64_t end_ms = clock_monotonic_ms() + job->conf->timeout_ms;
+
+	return end_ms < job->due_ms ? end_ms : job->due_ms;
+}
+
 static struct timeval step_of(const struct ldap_job *job)
 {
-	uint64_t now_ms = clock_monotonic_ms(), left_ms = job->due_ms > now_ms ? job->due_ms - now_ms : 1;
-	uint64_t step_ms = left_ms < job->conf->timeout_ms ? left_ms : job->conf->timeout_ms;
+	uint64_t now_ms = clock_monotonic_ms(), end_ms = step_end(job), step_ms = end_ms > now_ms ? end_ms - now_ms : 1;
 
 	return (struct timeval){(time_t)(step_ms / 1000), (suseconds_t)(step_ms % 1000 * 1000)};
 }
@@ -31,9 +36,6 @@ enum ask_verdict ldap_link_say(struct ldap_job *job, const char *what, int resul
 {
 	answer_say(job->answer, VERDICT_UNAVAILABLE, "%s: %s", what,
 	           result == LDAP_STRONG_AUTH_REQUIRED ? "it takes no passwords without TLS" : ldap_err2string(result));
-	/* What it says when it does not like a certificate, whatever is wrong with it. */
-	if (diagnostic && strcmp(diagnostic, "(unknown error code)") == 0)
-		diagnostic = "TLS: its certificate is not signed by ldap.ca, not valid now, or of another host";
 	if (diagnostic && diagnostic[0]) {
 		buf_add_string(&job->answer->why, ": ");
 		ldap_text_one_line(diagnostic, &job->answer->why);
@@ -61,20 +63,6 @@ static bool is_lost(int result)
 
 /* ---- connections ---- */
 
-/* The authorities of the system: the library's own configuration (ldap.conf, LDAPTLS_*) is not what is asked. */
-static const char *authorities(const struct ldap_conf *conf)
-{
-	static const char *const files[] = {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
-	                                    "/etc/ssl/ca-bundle.pem"};
-	size_t at = 0;
-
-	if (conf->ca[0])
-		return conf->ca;
-	while (at + 1 < COUNT_OF(files) && access(files[at], R_OK) < 0)
-		at++;
-	return files[at];
-}
-
 static bool set_number(LDAP *ldap, int option, int number)
 {
 	return ldap_set_option(ldap, option, &number) == LDAP_OPT_SUCCESS;
@@ -83,23 +71,13 @@ static bool set_number(LDAP *ldap, int option, int number)
 static bool set_options(LDAP *ldap, const struct ldap_job *job)
 {
 	struct timeval wait = step_of(job);
-	ber_len_t most = MESSAGE_MAX_BYTES;
-	Sockbuf *socket = NULL;
-	bool well = set_number(ldap, LDAP_OPT_PROTOCOL_VERSION, LDAP_VERSION3) &&
-	            set_number(ldap, LDAP_OPT_DEREF, LDAP_DEREF_NEVER) &&
-	            ldap_set_option(ldap, LDAP_OPT_REFERRALS, LDAP_OPT_OFF) == LDAP_OPT_SUCCESS &&
-	            ldap_set_option(ldap, LDAP_OPT_RESTART, LDAP_OPT_ON) == LDAP_OPT_SUCCESS &&
-	            ldap_set_option(ldap, LDAP_OPT_NETWORK_TIMEOUT, &wait) == LDAP_OPT_SUCCESS &&
-	            ldap_set_option(ldap, LDAP_OPT_TIMEOUT, &wait) == LDAP_OPT_SUCCESS &&
-	            ldap_get_option(ldap, LDAP_OPT_SOCKBUF, &socket) == LDAP_OPT_SUCCESS &&
-	            ber_sockbuf_ctrl(socket, LBER_SB_OPT_SET_MAX_INCOMING, &most) == 1 &&
-	            set_number(ldap, LDAP_OPT_X_KEEPALIVE_IDLE, KEEPALIVE_S) &&
-	            set_number(ldap, LDAP_OPT_X_KEEPALIVE_INTERVAL, KEEPALIVE_S / 4) &&
-	            set_number(ldap, LDAP_OPT_X_TLS_REQUIRE_CERT, LDAP_OPT_X_TLS_HARD) &&
-	            ldap_set_option(ldap, LDAP_OPT_X_TLS_CACERTFILE, authorities(job->conf)) == LDAP_OPT_SUCCESS;
 
-	/* Only with a new context is what was set before in force: without this line nothing is verified as configured. */
-	return well && set_number(ldap, LDAP_OPT_X_TLS_NEWCTX, 0);
+	return set_number(ldap, LDAP_OPT_PROTOCOL_VERSION, LDAP_VERSION3) &&
+	       set_number(ldap, LDAP_OPT_DEREF, LDAP_DEREF_NEVER) &&
+	       ldap_set_option(ldap, LDAP_OPT_REFERRALS, LDAP_OPT_OFF) == LDAP_OPT_SUCCESS &&
+	       ldap_set_option(ldap, LDAP_OPT_RESTART, LDAP_OPT_ON) == LDAP_OPT_SUCCESS &&
+	       ldap_set_option(ldap, LDAP_OPT_NETWORK_TIMEOUT, &wait) == LDAP_OPT_SUCCESS &&
+	       ldap_set_option(ldap, LDAP_OPT_TIMEOUT, &wait) == LDAP_OPT_SUCCESS;
 }
 
 /* Wait for the one result of a request; LDAP_SUCCESS: *message is there. */
@@ -118,20 +96,43 @@ static int wait_for(struct ldap_job *job, LDAP *ldap, int id, LDAPMessage **mess
 }
 
 /* After this TLS is there, or the connection is not used. */
-static int start_tls(struct ldap_job *job, LDAP *ldap)
+static bool start_tls(struct ldap_job *job, LDAP *ldap, struct buf *why)
 {
 	LDAPMessage *message = NULL;
+	char *diagnostic = NULL;
 	int id = 0, code = LDAP_OTHER, result = ldap_start_tls(ldap, NULL, NULL, &id);
 
 	if (result == LDAP_SUCCESS)
 		result = wait_for(job, ldap, id, &message);
 	if (result == LDAP_SUCCESS)
-		result = ldap_parse_result(ldap, message, &code, NULL, NULL, NULL, NULL, 1);
+		result = ldap_parse_result(ldap, message, &code, NULL, &diagnostic, NULL, NULL, 1);
 	if (result == LDAP_SUCCESS)
 		result = code;
-	if (result == LDAP_SUCCESS)
-		result = ldap_install_tls(ldap);
-	return result == LDAP_SUCCESS && !ldap_tls_inplace(ldap) ? LDAP_CONNECT_ERROR : result;
+	if (result != LDAP_SUCCESS) {
+		buf_printf(why, "no StartTLS: %s%s", ldap_err2string(result), diagnostic && diagnostic[0] ? ": " : "");
+		ldap_text_one_line(diagnostic, why);
+	}
+	ldap_memfree(diagnostic);
+	return result == LDAP_SUCCESS && ldap_socket_begin_tls(ldap, job->thread->tls, step_end(job), why);
+}
+
+/* A connection that may be used; NULL: why. */
+static LDAP *connect_to(struct ldap_job *job, const char *server, struct buf *why)
+{
+	const char *fault = ldap_text_server_fault(server, job->conf->starttls);
+	LDAP *ldap = NULL;
+
+	if (fault)
+		buf_add_string(why, fault);
+	else if (job->thread->tls || (job->thread->tls = ldap_socket_new_tls(job->conf->ca, why)) != NULL)
+		ldap = ldap_socket_open(server, job->thread->tls, step_end(job), why);
+	if (ldap == NULL)
+		return NULL;
+	if (set_options(ldap, job) &&
+	    (!job->conf->starttls || strncmp(server, "ldap:", 5) != 0 || start_tls(job, ldap, why)))
+		return ldap;
+	ldap_unbind_ext_s(ldap, NULL, NULL);
+	return NULL;
 }
 
 void ldap_link_close(struct ldap_link *link)
@@ -139,6 +140,13 @@ void ldap_link_close(struct ldap_link *link)
 	if (link->ldap)
 		ldap_unbind_ext_s(link->ldap, NULL, NULL);
 	link->ldap = NULL;
+}
+
+void ldap_link_end_thread(struct ldap_thread *thread)
+{
+	ldap_link_close(&thread->search);
+	ldap_socket_free_tls(thread->tls);
+	thread->tls = NULL;
 }
 
 /* ---- binding ---- */
@@ -223,25 +231,17 @@ static enum ask_verdict verdict_of(struct ldap_job *job, const char *server, con
 static bool try_server(struct ldap_job *job, const char *server, const char *dn, struct span password,
                        struct ldap_link *link)
 {
-	const char *fault = ldap_text_server_fault(server, job->conf->starttls);
-	int result = LDAP_SUCCESS;
 	struct bound bound;
+	struct buf why;
 
-	if (fault) {
-		answer_say(job->answer, VERDICT_UNAVAILABLE, "%s: %s", server, fault);
+	buf_init(&why, WHY_MAX_BYTES);
+	link->ldap = connect_to(job, server, &why);
+	if (link->ldap == NULL) {
+		answer_say(job->answer, VERDICT_UNAVAILABLE, "%s: %.*s", server, SPAN_ARG(buf_span(&why)));
+		buf_fini(&why);
 		return false;
 	}
-	result = ldap_initialize(&link->ldap, server);
-	if (result == LDAP_SUCCESS && !set_options(link->ldap, job)) {
-		answer_say(job->answer, VERDICT_UNAVAILABLE, "%s: TLS cannot be set up; is ldap.ca readable?", server);
-		return false;
-	}
-	if (result == LDAP_SUCCESS && job->conf->starttls && strncmp(server, "ldap:", 5) == 0)
-		result = start_tls(job, link->ldap);
-	if (result != LDAP_SUCCESS) {
-		say_of(job, link, server, result);
-		return false;
-	}
+	buf_fini(&why);
 	bind_as(job, link->ldap, dn, password, &bound);
 	verdict_of(job, server, &bound);
 	ldap_memfree(bound.diagnostic);
@@ -273,7 +273,7 @@ static void forget_old(struct ldap_job *job)
 
 	if (thread->generation == job->env->generation)
 		return;
-	ldap_link_close(&thread->search);
+	ldap_link_end_thread(thread);
 	*thread = (struct ldap_thread){.generation = job->env->generation};
 }
 

@@ -5,6 +5,7 @@
 #define AUTH_LDAP_PRIVATE_H
 
 #include <ldap.h>
+#include <openssl/types.h>
 
 #include "auth/backend/backend.h"
 
@@ -19,6 +20,7 @@ struct ldap_link {
 /* What one thread keeps. */
 struct ldap_thread {
 	struct ldap_link search;   /* bound as ldap.bind_dn, and never as anybody else */
+	SSL_CTX *tls;              /* how certificates are verified; NULL: not needed yet */
 	uint64_t generation;
 	uint64_t rests_until_ms[LDAP_SERVERS_MAX]; /* it did not answer: others are asked first */
 	uint64_t refused_until_ms; /* bind_dn was not let in: trying on and on would lock it out */
@@ -46,6 +48,7 @@ enum ask_verdict ldap_link_open(struct ldap_job *job, const char *dn, struct spa
 /* The connection of the thread, opened where it is not, or not as is configured now. */
 enum ask_verdict ldap_link_open_search(struct ldap_job *job);
 void ldap_link_close(struct ldap_link *link);
+void ldap_link_end_thread(struct ldap_thread *thread);
 
 /* Search; *out is the caller's to free (NULL is possible). A connection that is dead is closed, so that job->at->ldap is
  * NULL afterwards; what was the matter has been said. At most `most` entries: more are UNAVAILABLE, unless it is
