@@ -266,7 +266,7 @@ void ldap_socket_free_tls(SSL_CTX *tls)
 }
 
 /* Whom the certificate must be for. */
-static bool set_host(SSL *ssl, const char *host)
+static bool set_host(SSL *ssl, char *host)
 {
 	X509_VERIFY_PARAM *wanted = SSL_get0_param(ssl);
 

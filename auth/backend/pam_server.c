@@ -26,6 +26,7 @@ struct pam_child {
 
 struct pam_server {
 	int fd;
+	pid_t pid;                 /* our own */
 	bool has_orphans;          /* processes that a module has started, and that live longer than its child */
 	struct pam_child children[CHILDREN_MAX];
 };
@@ -99,7 +100,9 @@ NORETURN static void be_child(const struct pam_server *server, const struct pam_
 	struct answer answer;
 	struct buf bytes;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	/* The role may be gone already. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != server->pid)
+		_exit(1);
 	setpgid(0, 0);
 	signal(SIGPIPE, SIG_DFL);
 	/* What others ask and are told is no business of a module. */
@@ -295,7 +298,7 @@ static enum got serve_once(struct pam_server *server)
 
 int pam_server_run(int fd)
 {
-	struct pam_server server = {.fd = fd};
+	struct pam_server server = {.fd = fd, .pid = getpid()};
 	enum got got;
 	uint64_t latest_ms;
 

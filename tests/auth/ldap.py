@@ -406,19 +406,17 @@ def certificates_are_verified(bench):
     def stamp(days):
         return time.strftime("%Y%m%d%H%M%SZ", time.gmtime(now + days * 86400))
 
-    wrong = {"stranger": bench.certificate("unknown", authority=bench.stranger),
+    wrong = {"self-signed": bench.certificate("unknown", authority=bench.stranger),
              "expired": bench.certificate("expired", begin=stamp(-10), end=stamp(-1)),
-             "not yet": bench.certificate("early", begin=stamp(5), end=stamp(9)),
-             "host": bench.certificate("elsewhere", "DNS:elsewhere.test,IP:127.0.0.2")}
+             "not yet valid": bench.certificate("early", begin=stamp(5), end=stamp(9)),
+             "mismatch": bench.certificate("elsewhere", "DNS:elsewhere.test,IP:127.0.0.2")}
     for name, certificate in wrong.items():
         with slapd.Slapd(certificate) as server:
             for settings in ({"servers": [server.tls_uri]}, {"servers": [server.uri], "starttls": True}):
                 for asker in (bench.asker(**settings), bench.by_template(**settings)):
                     with asker:
-                        answer = asker.password("alice", "al1ce pw")
-                        expect(answer, "unavailable", "", "127.0.0.1")
-                        print(f"   {name}: {answer['why']}")
-    with slapd.Slapd(wrong["stranger"]) as server, bench.asker(server=server, ca=str(bench.stranger.certificate)) as asker:
+                        expect(asker.password("alice", "al1ce pw"), "unavailable", "", settings["servers"][0], "certificate", name)
+    with slapd.Slapd(wrong["self-signed"]) as server, bench.asker(server=server, ca=str(bench.stranger.certificate)) as asker:
         expect(asker.password("alice", "al1ce pw"), "valid", "alice")
 
 
@@ -446,9 +444,7 @@ def an_authority_that_cannot_be_read(bench):
 def starttls_or_nothing(bench):
     """A server that has none, or refuses, gets no password; neither does one that somebody changed on the way."""
     with slapd.Slapd(None) as plain, bench.asker(server=plain, servers=[plain.uri], starttls=True) as asker:
-        answer = asker.password("alice", "al1ce pw")
-        expect(answer, "unavailable", "", plain.uri)
-        print(f"   {answer['why']}")
+        expect(asker.password("alice", "al1ce pw"), "unavailable", "", plain.uri, "StartTLS")
     seen = []
 
     def says_no(connection):
@@ -619,8 +615,10 @@ def quietly(serve, connection):
 def servers_that_may_not_be_asked(bench):
     """ldap:// to anybody but loopback: the password would be seen. The configuration is refused; and where it is not read by
     its table, the backend refuses."""
-    for server in ("ldap://192.0.2.1", "ldap://example.test", "ldap://127.evil.test", "http://127.0.0.1", "127.0.0.1", "ldap://",
-                   f"{bench.server.uri} ldap://192.0.2.1", f"{bench.server.uri},ldap://192.0.2.1"):
+    servers = ("ldap://192.0.2.1", "ldap://example.test", "ldap://127.evil.test", "http://127.0.0.1", "127.0.0.1", "ldap://",
+               f"{bench.server.uri} ldap://192.0.2.1", f"{bench.server.uri},ldap://192.0.2.1")
+    refused = 0
+    for server in servers:
         try:
             with bench.asker(servers=[server], timeout="1s") as asker:
                 answer = asker.password("alice", "al1ce pw")
@@ -628,6 +626,8 @@ def servers_that_may_not_be_asked(bench):
                 assert server in answer["why"] and "write" in answer["why"] or "no host" in answer["why"], answer
         except (AssertionError, BrokenPipeError) as error:
             assert "backend_try ended" in str(error) or isinstance(error, BrokenPipeError), error
+            refused += 1
+    assert 0 < refused < len(servers), refused  # both sides of it were seen
 
 
 # ---- threads, reload ----
@@ -688,8 +688,7 @@ def ad_passwords(bench):
         with asker:
             expect(asker.password("bob", words["bob"]), "valid", "bob")
             expect(asker.password("BOB", words["bob"]), "valid", "bob")
-            expect(asker.password("bob@ad.test", words["bob"]), "valid", "bob@ad.test" if "ADTEST" not in str(asker.path.read_text())
-                   else "bob@ad.test")
+            expect(asker.password("bob@ad.test", words["bob"]), "valid", "bob@ad.test")
             expect(asker.password("ADTEST\\bob", words["bob"]), "valid", "bob")
             expect(asker.password("bob", "wrong"), "invalid", "", "wrong")
             expect(asker.password("bob", ""), "invalid", "", "empty")

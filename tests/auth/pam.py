@@ -305,11 +305,14 @@ def more_than_can_be_answered(bench):
 
 @case
 def the_role_dies(bench):
-    bench.stack("slow-too", f"auth required pam_exec.so {bench.script('sleeps', 'sleep 600')}\naccount required pam_permit.so\n")
+    mark = bench.folder / "sleepers"
+    sleeps = bench.script("sleeps", f"echo $$ >>{mark}\nexec sleep 600\n")
+    bench.stack("slow-too", f"auth required pam_exec.so {sleeps}\naccount required pam_permit.so\n")
     with bench.asker("slow-too", timeout="60s") as asker:
         asker.send("many", "4", "alice", "x")
-        until(lambda: len(asker.children()) == 4, "no children")
+        until(lambda: mark.exists() and len(mark.read_text().split()) == 4, "no children")
         children = asker.children()
+        assert len(children) == 4, children
         os.kill(asker.role, signal.SIGKILL)
         for _ in range(4):
             expect(asker.answer(), "unavailable", "", "role pam")
@@ -318,6 +321,8 @@ def the_role_dies(bench):
         asker.process.stdin.close()
         assert asker.process.wait(PATIENCE_S) != 0  # the role's status
         raise_nothing(asker)
+    for pid in mark.read_text().split():  # in sessions of their own (pam_exec): nobody is left who would end them
+        os.kill(int(pid), signal.SIGKILL)
 
 
 # ---- pam_unix, for real: whose passwords may a role without root check? ----
