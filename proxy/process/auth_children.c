@@ -4,17 +4,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
-#include "process/folder.h"
 #include "process/shared.h"
 
-enum { NONCE_SLOTS = 1 << 16, CHANNEL_BYTES = 4 << 20, PATH_BYTES = 4096 };
+enum { NONCE_SLOTS = 1 << 16, CHANNEL_BYTES = 4 << 20 };
 
 /* ---- what belongs to a generation ---- */
 
@@ -25,22 +23,11 @@ enum err auth_children_load(struct loaded *next, const char *file, struct proble
 
 /* ---- what outlives generations ---- */
 
-/* A folder of its own beside the control socket, for the role's user. */
-static void make_replay_cache(struct parent *parent)
+/* A file without a name, so that the verifier needs no folder; what one verifier has seen, the next one knows. */
+static enum err make_replay_cache(struct parent *parent)
 {
-	const char *control = parent->current->settings.control, *slash = strrchr(control, '/');
-	char folder[PATH_BYTES], *path = parent->identity.replay_cache;
-	int len = snprintf(folder, sizeof(folder), "%.*s/replay", slash ? (int)(slash - control) : 1, slash ? control : ".");
-
-	path[0] = 0;
-	if (len < 0 || (size_t)len + sizeof("/krb5") > IPC_PATH_MAX_BYTES)
-		return;
-	if ((mkdir(folder, 0700) < 0 && errno != EEXIST) ||
-	    (parent->identity.switches_user && chown(folder, parent->identity.uid, parent->identity.gid) < 0)) {
-		log_event(EV_SYSTEM, "what=replay-cache path=%s errno=%d", folder, errno);
-		return;
-	}
-	snprintf(path, IPC_PATH_MAX_BYTES, "%.*s/krb5", IPC_PATH_MAX_BYTES - 8, folder);
+	parent->replay_fd = memfd_create("sallyport-replay", MFD_CLOEXEC);
+	return parent->replay_fd < 0 ? ERR_SYSTEM : ERR_NONE;
 }
 
 /* Who may ask winbindd to check a response. */
@@ -58,8 +45,10 @@ enum err auth_children_make_regions(struct parent *parent, struct problems *prob
 	if (err)
 		return err;
 	parent->identity.nonce_slots = NONCE_SLOTS;
-	make_replay_cache(parent);
 	find_winbind_group(parent);
+	err = make_replay_cache(parent);
+	if (err)
+		return err;
 	return auth_files_read_key(&parent->current->settings.auth.digest, problems, parent->path, parent->nonce_key);
 }
 

@@ -176,8 +176,10 @@ static size_t other_fds(const struct child *child, int fds[static IPC_FDS_MAX])
 		fds[count++] = parent->bell;
 	else if (child->role == ROLE_ADMIN)
 		fds[count++] = parent->board_readonly_fd;
-	else
-		return 0;
+	else if (child->role == ROLE_VERIFIER)
+		fds[count++] = parent->replay_fd;
+	if (child->role != ROLE_LOGGER && child->role != ROLE_ADMIN)
+		return count;
 	for (size_t i = 0; i < parent->worker_count; i++)
 		fds[count++] = child->role == ROLE_LOGGER ? parent->regions[i].ring_fd
 		                                          : parent->regions[i].page_readonly_fd;
