@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -150,9 +152,32 @@ static void start(struct pam_server *server, const struct pam_question *question
 	buf_init(&child->answer, ANSWER_ROOM - 16);
 }
 
-static void end(struct pam_child *child)
+static bool is_ours(const struct pam_server *server, pid_t pid)
 {
-	/* Its group: what a module has started ends with it. */
+	for (size_t i = 0; i < CHILDREN_MAX; i++)
+		if (server->children[i].pid == pid)
+			return true;
+	return false;
+}
+
+/* What a module had started has no parent but this process now (PR_SET_CHILD_SUBREAPER), whatever group it went to. */
+static void end_strays(const struct pam_server *server)
+{
+	FILE *file = fopen("/proc/thread-self/children", "re");
+	int pid;
+
+	while (file && fscanf(file, "%d", &pid) == 1) {
+		if (is_ours(server, pid))
+			continue;
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	if (file)
+		fclose(file);
+}
+
+static void end(struct pam_server *server, struct pam_child *child)
+{
 	kill(-child->pid, SIGKILL);
 	kill(child->pid, SIGKILL);
 	while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
@@ -160,6 +185,7 @@ static void end(struct pam_child *child)
 	close(child->fd);
 	buf_fini(&child->answer);
 	child->pid = 0;
+	end_strays(server);
 }
 
 /* The answer is whole when the child closes its end. */
@@ -178,7 +204,7 @@ static void read_child(struct pam_server *server, struct pam_child *child)
 		send_answer(server, child->id, buf_span(&child->answer));
 	else
 		send_verdict(server, child->id, VERDICT_UNAVAILABLE, "a module of PAM has crashed");
-	end(child);
+	end(server, child);
 }
 
 /* ---- the loop ---- */
@@ -219,7 +245,7 @@ static void end_late(struct pam_server *server, uint64_t now_ms)
 		if (child->pid == 0 || child->due_ms > now_ms)
 			continue;
 		send_verdict(server, child->id, VERDICT_UNAVAILABLE, "the stack of PAM did not answer in time (pam.timeout)");
-		end(child);
+		end(server, child);
 	}
 }
 
@@ -228,6 +254,8 @@ int pam_server_run(int fd)
 	struct pam_server server = {.fd = fd};
 	struct pollfd fds[CHILDREN_MAX + 1];
 
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+		return 1;
 	for (;;) {
 		fds[CHILDREN_MAX] = (struct pollfd){.fd = fd, .events = POLLIN};
 		for (size_t i = 0; i < CHILDREN_MAX; i++)
@@ -243,6 +271,6 @@ int pam_server_run(int fd)
 	}
 	for (size_t i = 0; i < CHILDREN_MAX; i++)
 		if (server.children[i].pid)
-			end(&server.children[i]);
+			end(&server, &server.children[i]);
 	return 0;
 }

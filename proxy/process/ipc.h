@@ -54,7 +54,7 @@ struct ipc_start {
 	uint32_t worker_count;
 	uint64_t slot_count;              /* of each page: places.h */
 	struct hash_key client_key;       /* for the clients in the pages */
-	uint32_t has_group, group;        /* of the verifier: one more group, that of winbindd's privileged socket */
+	uint32_t has_group, group;        /* one more group: auth_children_grant() */
 	uint64_t nonce_slots;             /* of the table of nonces */
 	uint8_t nonce_key[32];            /* of workers alone: signs nonces of Digest */
 };
