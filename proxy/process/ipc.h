@@ -13,7 +13,7 @@
 #include "base/hash.h"
 #include "process/roles.h"
 
-enum { IPC_VERSION = 1, IPC_BYTES_MAX = 1 << 16, IPC_FDS_MAX = 250 };
+enum { IPC_VERSION = 1, IPC_BYTES_MAX = 96 << 10, IPC_FDS_MAX = 250 };
 
 /* X(type, payload bytes at least, at most, descriptors at least, at most, who to whom and what) */
 #define IPC_TYPES(X) \
