@@ -143,6 +143,7 @@ for part in $parts; do
 		counted kerberos $python tests/auth/kerberos.py
 		counted winbind $python tests/auth/winbind.py
 		counted ldap $python tests/auth/ldap.py
+		counted pam $python tests/auth/pam.py
 		counted connection $python tests/auth/connection.py --sallyport build/release/sallyport
 		counted authorities $python -W ignore tests/auth/authorities.py --sallyport build/release/sallyport
 		counted clients $python tests/auth/clients.py --sallyport build/release/sallyport --table "$logs/clients.md"
