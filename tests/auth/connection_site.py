@@ -2,6 +2,7 @@
 """What the rows of connection.py share: their proxies, names of hosts, and what the log has to say."""
 import contextlib
 import itertools
+import json
 import socket
 import sys
 import threading
@@ -9,7 +10,7 @@ import threading
 import yaml
 
 from auth_site import Proxy, REALM, wait_for
-from wire import Wire, basic
+from wire import Wire, basic, ntlm_negotiate, token
 
 USERS = {"alice": ("alicepw-8f2c", ["staff", "it"]), "bob": ("bobpw-51d7", ["sales"]), "jürgen": ("jürgenpw-77", ["staff"])}
 ALICE, BOB = ("alice", USERS["alice"][0]), ("bob", USERS["bob"][0])
@@ -50,7 +51,10 @@ class Site:
             listen=second, more={"limits": {"head": "128K"}})
 
     def proxy(self, auth, kind=Proxy, **how):
-        return kind(self.binary, {"failures": PATIENT, **auth}, **{"users": USERS, **how})
+        proxy = kind(self.binary, {"failures": PATIENT, **auth}, **{"users": USERS, **how})
+        if {"ntlm", "negotiate"} & set(auth["schemes"]):
+            wait_for("the names that NTLM tells", lambda: first_message(proxy, self.host()).status == 407)
+        return proxy
 
     def host(self, port=None):
         with self.lock:
@@ -63,6 +67,18 @@ class Site:
             wire.ask("GET", marker.url)
         proxy.wait_lines(marker.host, bool)
         return proxy.lines(host.host)
+
+
+def first_message(proxy, named):
+    """The answer to a first message of NTLM."""
+    schemes = yaml.safe_load(proxy.config.read_text())["authentication"]["schemes"]
+    with Wire(proxy.port) as wire:
+        return wire.ask("GET", named.url, token("NTLM" if "ntlm" in schemes else "Negotiate", ntlm_negotiate()))
+
+
+def asks_of(proxy):
+    """Questions to the verifier so far."""
+    return json.loads(proxy.command("status", "--json"))["metrics"]["auth"]["asks"]
 
 
 def wait_line(proxy, named, status, count=1):
@@ -127,8 +143,8 @@ class Recorder:
         self.sock.close()
 
 
-__all__ = ["ALICE", "BOB", "DRAIN_BYTES", "Named", "PATIENT", "REALM", "ROWS", "Recorder", "Site", "USERS", "expect_reason",
-           "expect_user", "gets", "reload_with", "row", "row_named", "wait_for", "wait_line"]
+__all__ = ["ALICE", "BOB", "DRAIN_BYTES", "Named", "PATIENT", "REALM", "ROWS", "Recorder", "Site", "USERS", "asks_of",
+           "expect_reason", "expect_user", "first_message", "gets", "reload_with", "row", "row_named", "wait_for", "wait_line"]
 
 if __name__ == "__main__":
     sys.exit("this is no program")

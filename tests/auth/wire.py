@@ -172,7 +172,7 @@ class Digest:
         kind = hashlib.sha256 if self.challenge["algorithm"].upper().startswith("SHA-256") else hashlib.md5
         return kind(":".join(parts).encode()).hexdigest()
 
-    def value(self, method, uri, count=None, **changes):
+    def value(self, method, path, count=None, **changes):
         """The credentials. `changes`: parameters to be replaced after the proof was made; None: left out."""
         challenge, changes = self.challenge, {**self.changes, **changes}
         self.count = count = self.count + 1 if count is None else count
@@ -180,9 +180,9 @@ class Digest:
         a1 = self.hash(self.user, challenge["realm"], self.password)
         if challenge["algorithm"].lower().endswith("-sess"):
             a1 = self.hash(a1, challenge["nonce"], self.cnonce)
-        response = self.hash(a1, challenge["nonce"], nc, self.cnonce, "auth", self.hash(method, uri))
+        response = self.hash(a1, challenge["nonce"], nc, self.cnonce, "auth", self.hash(method, path))
         user = self.hash(self.user, challenge["realm"]) if self.userhash else self.user
-        values = {"username": quote(user), "realm": quote(challenge["realm"]), "nonce": quote(challenge["nonce"]), "uri": quote(uri),
+        values = {"username": quote(user), "realm": quote(challenge["realm"]), "nonce": quote(challenge["nonce"]), "uri": quote(path),
                   "algorithm": challenge["algorithm"], "qop": "auth", "nc": nc, "cnonce": quote(self.cnonce),
                   "response": quote(response), **({"userhash": "true"} if self.userhash else {}), **changes}
         return "Digest " + ", ".join(f"{name}={value}" for name, value in values.items() if value is not None)
