@@ -8,7 +8,7 @@ MOST_CONNECTIONS = 400
 
 
 def challenge_of(wire, site, algorithm="SHA-256"):
-    response = wire.ask("GET", site.host().url)
+    response = wire.ask("GET", site.asked().url)
     assert response.status == 407, response
     return response.digest(algorithm)
 
@@ -20,7 +20,7 @@ def is_stale(response):
 
 def refused(site, part, make, user=ALICE, **how):
     """What `make` makes of an answer is refused, and is not called stale."""
-    named = site.host()
+    named = site.asked()
     with Wire(site.main.port) as wire:
         answer = Digest(challenge_of(wire, site), *user, **how)
         response = wire.ask("GET", named.url, make(answer))

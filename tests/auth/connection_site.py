@@ -9,7 +9,7 @@ import threading
 
 import yaml
 
-from auth_site import Proxy, REALM, wait_for
+from auth_site import NAMES, Proxy, REALM, wait_for
 from wire import Wire, basic, ntlm_negotiate, token
 
 USERS = {"alice": ("alicepw-8f2c", ["staff", "it"]), "bob": ("bobpw-51d7", ["sales"]), "jürgen": ("jürgenpw-77", ["staff"])}
@@ -42,7 +42,8 @@ class Named:
 class Site:
     def __init__(self, binary, origins):
         self.binary, self.origins = binary, origins
-        self.numbers, self.lock = itertools.count(), threading.Lock()
+        self.numbers, self.asked_numbers, self.lock = itertools.count(), itertools.count(), threading.Lock()
+        self.alive = self.host()
         second = [{"name": "main", "address": "127.0.0.1:0"}, {"name": "second", "address": "127.0.0.1:0"}]
         self.main = self.proxy(
             {"schemes": ["negotiate", "digest", "ntlm", "basic"],
@@ -53,16 +54,23 @@ class Site:
     def proxy(self, auth, kind=Proxy, **how):
         proxy = kind(self.binary, {"failures": PATIENT, **auth}, **{"users": USERS, **how})
         if {"ntlm", "negotiate"} & set(auth["schemes"]):
-            wait_for("the names that NTLM tells", lambda: first_message(proxy, self.host()).status == 407)
+            wait_for("the names that NTLM tells", lambda: first_message(proxy, self.asked()).status == 407)
         return proxy
 
     def host(self, port=None):
         with self.lock:
-            return Named(f"r{next(self.numbers)}.origin.test", port or self.origins.http)
+            number = next(self.numbers)
+        assert number < NAMES, "more names are used than are known"
+        return Named(f"r{number}.origin.test", port or self.origins.http)
+
+    def asked(self):
+        """A name that needs no address, as nobody gets there."""
+        with self.lock:
+            return Named(f"asked{next(self.asked_numbers)}.test", self.origins.http)
 
     def settled(self, proxy, host):
         """The lines of this host, all of them: the log of one worker has its lines in order, and a later one is there."""
-        marker = self.host()
+        marker = self.asked()
         with Wire(proxy.port) as wire:
             wire.ask("GET", marker.url)
         proxy.wait_lines(marker.host, bool)

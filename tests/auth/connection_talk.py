@@ -233,10 +233,10 @@ def who_expects_100_with_right_credentials_gets_it(site):
 def a_third_message_on_another_connection_is_refused(site):
     named = site.host()
     with Wire(site.main.port) as one, Wire(site.main.port) as other:
-        third = token("NTLM", ntlm_authenticate(ntlm_begin(one, "GET", site.host().url), *ALICE))
+        third = token("NTLM", ntlm_authenticate(ntlm_begin(one, "GET", site.asked().url), *ALICE))
         assert other.ask("GET", named.url, third).status == 407
         expect_reason(site.main, named, "without its second on this connection")
-        ntlm_begin(other, "GET", site.host().url)
+        ntlm_begin(other, "GET", site.asked().url)
         again = site.host()
         assert other.ask("GET", again.url, third).status == 407
         expect_reason(site.main, again, "")
@@ -258,7 +258,7 @@ def a_third_message_is_good_once(site):
 def a_challenge_is_good_for_one_answer(site):
     named = site.host()
     with Wire(site.main.port) as wire:
-        challenge = ntlm_begin(wire, "GET", site.host().url)
+        challenge = ntlm_begin(wire, "GET", site.asked().url)
         assert wire.ask("GET", site.host().url, token("NTLM", ntlm_authenticate(challenge, "alice", "wrong"))).status == 407
         assert wire.ask("GET", named.url, token("NTLM", ntlm_authenticate(challenge, *ALICE))).status == 407
     expect_reason(site.main, named, "without its second")
@@ -268,7 +268,7 @@ def a_challenge_is_good_for_one_answer(site):
 def a_third_message_without_the_second_is_refused(site):
     named = site.host()
     with Wire(site.main.port) as giver, Wire(site.main.port) as wire:
-        challenge = ntlm_begin(giver, "GET", site.host().url)
+        challenge = ntlm_begin(giver, "GET", site.asked().url)
         response = wire.ask("GET", named.url, token("NTLM", ntlm_authenticate(challenge, *ALICE)))
         assert response.status == 407 and "NTLM" in names(response), response
     expect_reason(site.main, named, "without its second")
@@ -277,7 +277,7 @@ def a_third_message_without_the_second_is_refused(site):
 @row
 def a_request_without_credentials_ends_a_talk(site):
     with Wire(site.main.port) as wire:
-        challenge = ntlm_begin(wire, "GET", site.host().url)
+        challenge = ntlm_begin(wire, "GET", site.asked().url)
         assert wire.ask("GET", site.host().url).status == 407
         named = site.host()
         assert wire.ask("GET", named.url, token("NTLM", ntlm_authenticate(challenge, *ALICE))).status == 407
@@ -322,7 +322,7 @@ def new_credentials_begin_anew_as_another_user(site):
 def a_first_message_ends_the_old_identity(site):
     with Wire(site.main.port) as wire:
         assert ntlm(wire, "GET", site.host().url, *ALICE).status == 200
-        ntlm_begin(wire, "GET", site.host().url)
+        ntlm_begin(wire, "GET", site.asked().url)
         named = site.host()
         assert wire.ask("GET", named.url).status == 407
     expect_nobody(site, named)
@@ -391,7 +391,7 @@ def pipelined_requests_of_an_authenticated_connection_are_all_of_its_user(site):
 def pipelined_messages_do_not_authenticate_what_came_before(site):
     """The request behind a third message waits for its verdict, and is refused with it."""
     with Wire(site.main.port) as wire:
-        challenge = ntlm_begin(wire, "GET", site.host().url)
+        challenge = ntlm_begin(wire, "GET", site.asked().url)
         third = token("NTLM", ntlm_authenticate(challenge, "alice", "wrong"))
         wire.send(request("GET", site.host().url, third) + request("GET", site.host().url))
         assert [wire.answer().status for _ in range(2)] == [407, 407]
@@ -428,7 +428,7 @@ def a_reload_with_the_same_schemes_does_not_ask_the_connection_anew(site):
 @row
 def a_reload_between_the_messages_of_ntlm_does_not_break_the_talk(site):
     with site.proxy({"schemes": ["ntlm"]}) as proxy, Wire(proxy.port) as wire:
-        challenge = ntlm_begin(wire, "GET", site.host().url)
+        challenge = ntlm_begin(wire, "GET", site.asked().url)
         reload_with(proxy, realm="Corporate egress")
         assert wire.ask("GET", site.host().url, token("NTLM", ntlm_authenticate(challenge, *ALICE))).status == 200
 
