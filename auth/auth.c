@@ -46,6 +46,17 @@ void auth_free(struct auth *auth)
 	free(auth);
 }
 
+void auth_metrics_add(struct auth_metrics *sum, const struct auth_metrics *one)
+{
+	for (size_t i = 0; i < AUTH_SCHEME_COUNT; i++)
+		for (size_t j = 0; j < AUTH_RESULT_COUNT; j++)
+			sum->attempts[i][j] += one->attempts[i][j];
+	sum->asks += one->asks;
+	sum->cache_hits += one->cache_hits;
+	sum->kerberos += one->kerberos;
+	sum->ntlm_v1 += one->ntlm_v1;
+}
+
 void auth_use(struct auth *auth, const struct auth_conf *conf)
 {
 	auth->conf = conf;

@@ -25,6 +25,9 @@ struct auth_metrics {
 	uint64_t kerberos, ntlm_v1; /* valid ones: the former with Negotiate, the rest of which is NTLM */
 };
 
+/* For whoever adds up workers. */
+void auth_metrics_add(struct auth_metrics *sum, const struct auth_metrics *one);
+
 struct auth;
 struct dialog;
 

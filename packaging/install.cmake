@@ -85,6 +85,7 @@ install(FILES ${installed}/sallyport.1.gz DESTINATION ${CMAKE_INSTALL_MANDIR}/ma
 naming(${installed}/unit/sallyport.service)
 install(FILES ${installed}/unit/sallyport.service.named/sallyport.service DESTINATION lib/systemd/system)
 install(FILES ${CMAKE_SOURCE_DIR}/README.md ${CMAKE_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES ${CMAKE_SOURCE_DIR}/conf/handbook/active-directory.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES ${CMAKE_SOURCE_DIR}/conf/presets/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/presets)
 install(FILES ${installed_examples} DESTINATION ${CMAKE_INSTALL_DOCDIR}/presets/examples)
 keeping(${SALLYPORT_CONF_DIR} ${installed}/sallyport.yaml ${CMAKE_SOURCE_DIR}/conf/defaults/policy.yaml)

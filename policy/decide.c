@@ -152,9 +152,14 @@ static bool check_time(const struct policy *policy, const struct image_rule *rul
 static bool check_group(const struct policy *policy, const struct image_rule *rule,
                         const struct policy_facts *facts)
 {
-	for (size_t i = 0; i < facts->group_count; i++)
-		if (has_text(policy, rule->group, facts->groups[i]))
-			return true;
+	for (uint32_t i = 0; i < rule->group.count; i++) {
+		struct span text = image_text(policy, policy->image.texts[rule->group.at + i]);
+
+		/* Directories know no case, and each writes them as it likes. */
+		for (size_t j = 0; j < facts->group_count; j++)
+			if (span_equal_nocase(text, facts->groups[j]))
+				return true;
+	}
 	return false;
 }
 

@@ -229,6 +229,7 @@ void policy_stats(const struct policy *policy, struct policy_stats *out)
 		.image_bytes = policy->header->total_bytes,
 		.wants_inspect = policy->header->defaults[POLICY_TLS] == TLS_INSPECT,
 		.wants_auth = policy->header->defaults[POLICY_AUTH] == AUTH_REQUIRED,
+		.asks_everybody = policy->header->defaults[POLICY_AUTH] == AUTH_REQUIRED,
 		.allows_anybody = policy->header->defaults[POLICY_ACCESS] == ACCESS_ALLOW,
 		.inspect_at = defaults_at,
 		.auth_at = defaults_at,
@@ -247,6 +248,8 @@ void policy_stats(const struct policy *policy, struct policy_stats *out)
 			out->wants_auth = true;
 			out->auth_at = spot;
 		}
+		out->asks_everybody &= rule->answers[POLICY_AUTH] != AUTH_EXEMPT || rule->from.count || rule->to.count;
+		out->asks_user |= rule->user.count + rule->group.count > 0;
 		/* What can never be known never allows. */
 		out->allows_anybody |= rule->answers[POLICY_ACCESS] == ACCESS_ALLOW &&
 		                       rule->from.count == 0 && rule->user.count == 0 &&

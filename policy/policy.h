@@ -220,6 +220,8 @@ struct policy_stats {
 	size_t counters;          /* of entries; holes have one, too */
 	bool wants_inspect;       /* some rule or default answers tls: inspect */
 	bool wants_auth;          /* some rule or default answers auth: required */
+	bool asks_everybody;      /* defaults do, and no rule exempts clients of all addresses for all hosts */
+	bool asks_user;           /* some rule has a condition on the user or a group */
 	bool allows_anybody;      /* some client could be allowed without a condition on its address */
 	struct policy_spot inspect_at, auth_at; /* of the first rule, else of defaults */
 };

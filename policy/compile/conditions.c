@@ -131,7 +131,7 @@ static const struct condition {
 	 "addresses and networks of clients"},
 	{"user", read_texts, offsetof(struct image_rule, user), false, true, false,
 	 "who the client has proved to be, as authentication.domains names it; where nobody is asked (auth: exempt) it holds for everyone where the rule denies and for no one where it allows"},
-	{"group", read_texts, offsetof(struct image_rule, group), false, true, false, "a group of the user, by name, or as S-1-5-..; as user"},
+	{"group", read_texts, offsetof(struct image_rule, group), false, true, false, "a group of the user, by name (case does not matter), or as S-1-5-..; as user"},
 	{"sni", compile_list_refs, offsetof(struct image_rule, sni), false, false, false,
 	 "as to, for the name in the ClientHello; not read in this version: as with a user who is not asked"},
 	{"method", read_methods, offsetof(struct image_rule, method), true, true, false, "CONNECT, GET, ..."},

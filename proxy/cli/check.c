@@ -5,7 +5,9 @@
 
 #include "base/clock.h"
 #include "cli/command.h"
+#include "auth/backend/clock_check.h"
 #include "cli/files.h"
+#include "process/auth_files.h"
 #include "process/token.h"
 
 /* ---- how far it is: on a terminal, and only where it takes a while ---- */
@@ -99,6 +101,18 @@ static bool is_token_well(struct loaded_files *files, const char *path)
 	return is_well;
 }
 
+/* Keytab, user files, password for LDAP; and whether clocks agree. */
+static bool is_auth_well(struct loaded_files *files, const char *path)
+{
+	struct auth_files found;
+
+	if (auth_files_read(&files->settings.auth, path, &files->problems, &found))
+		return false;
+	auth_files_close(&found);
+	auth_clock_check(&files->settings.auth, path, &files->problems);
+	return true;
+}
+
 int check_command(const struct command_line *line)
 {
 	const char *path = command_config(line);
@@ -111,7 +125,8 @@ int check_command(const struct command_line *line)
 
 	if (path == NULL)
 		return EXIT_USAGE;
-	is_ok = files_load_with(&files, path, &options) == ERR_NONE && is_token_well(&files, path);
+	is_ok = files_load_with(&files, path, &options) == ERR_NONE && is_token_well(&files, path) &&
+	        is_auth_well(&files, path);
 	wipe(&bar);
 	problems_sort(&files.problems);
 	status = !is_ok ? EXIT_USAGE : files.problems.warning_count ? EXIT_FINDING : EXIT_WELL;

@@ -31,6 +31,8 @@ static const struct command commands[] = {
 	{"user", "add|remove|list|check [NAME]",
 	 "local users, in the user file; passwords are asked for, or read from standard input",
 	 BIT(config) | BIT(file) | BIT(group) | BIT(json), user_command},
+	{"auth", "test SCHEME", "ask the configured backends as the proxy would: basic, digest, ntlm or negotiate; says which leg fails",
+	 BIT(config) | BIT(user) | BIT(v1), auth_command},
 	{"reload", NULL, "have the running proxy load its files anew; on any error nothing changes",
 	 BIT(config) | BIT(json) | BIT(cut), reload_command},
 	{"drain", NULL, "have the running proxy stop when its sessions have ended (timeouts.drain)",

@@ -37,6 +37,7 @@ enum { EXIT_WELL = 0, EXIT_FINDING = 1, EXIT_USAGE = 2 };
 	X(dry_run, 0, "dry-run", NULL, "check everything and say what would be done; write nothing") \
 	X(replay, 0, "replay", "ACCESS_LOG", "say what the edit would have changed, as sallyport replay does; write nothing") \
 	X(reload, 0, "reload", NULL, "then have the running proxy load it") \
+	X(v1, 0, "v1", NULL, "with NTLMv1, as old devices do (authentication.ntlm.allow_v1)") \
 	X(days, 0, "days", "N", "without a hit for so long (default 90)") \
 	X(help, 'h', "help", NULL, "this")
 
@@ -88,6 +89,7 @@ int drain_command(const struct command_line *line);
 int status_command(const struct command_line *line);
 int replay_command(const struct command_line *line);
 int list_command(const struct command_line *line);
+int auth_command(const struct command_line *line);
 int user_command(const struct command_line *line);
 int reference_command(const struct command_line *line);
 

@@ -34,16 +34,32 @@ static bool refuse(struct verdict *verdict, enum policy_question question, enum 
 	return false;
 }
 
+/* Nobody is offered a scheme where policy wants one: that is a refusal for good. */
+static enum err asked_or_not(const struct verdict_proxy *proxy, const struct policy_facts *facts)
+{
+	const struct auth_network_conf *network;
+
+	return auth_conf_offer(&proxy->settings->auth, &facts->from, facts->listener, &network)->count
+	               ? ERR_AUTH_REQUIRED
+	               : ERR_AUTH_NOT_OFFERED;
+}
+
 /* request_decide() of a session: false if it is refused. */
-static bool decide(const struct policy *policy, struct verdict *verdict)
+static bool decide(const struct verdict_proxy *proxy, struct verdict *verdict)
 {
 	const struct policy_decision *decision = &verdict->decision;
+	struct policy_facts *facts = &verdict->facts;
+	bool is_known = facts->known & FACT_USER;
 
-	policy_decide(policy, &verdict->facts, &verdict->decision);
+	policy_decide(proxy->policy, facts, &verdict->decision);
+	if (!is_known && is_answered(decision, POLICY_AUTH, AUTH_EXEMPT)) {
+		facts->absent |= FACT_USER; /* nobody asks */
+		policy_decide(proxy->policy, facts, &verdict->decision);
+	}
 	if (is_answered(decision, POLICY_ACCESS, ACCESS_DENY))
 		return refuse(verdict, POLICY_ACCESS, ERR_POLICY_DENIED);
-	if (is_answered(decision, POLICY_AUTH, AUTH_REQUIRED))
-		return refuse(verdict, POLICY_AUTH, ERR_AUTH_UNAVAILABLE);
+	if (is_answered(decision, POLICY_AUTH, AUTH_REQUIRED) && !is_known)
+		return refuse(verdict, POLICY_AUTH, asked_or_not(proxy, facts));
 	if (verdict->is_connect && is_answered(decision, POLICY_TLS, TLS_INSPECT))
 		return refuse(verdict, POLICY_TLS, ERR_INSPECT_UNAVAILABLE);
 	return true;
@@ -64,14 +80,14 @@ static void go_on(const struct verdict_proxy *proxy, const struct verdict_reques
 {
 	if (out->facts.host_address.family == 0)
 		out->facts.known &= ~(unsigned)FACT_ADDRESS;
-	if (!decide(proxy->policy, out) || !out->has_address)
+	if (!decide(proxy, out) || !out->has_address)
 		return;
 	if (out->guard_why) {
 		out->err = ERR_DESTINATION_DENIED;
 		out->why = guard_reason(out->guard_why);
 	} else if (out->decision.need & FACT_ADDRESS) {
 		out->facts.known |= request->facts.known & FACT_ADDRESS;
-		decide(proxy->policy, out);
+		decide(proxy, out);
 	}
 }
 
@@ -136,6 +152,8 @@ void verdict_add_text(const struct verdict_proxy *proxy, const struct verdict *v
 	if (verdict->err == ERR_INSPECT_UNAVAILABLE)
 		buf_printf(more, "  %-19srefused with %d: this version cannot inspect\n", "inspection",
 		           err_status(verdict->err));
+	if (verdict->err == ERR_AUTH_REQUIRED)
+		buf_printf(more, "  %-19sfirst; --user NAME and --group NAME say what becomes of it then\n", "asked who it is");
 	if (verdict->guard_why)
 		buf_printf(more, "  %-19s%-9s%s%s\n", "destination", "refused", verdict->guard_why,
 		           is_ours ? "" : " (destinations.deny); destinations.permit makes exceptions");

@@ -12,6 +12,7 @@ enum { PAGE_MAX_BYTES = 32768, DETAILS_MAX_BYTES = 16384 };
 	X(100, "Continue") X(101, "Switching Protocols") X(200, "OK") X(400, "Bad Request") \
 	X(403, "Forbidden") X(404, "Not Found") X(405, "Method Not Allowed") \
 	X(407, "Proxy Authentication Required") X(408, "Request Timeout") X(417, "Expectation Failed") \
+	X(429, "Too Many Requests") \
 	X(431, "Request Header Fields Too Large") X(500, "Internal Server Error") \
 	X(501, "Not Implemented") X(502, "Bad Gateway") X(503, "Service Unavailable") \
 	X(504, "Gateway Timeout") X(505, "HTTP Version Not Supported") X(508, "Loop Detected")
@@ -145,6 +146,10 @@ static const char *advice(const struct http_reply *reply)
 	    span_equal(token, SPAN("proxy_loop_detected")))
 		return "The configuration of the proxy must be mended; your IT department needs the "
 		       "lines above.";
+	if (reply->status == 407)
+		return "Log on with the name and password that you have from your IT department, or to your domain.";
+	if (reply->status == 429)
+		return "Wait a minute, and then log on with the right password. If it stays, a program of yours still uses an old one.";
 	if (reply->status == 403)
 		return "If you need this destination, ask your IT department to allow it, and give the "
 		       "lines above.";

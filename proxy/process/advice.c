@@ -209,7 +209,7 @@ enum err advice_add(const struct settings *settings, const struct policy *policy
 	advise_pac(settings, policy, stats.rules, problems);
 	advise_listeners(settings, policy, stats.rules, problems);
 	policy_each_network(policy, advise_network, &(struct advice){settings, problems});
-	if (stats.allows_anybody)
+	if (stats.allows_anybody && !(stats.asks_everybody && auth_conf_is_on(&settings->auth)))
 		advise_open(settings, file, problems);
 	return problems->error_count > errors ? ERR_CONFIG : ERR_NONE;
 }

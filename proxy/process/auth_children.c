@@ -4,17 +4,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
-#include "process/folder.h"
 #include "process/shared.h"
 
-enum { NONCE_SLOTS = 1 << 16, CHANNEL_BYTES = 4 << 20, PATH_BYTES = 4096 };
+enum { NONCE_SLOTS = 1 << 16, CHANNEL_BYTES = 4 << 20 };
 
 /* ---- what belongs to a generation ---- */
 
@@ -25,30 +23,34 @@ enum err auth_children_load(struct loaded *next, const char *file, struct proble
 
 /* ---- what outlives generations ---- */
 
-/* A folder of its own beside the control socket, for the role's user. */
-static void make_replay_cache(struct parent *parent)
+/* A file without a name, so that the verifier needs no folder; what one verifier has seen, the next one knows. */
+static enum err make_replay_cache(struct parent *parent)
 {
-	const char *control = parent->current->settings.control, *slash = strrchr(control, '/');
-	char folder[PATH_BYTES], *path = parent->identity.replay_cache;
-	int len = snprintf(folder, sizeof(folder), "%.*s/replay", slash ? (int)(slash - control) : 1, slash ? control : ".");
-
-	path[0] = 0;
-	if (len < 0 || (size_t)len + sizeof("/krb5") > IPC_PATH_MAX_BYTES)
-		return;
-	if ((mkdir(folder, 0700) < 0 && errno != EEXIST) ||
-	    (parent->identity.switches_user && chown(folder, parent->identity.uid, parent->identity.gid) < 0)) {
-		log_event(EV_SYSTEM, "what=replay-cache path=%s errno=%d", folder, errno);
-		return;
-	}
-	snprintf(path, IPC_PATH_MAX_BYTES, "%.*s/krb5", IPC_PATH_MAX_BYTES - 8, folder);
+	parent->replay_fd = memfd_create("sallyport-replay", MFD_CLOEXEC);
+	return parent->replay_fd < 0 ? ERR_SYSTEM : ERR_NONE;
 }
 
-/* Who may ask winbindd to check a response. */
-static void find_winbind_group(struct parent *parent)
+static int64_t find_group(const char *name)
 {
-	const struct group *group = getgrnam("winbindd_priv");
+	const struct group *group = getgrnam(name);
 
-	parent->winbind_group = group ? (int64_t)group->gr_gid : -1;
+	return group ? (int64_t)group->gr_gid : -1;
+}
+
+/* Who may ask winbindd to check a response; and who may see hashes of the system's users, by which pam_unix asks. */
+static void find_groups(struct parent *parent)
+{
+	parent->winbind_group = find_group("winbindd_priv");
+	parent->shadow_group = find_group("shadow");
+}
+
+void auth_children_grant(const struct child *child, struct ipc_start *start)
+{
+	const struct parent *parent = child->parent;
+	int64_t group = child->role == ROLE_VERIFIER ? parent->winbind_group : child->role == ROLE_PAM ? parent->shadow_group : -1;
+
+	start->has_group = group >= 0;
+	start->group = group >= 0 ? (uint32_t)group : 0;
 }
 
 enum err auth_children_make_regions(struct parent *parent, struct problems *problems)
@@ -58,8 +60,10 @@ enum err auth_children_make_regions(struct parent *parent, struct problems *prob
 	if (err)
 		return err;
 	parent->identity.nonce_slots = NONCE_SLOTS;
-	make_replay_cache(parent);
-	find_winbind_group(parent);
+	find_groups(parent);
+	err = make_replay_cache(parent);
+	if (err)
+		return err;
 	return auth_files_read_key(&parent->current->settings.auth.digest, problems, parent->path, parent->nonce_key);
 }
 

@@ -176,8 +176,10 @@ static size_t other_fds(const struct child *child, int fds[static IPC_FDS_MAX])
 		fds[count++] = parent->bell;
 	else if (child->role == ROLE_ADMIN)
 		fds[count++] = parent->board_readonly_fd;
-	else
-		return 0;
+	else if (child->role == ROLE_VERIFIER)
+		fds[count++] = parent->replay_fd;
+	if (child->role != ROLE_LOGGER && child->role != ROLE_ADMIN)
+		return count;
 	for (size_t i = 0; i < parent->worker_count; i++)
 		fds[count++] = child->role == ROLE_LOGGER ? parent->regions[i].ring_fd
 		                                          : parent->regions[i].page_readonly_fd;
@@ -220,8 +222,7 @@ static void send_start(struct child *child)
 	start = parent->identity;
 	if (is_worker)
 		memcpy(start.nonce_key, parent->nonce_key, sizeof(start.nonce_key));
-	start.has_group = child->role == ROLE_VERIFIER && parent->winbind_group >= 0;
-	start.group = start.has_group ? (uint32_t)parent->winbind_group : 0;
+	auth_children_grant(child, &start);
 	children_send(child, IPC_START, 0, span_of(&start, sizeof(start)), fds, count);
 	explicit_bzero(start.nonce_key, sizeof(start.nonce_key));
 	if (is_worker)

@@ -13,7 +13,7 @@
 #include "base/hash.h"
 #include "process/roles.h"
 
-enum { IPC_PATH_MAX_BYTES = 512, IPC_VERSION = 1, IPC_BYTES_MAX = 1 << 16, IPC_FDS_MAX = 250 };
+enum { IPC_VERSION = 1, IPC_BYTES_MAX = 96 << 10, IPC_FDS_MAX = 250 };
 
 /* X(type, payload bytes at least, at most, descriptors at least, at most, who to whom and what) */
 #define IPC_TYPES(X) \
@@ -48,16 +48,15 @@ enum ipc_type { IPC_NONE, IPC_TYPES(IPC_ENUM) IPC_TYPE_COUNT };
 #undef IPC_ENUM
 
 /* Descriptors: of a worker, its page, its ring, the logger's bell, its end for IPC_CLIENT, the table of nonces, then all
- * pages (read-only, in the order of numbers); of the logger, the bell, then all rings; of admin, the board, then all pages, read-only. */
+ * pages (read-only, in the order of numbers); of the logger, the bell, then all rings; of the verifier, the replay cache of Kerberos; of admin, the board, then all pages, read-only. */
 struct ipc_start {
 	uint32_t switches_user, uid, gid; /* become this user: the parent is root */
 	uint32_t worker_count;
 	uint64_t slot_count;              /* of each page: places.h */
 	struct hash_key client_key;       /* for the clients in the pages */
-	uint32_t has_group, group;        /* of the verifier: one more group, that of winbindd's privileged socket */
+	uint32_t has_group, group;        /* one more group: auth_children_grant() */
 	uint64_t nonce_slots;             /* of the table of nonces */
 	uint8_t nonce_key[32];            /* of workers alone: signs nonces of Digest */
-	char replay_cache[IPC_PATH_MAX_BYTES]; /* of the verifier: a path; "": there is none */
 };
 
 /* Descriptors, where the head says that they are there: the text of the configuration, the keytab, the password for LDAP, the

@@ -158,7 +158,7 @@ static const struct {
 	{"setuid", try_setuid, SOME},
 	{"unlink", try_unlink, SOME},
 	{"executable", try_executable, SOME},
-	{"block", try_block, SOME},
+	{"block", try_block, ALL},
 	{"block-ioctl", try_block_ioctl, SOME},
 	{"deafen", try_deafen, ALL},
 	{"filter", try_filter, BIT_WORKER | BIT_COMPILE | BIT_WEB},

@@ -5,6 +5,29 @@
 
 #include "base/clock.h"
 
+/* Schemes that nobody has tried are left out. */
+static json_t *pack_auth(const struct auth_metrics *auth)
+{
+	json_t *object = json_pack("{s:I, s:I, s:I, s:I}", "asks", (json_int_t)auth->asks, "cache_hits",
+	                           (json_int_t)auth->cache_hits, "kerberos", (json_int_t)auth->kerberos, "ntlm_v1",
+	                           (json_int_t)auth->ntlm_v1);
+
+	for (unsigned i = 0; i < AUTH_SCHEME_COUNT; i++) {
+		json_t *results = json_object();
+		uint64_t sum = 0;
+
+		for (unsigned j = 0; j < AUTH_RESULT_COUNT; j++) {
+			sum += auth->attempts[i][j];
+			json_object_set_new(results, auth_result_name((enum auth_result)j),
+			                    json_integer((json_int_t)auth->attempts[i][j]));
+		}
+		if (sum)
+			json_object_set(object, auth_scheme_name((enum auth_scheme)i), results);
+		json_decref(results);
+	}
+	return object;
+}
+
 static json_t *pack_metrics(const struct metrics *metrics)
 {
 	json_t *object = json_object(), *errors = json_object();
@@ -18,6 +41,7 @@ static json_t *pack_metrics(const struct metrics *metrics)
 			json_object_set_new(errors, err_name((enum err)i),
 			                    json_integer((json_int_t)metrics->errors[i]));
 	json_object_set_new(object, "errors", errors);
+	json_object_set_new(object, "auth", pack_auth(&metrics->auth));
 	return object;
 }
 
@@ -32,6 +56,7 @@ static void add_metrics(struct metrics *sum, const struct metrics *one)
 #undef ADD_CELL
 	for (size_t i = 0; i < ERR_COUNT; i++)
 		sum->errors[i] += one->errors[i];
+	auth_metrics_add(&sum->auth, &one->auth);
 	sum->longest_turn_us = longest;
 }
 
@@ -116,6 +141,10 @@ json_t *status_pack(const struct parent *parent)
 		json_array_append_new(roles, pack_child(&parent->public, NULL));
 	if (!parent->admin.is_unwanted)
 		json_array_append_new(roles, pack_child(&parent->admin, NULL));
+	if (!parent->verifier.is_unwanted)
+		json_array_append_new(roles, pack_child(&parent->verifier, NULL));
+	if (!parent->pam.is_unwanted)
+		json_array_append_new(roles, pack_child(&parent->pam, NULL));
 	status = json_pack("{s:s, s:s, s:i, s:s, s:I, s:o, s:o, s:o, s:o}", "version",
 	                   SALLYPORT_VERSION, "state", states[parent->state], "pid", (int)getpid(),
 	                   "configuration", parent->path, "uptime_ms",

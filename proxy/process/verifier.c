@@ -337,7 +337,7 @@ static int serve(struct verifier *verifier)
 /* ---- beginning ---- */
 
 /* What libraries read before the sandbox closes; and it is said that it is missing, rather than at the first use. */
-static void init_libraries(const char *rcache)
+static void init_libraries(const char *replay_cache)
 {
 	const char *why = "";
 
@@ -350,7 +350,7 @@ static void init_libraries(const char *rcache)
 		log_event(EV_AUTH_LIBRARY, "what=ntlm why=\"%s\"", why);
 	if (!ldap_backend_init(&why))
 		log_event(EV_AUTH_LIBRARY, "what=ldap why=\"%s\"", why);
-	if (!gss_backend_init(rcache, &why))
+	if (!gss_backend_init(replay_cache, &why))
 		log_event(EV_AUTH_LIBRARY, "what=kerberos why=\"%s\"", why);
 }
 
@@ -367,19 +367,19 @@ static enum err expect_auth(struct verifier *verifier)
 
 static enum err set_up(struct verifier *verifier)
 {
-	char host[HOST_MAX_BYTES] = "", rcache[IPC_PATH_MAX_BYTES];
+	char host[HOST_MAX_BYTES] = "", replay_cache[64];
 	struct ipc_start start;
 	enum err err = ipc_expect(verifier->channel, roles_row(ROLE_PARENT)->sends, IPC_START, &verifier->message);
 
 	if (err)
 		return err;
 	memcpy(&start, verifier->message.payload.at, sizeof(start));
+	snprintf(replay_cache, sizeof(replay_cache), "/proc/self/fd/%d", ipc_take_fd(&verifier->message, 0));
 	ipc_drop(&verifier->message);
 	err = sandbox_drop(ROLE_VERIFIER, &start);
 	if (err)
 		return err;
-	snprintf(rcache, sizeof(rcache), "%s", start.replay_cache);
-	init_libraries(rcache);
+	init_libraries(replay_cache);
 	if (gethostname(host, sizeof(host) - 1) < 0)
 		host[0] = 0;
 	err = sandbox_close(ROLE_VERIFIER);

@@ -329,7 +329,7 @@ static void decide(struct session *session)
 	    decision->answers[POLICY_AUTH].answer != AUTH_EXEMPT)
 		return;
 	exchange->facts.absent |= FACT_USER;
-	if (decision->need & FACT_USER)
+	if (session->generation->asks_user)
 		policy_decide(session->generation->policy, &exchange->facts, decision);
 }
 

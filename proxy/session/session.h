@@ -27,6 +27,7 @@ struct session_generation {
 	const struct destinations_conf *destinations;
 	const struct dns_conf *dns;
 	const struct policy *policy;
+	bool asks_user;                         /* some rule wants to know who it is */
 	/* Shared by all workers: for each rule, and behind them for defaults, one cell per question; and one for each entry. */
 	_Atomic uint32_t *rule_hits, *entry_hits;
 	size_t rule_cells, entry_cells;

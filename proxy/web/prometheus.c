@@ -37,6 +37,16 @@ enum { NAME_MAX_BYTES = 64 };
 	  "sessions and exchanges that ended with an error, by its name") \
 	X(SESSION_STATE_SECONDS, "session_state_seconds", "histogram", "state", \
 	  "how long sessions were in a state; read_head includes waiting for the next request") \
+	X(AUTH_ATTEMPTS_TOTAL, "auth_attempts_total", "counter", "scheme, result", \
+	  "what became of credentials that clients sent, by scheme; who it was stands in the access log") \
+	X(AUTH_KERBEROS_TOTAL, "auth_kerberos_total", "counter", "", \
+	  "valid tickets: the rest of the valid ones of negotiate is NTLM") \
+	X(AUTH_NTLM_V1_TOTAL, "auth_ntlm_v1_total", "counter", "", \
+	  "clients that were let in by NTLMv1 (authentication.ntlm.allow_v1)") \
+	X(AUTH_ASKS_TOTAL, "auth_asks_total", "counter", "", \
+	  "questions of workers to the verifier") \
+	X(AUTH_CACHE_HITS_TOTAL, "auth_cache_hits_total", "counter", "", \
+	  "credentials that were known without one (authentication.cache_time)") \
 	X(DECISIONS_TOTAL, "decisions_total", "counter", "question, answer, rule, place", \
 	  "answers of the policy to exchanges that were denied or went on, by question and the rule that gave them") \
 	X(LIST_ENTRIES, "list_entries", "gauge", "list", \
@@ -137,6 +147,7 @@ static void sum_metrics(const struct prometheus_source *source, struct metrics *
 		sum->longest_turn_us = longest;
 		for (size_t i = 0; i < ERR_COUNT; i++)
 			sum->errors[i] += one->errors[i];
+		auth_metrics_add(&sum->auth, &one->auth);
 		for (size_t s = 0; s < METRICS_STATES_MAX; s++) {
 			sum->states[s].sum_ms += one->states[s].sum_ms;
 			for (size_t i = 0; i < METRICS_BUCKETS; i++)
@@ -176,6 +187,22 @@ static void write_errors(const struct metrics *sum, struct buf *out)
 	}
 }
 
+static void write_auth(const struct auth_metrics *auth, struct buf *out)
+{
+	begin_own(out, OWN_AUTH_ATTEMPTS_TOTAL);
+	for (unsigned i = 0; i < AUTH_SCHEME_COUNT; i++) {
+		for (unsigned j = 0; j < AUTH_RESULT_COUNT; j++) {
+			buf_printf(out, "sallyport_auth_attempts_total{scheme=\"%s\",result=\"%s\"}",
+			           auth_scheme_name((enum auth_scheme)i), auth_result_name((enum auth_result)j));
+			add_number(out, auth->attempts[i][j]);
+		}
+	}
+	write_one(out, OWN_AUTH_KERBEROS_TOTAL, auth->kerberos);
+	write_one(out, OWN_AUTH_NTLM_V1_TOTAL, auth->ntlm_v1);
+	write_one(out, OWN_AUTH_ASKS_TOTAL, auth->asks);
+	write_one(out, OWN_AUTH_CACHE_HITS_TOTAL, auth->cache_hits);
+}
+
 static void write_state(const char *name, const struct metrics_times *times, struct buf *out)
 {
 	uint64_t count = 0;
@@ -205,6 +232,7 @@ static void write_workers(const struct prometheus_source *source, struct buf *ou
 	METRICS_TABLE(WRITE_CELL)
 #undef WRITE_CELL
 	write_errors(&sum, out);
+	write_auth(&sum.auth, out);
 	begin_own(out, OWN_SESSION_STATE_SECONDS);
 	for (unsigned i = 0; i < METRICS_STATES_MAX && (name = session_state_name(i)) != NULL; i++)
 		write_state(name, &sum.states[i], out);

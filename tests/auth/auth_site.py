@@ -101,7 +101,7 @@ class Proxy:
     """A running one. `auth` is merged into `authentication`; `inside` and `env` are where and how it runs."""
 
     def __init__(self, binary, auth, policy=POLICY, inside=(), env=None, users=None, files=None, workers=1, more=None,
-                 listen=None, user_file=None):
+                 listen=None, user_file=None, prepare=None):
         self.binary, self.inside, self.env = binary, list(inside), env
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="sallyport-auth-"))
         self.folder.chmod(0o755)
@@ -115,6 +115,8 @@ class Proxy:
         self.config.write_text(yaml.safe_dump(settings, sort_keys=False))
         for name, text in {"policy.yaml": policy, **(files or {})}.items():
             (self.folder / name).write_text(text)
+        if prepare:
+            prepare(self.folder)
         if user_file is not None:
             (self.folder / "users").write_text(user_file)
         for name, (password, groups) in (USERS if users is None else users).items():
@@ -148,7 +150,9 @@ class Proxy:
         return ""
 
     def pids(self, role):
-        return [int(pid) for pid in re.findall(rf"role=role_started|role={role} number=\d+ pid=(\d+)", self.events()) if pid]
+        """Of the processes of a role, as the parent says."""
+        status = json.loads(self.command("status", "--json"))
+        return [one["pid"] for one in status["roles"] if one["role"] == role]
 
     def stop(self):
         self.process.terminate()

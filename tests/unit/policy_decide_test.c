@@ -468,7 +468,7 @@ static void unknown_facts_are_asked_for(void **state)
 
 static void known_facts_settle_it(void **state)
 {
-	struct span groups[] = {SPAN("guests"), SPAN("staff")};
+	struct span groups[] = {SPAN("guests"), SPAN("Staff")};
 	struct policy_facts facts = policy_rig_facts("a.example", 443);
 	struct policy_decision decision;
 
