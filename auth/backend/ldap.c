@@ -4,6 +4,7 @@
  * who write their own name as usual. */
 #include "auth/backend/ldap.h"
 
+#include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,9 +20,10 @@ bool ldap_backend_init(const char **why)
 {
 	LDAP *ldap = NULL;
 
-	if (setenv("LDAPNOINIT", "1", 1) < 0 || setenv("SASL_PATH", "/nonexistent", 1) < 0 ||
+	if (OPENSSL_init_ssl(OPENSSL_INIT_LOAD_CONFIG, NULL) != 1 || setenv("LDAPNOINIT", "1", 1) < 0 ||
+	    setenv("SASL_PATH", "/nonexistent", 1) < 0 ||
 	    ldap_initialize(&ldap, "ldaps://localhost") != LDAP_SUCCESS) {
-		*why = "libldap cannot be used";
+		*why = "libldap or OpenSSL cannot be used";
 		return false;
 	}
 	ldap_unbind_ext_s(ldap, NULL, NULL);
