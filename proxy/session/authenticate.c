@@ -53,7 +53,8 @@ void authenticate_use_connection(struct session *session)
 	const struct auth_network_conf *network;
 	const struct auth_offer *offer;
 
-	if (session->identity == NULL || session->exchange->identity)
+	/* Whoever comes with credentials may be somebody else. */
+	if (session->identity == NULL || session->exchange->identity || authenticate_has_credentials(session->exchange))
 		return;
 	if (session->identity_number != generation->number) {
 		/* Another configuration: is the way in which it was proved still good enough? */

@@ -339,8 +339,7 @@ static bool must_ask(const struct session *session)
 	const struct exchange *exchange = session->exchange;
 
 	return session->state == SESSION_DECIDE && exchange->tried == AUTH_SCHEME_COUNT &&
-	       exchange->decision.answers[POLICY_AUTH].answer == AUTH_REQUIRED &&
-	       (exchange->identity == NULL || authenticate_has_credentials(exchange));
+	       exchange->decision.answers[POLICY_AUTH].answer == AUTH_REQUIRED && exchange->identity == NULL;
 }
 
 bool request_decide(struct session *session)
