@@ -217,12 +217,13 @@ struct auth_outcome dialog_ask(struct dialog *dialog, const struct auth_try *one
 	if (!keep_try(dialog, one))
 		return dialog_unavailable(dialog, SPAN("no memory"));
 	dialog->wait.done = on_answer;
-	dialog->auth->env.metrics->asks++;
 	if (key && broker_join(dialog->auth->broker, key, &dialog->wait))
 		return outcome_of(dialog, AUTH_WAIT, ERR_NONE);
 	err = broker_ask(dialog->auth->broker, ask, key, &dialog->wait);
-	if (err == ERR_NONE)
+	if (err == ERR_NONE) {
+		dialog->auth->env.metrics->asks++;
 		return outcome_of(dialog, AUTH_WAIT, ERR_NONE);
+	}
 	return dialog_unavailable(dialog, err == ERR_LIMIT ? SPAN("the verifier has more questions than it can take")
 	                                               : SPAN("the verifier does not run; see the event log"));
 }

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth/backend/users.h"
+#include "auth/fold.h"
 #include "auth/scheme/ntlm.h"
 #include "auth/verifier/throttle.h"
 
@@ -95,21 +97,35 @@ static struct throttle_try try_of(const struct question *question, uint64_t now_
 	                             .now_ms = now_ms};
 }
 
-/* Whose guess it is. Tickets are not guessed. */
+/* The name that a question is about, without its domain: DOM\\alice, alice@DOM and alice are guesses at one password. */
+static struct span bare_name(struct span user)
+{
+	size_t slash = span_find(user, '\\');
+
+	return slash < user.len ? span_skip(user, slash + 1) : span_first(user, span_find(user, '@'));
+}
+
+/* Whose guess it is, in whatever form the client names him. Tickets are not guessed. */
 static void name_user(struct question *question)
 {
 	const struct ask *ask = &question->job.ask;
-	struct buf domain, workstation;
+	const struct users *users = question->job.env->backend.users;
+	const struct users_entry *entry;
+	struct buf domain, user, workstation;
 	const char *why;
 
 	buf_init(&question->user, USER_MAX_BYTES);
 	buf_init(&domain, USER_MAX_BYTES);
+	buf_init(&user, USER_MAX_BYTES);
 	buf_init(&workstation, USER_MAX_BYTES);
-	if (ask->kind == ASK_NTLM && !ntlm_who(ask->authenticate, &domain, &question->user, &workstation, &why))
-		buf_reset(&question->user);
+	if (ask->kind == ASK_NTLM && !ntlm_who(ask->authenticate, &domain, &user, &workstation, &why))
+		buf_reset(&user);
 	else if (ask->kind != ASK_NTLM)
-		buf_add(&question->user, span_first(ask->user, USER_MAX_BYTES));
+		buf_add(&user, span_first(ask->user, USER_MAX_BYTES));
+	entry = ask->is_userhash && users ? users_find_hashed(users, ask->algorithm, ask->user) : NULL;
+	fold_lower(bare_name(entry ? entry->name : buf_span(&user)), &question->user);
 	buf_fini(&domain);
+	buf_fini(&user);
 	buf_fini(&workstation);
 }
 
@@ -133,7 +149,9 @@ static void go_on(struct verify *verify, struct question *question, uint64_t now
 	struct pool *pool = verify->pools[question->chain[question->chain_at]];
 	struct answer *answer = &question->job.answer;
 
-	if (pool == NULL)
+	if (pool == NULL && question->job.ask.kind == ASK_GSS)
+		answer_say(answer, VERDICT_OTHER_MECH, "the client sends a ticket, and there is no keytab here (negotiate.keytab)");
+	else if (pool == NULL)
 		answer_say(answer, VERDICT_UNAVAILABLE, "this backend is not set up");
 	else if (pool_put(pool, &question->job) == ERR_NONE)
 		return;
