@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "auth/backend/ldap_text.h"
 #include "auth/fold.h"
 
 enum { SCHEMES_MAX = AUTH_SCHEME_COUNT, PATHS_MAX = 64 };
@@ -200,28 +201,15 @@ static const struct conf_choice ldap_group_choices[] = {
 	{"none", LDAP_GROUPS_NONE}, {"member-of", LDAP_GROUPS_MEMBER_OF}, {"nested", LDAP_GROUPS_NESTED},
 	{"member", LDAP_GROUPS_MEMBER}, {NULL, 0}};
 
-static bool is_local(struct span server)
-{
-	struct span host = span_skip(server, 7);
-
-	return span_starts_with(host, SPAN("127.")) || span_starts_with(host, SPAN("localhost")) ||
-	       span_starts_with(host, SPAN("[::1]"));
-}
-
 static void check_ldap(struct conf_loading *loading, const struct yaml_node *node, const void *at)
 {
 	const struct ldap_conf *ldap = at;
 
 	for (size_t i = 0; i < ldap->servers.count; i++) {
-		struct span server = span_from(ldap->servers.at[i]);
-		bool clear = span_starts_with(server, SPAN("ldap://"));
+		const char *fault = ldap_text_server_fault(ldap->servers.at[i], ldap->starttls);
 
-		if (!clear && !span_starts_with(server, SPAN("ldaps://")) && !span_starts_with(server, SPAN("ldapi://")))
-			WRONG(loading, node, "servers: write %s as ldaps://HOST[:PORT], or ldap:// with starttls: true",
-			      ldap->servers.at[i]);
-		else if (clear && !ldap->starttls && !is_local(server))
-			WRONG(loading, node, "servers: passwords would go to %s in clear; write ldaps://, or starttls: true",
-			      ldap->servers.at[i]);
+		if (fault)
+			WRONG(loading, node, "servers: %s: %s", ldap->servers.at[i], fault);
 	}
 	if (ldap->servers.count && ldap->template[0] == 0 && ldap->base[0] == 0)
 		WRONG(loading, node, "ldap: say how users are found: base: dc=ad,dc=test with a filter, or template: \"{user}@ad.test\"");
@@ -279,6 +267,8 @@ void auth_conf_check(struct conf_loading *loading, const struct yaml_node *node,
 		WRONG(loading, node, "basic.backends: ldap needs ldap.servers, such as [ldaps://dc1.example.com]");
 	if (auth->negotiate.groups == NEGOTIATE_GROUPS_LDAP && auth->ldap.servers.count == 0)
 		WRONG(loading, node, "negotiate.groups: ldap needs ldap.servers");
+	if (auth->negotiate.groups == NEGOTIATE_GROUPS_LDAP && auth->ldap.groups == LDAP_GROUPS_NONE)
+		WRONG(loading, node, "negotiate.groups: ldap needs ldap.groups: member-of, nested or member");
 	if (auth_conf_uses(auth, AUTH_NEGOTIATE) && auth->negotiate.keytab[0] == 0 && !auth->negotiate.ntlm)
 		WRONG(loading, node, "schemes: negotiate has neither Kerberos (negotiate.keytab) nor NTLM (negotiate.ntlm) inside");
 	if (auth->users.count == 0 && auth_conf_uses_users(auth))
