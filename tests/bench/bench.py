@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 
+import login
 import scale
 import servers
 from servers import Trouble
@@ -65,8 +66,8 @@ ROWS = [
     Row("get", "http:// GET of 1 kB, keep-alive: CPU", "http", "us", ("value", 20.0), per_item_us,
         count=100000, concurrency=32),
 ]
-SCALE_ROWS = ("policy", "listed", "reload")  # scale.py
-NOT_HERE = "Rows of DESIGN 11 that this bench does not measure yet: media, inspection, authentication."
+SCALE_ROWS = ("policy", "listed", "reload", "login")  # scale.py, login.py
+NOT_HERE = "Rows of DESIGN 11 that this bench does not measure yet: media, inspection."
 
 
 def say(text):
@@ -404,7 +405,8 @@ def measure_scale(bench, name):
     began = steal_ticks()
     everybody = [servers.Sallyport(os.path.abspath(bench.options.sallyport), bench.server_core)]
     reached = True
-    say({"policy": "look-ups", "listed": "denied requests beside peers", "reload": "a swap under load"}[name])
+    say({"policy": "look-ups", "listed": "denied requests beside peers", "reload": "a swap under load",
+         "login": "authentication"}[name])
     if name == "policy":
         found = scale.measure_policy(bench, say)
         text, reached = scale.policy_text(found)
@@ -413,10 +415,13 @@ def measure_scale(bench, name):
         text = scale.peers_text(found)
         everybody += [server for server in (scale.listed_server(bench, peer, "suffixes") for peer in ("squid", "haproxy"))
                       if server]
+    elif name == "login":
+        found = login.measure(bench, say)
+        text, reached = login.text(found)
     else:
         found = scale.measure_reload(bench, say)
         text, reached = scale.reload_text(found)
-    if bench.options.write and name != "reload":
+    if bench.options.write and name in ("policy", "listed"):
         (scale.policy_plots if name == "policy" else scale.peers_plots)(found)
     stolen = (steal_ticks() - began) / os.sysconf("SC_CLK_TCK")
     rounds = {"policy": min(bench.options.rounds, 3), "reload": 1}.get(name)
@@ -424,7 +429,7 @@ def measure_scale(bench, name):
 
 
 TITLES = {"path": "Data path", "policy": "Policy: look-ups", "listed": "Policy: beside peers",
-          "reload": "Policy: a swap under load"}
+          "reload": "Policy: a swap under load", "login": "Authentication"}
 
 
 def write_results(parts):
