@@ -8,7 +8,8 @@
 #include "base/address.h"
 #include "base/secret.h"
 
-enum { ASK_WIRE_MAX_BYTES = 65000, ANSWER_WIRE_MAX_BYTES = 65000, ASK_TOKEN_MAX_BYTES = 56000, ASK_NTLM_MAX_BYTES = 8192 };
+/* A token of Kerberos has up to 64 KiB (MaxTokenSize of Windows, at its highest). */
+enum { ASK_WIRE_MAX_BYTES = 95 << 10, ANSWER_WIRE_MAX_BYTES = 95 << 10, ASK_TOKEN_MAX_BYTES = 65535, ASK_NTLM_MAX_BYTES = 8192 };
 
 /* What has to be proved. */
 enum ask_kind {

@@ -382,7 +382,7 @@ bool auth_conf_uses(const struct auth_conf *conf, enum auth_scheme scheme)
 
 bool auth_conf_uses_basic(const struct auth_conf *conf, enum basic_backend backend)
 {
-	return auth_conf_uses(conf, AUTH_BASIC) && memchr(conf->basic.backends, backend, conf->basic.backend_count);
+	return auth_conf_uses(conf, AUTH_BASIC) && memchr(conf->basic.backends, (int)backend, conf->basic.backend_count);
 }
 
 bool auth_conf_uses_ntlm(const struct auth_conf *conf, enum ntlm_backend backend)

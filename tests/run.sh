@@ -5,7 +5,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 2
 
-all_parts="warnings units lint flows roles e2e package"
+all_parts="warnings units lint flows roles auth e2e package"
 usage() {
 	cat <<EOF
 Usage: tests/run.sh [PART...] [--help]
@@ -17,6 +17,7 @@ Parts (default: all of them):
   roles     a Release build: what each role can, cannot and does; ten thousand sessions against explain;
             the PAC file in JavaScript engines, metrics; the
             conversations once more, under seccomp
+  auth      real clients against real authorities (MIT KDC, Samba AD, OpenLDAP, PAM), and what goes wrong there
   e2e       real clients through the proxy: curl, wget, git, apt, Chromium, ssh
   package   the Debian package: installed, started, reloaded, removed in a chroot
 EOF
@@ -26,7 +27,7 @@ parts=""
 for word in "$@"; do
 	case "$word" in
 	--help | -h) usage; exit 0 ;;
-	lint | warnings | units | flows | roles | e2e | package) parts="$parts $word" ;;
+	lint | warnings | units | flows | roles | auth | e2e | package) parts="$parts $word" ;;
 	*) usage >&2; exit 2 ;;
 	esac
 done
@@ -134,6 +135,19 @@ for part in $parts; do
 		counted agree $python tests/process/agree.py --sallyport build/release/sallyport
 		# Once more, with seccomp in force.
 		counted flows-release $python tests/flow/flow.py --sallyport build/release/sallyport
+		;;
+	auth)
+		step release-build-for-auth build_release
+		step asan-build-for-auth build_asan
+		counted user $python tests/auth/user_command.py --sallyport build/asan/sallyport
+		counted kerberos $python tests/auth/kerberos.py
+		counted winbind $python tests/auth/winbind.py
+		counted ldap $python tests/auth/ldap.py
+		counted pam $python tests/auth/pam.py
+		counted connection $python tests/auth/connection.py --sallyport build/release/sallyport
+		counted authorities $python -W ignore tests/auth/authorities.py --sallyport build/release/sallyport
+		counted clients $python tests/auth/clients.py --sallyport build/release/sallyport --table "$logs/clients.md"
+		counted handbook $python tests/auth/handbook.py --sallyport build/release/sallyport
 		;;
 	e2e)
 		step release-build-for-e2e build_release

@@ -9,8 +9,6 @@
 
 enum { HASH_MAX_BYTES = CRYPT_OUTPUT_SIZE - 1, PASSWORD_MAX_BYTES = 512, APR1_ROUNDS = 1000, APR1_SALT_MAX_BYTES = 8 };
 
-static const char apr1[] = "$apr1$";
-
 static bool is_crypt64(uint8_t byte)
 {
 	return (byte >= '.' && byte <= '9') || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z');
@@ -105,7 +103,7 @@ static void apr1_encode(const uint8_t digest[static 16], char out[static 22])
 
 static bool verify_apr1(struct span hash, struct span password)
 {
-	struct span salt = span_skip(hash, sizeof(apr1) - 1), encoded;
+	struct span salt = span_skip(hash, SPAN("$apr1$").len), encoded;
 	struct md5 md5 = {EVP_MD_CTX_new(), true};
 	uint8_t digest[16];
 	char expected[22];

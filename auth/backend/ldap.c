@@ -1,37 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Passwords by LDAP: a bind as the user. And who that was: directories take many spellings for one name (case, width, spaces,
+ * in Active Directory accents, too), so the user is called as the directory spells it, or denials by name would be for those
+ * who write their own name as usual. */
 #include "auth/backend/ldap.h"
 
-#include <ldap.h>
-#include <stdio.h>
+#include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
 
+#include "auth/backend/ldap_private.h"
+#include "auth/backend/ldap_text.h"
 #include "base/clock.h"
 
-enum { TEXT_MAX_BYTES = 4096, GROUPS_MAX = 1024, DEPTH_MAX = 8, SERVERS_MAX = 16, REST_MS = 15000, WHY_BYTES = 300 };
+enum { NAME_MAX_BYTES = 1024, NUMBER_MAX_BYTES = 64 };
 
-/* What one thread keeps. */
-struct ldap_thread {
-	LDAP *search;              /* bound as who searches; NULL: not connected */
-	uint64_t generation;
-	uint64_t rests_until_ms[SERVERS_MAX]; /* it did not answer: others are asked first */
-};
-
-struct job {
-	struct ldap_thread *thread;
-	const struct backend_env *env;
-	const struct ldap_conf *conf;
-	struct answer *answer;
-	char dn[TEXT_MAX_BYTES];
-};
+/* ---- threads ---- */
 
 bool ldap_backend_init(const char **why)
 {
 	LDAP *ldap = NULL;
 
-	if (setenv("SASL_PATH", "/nonexistent", 1) < 0 || ldap_initialize(&ldap, "ldaps://localhost") != LDAP_SUCCESS) {
-		*why = "libldap cannot be used";
+	if (OPENSSL_init_ssl(OPENSSL_INIT_LOAD_CONFIG, NULL) != 1 || setenv("LDAPNOINIT", "1", 1) < 0 ||
+	    setenv("SASL_PATH", "/nonexistent", 1) < 0 ||
+	    ldap_initialize(&ldap, "ldaps://localhost") != LDAP_SUCCESS) {
+		*why = "libldap or OpenSSL cannot be used";
 		return false;
 	}
 	ldap_unbind_ext_s(ldap, NULL, NULL);
@@ -43,556 +35,393 @@ static void *open_thread(void)
 	return calloc(1, sizeof(struct ldap_thread));
 }
 
-static void drop(LDAP **ldap)
-{
-	if (*ldap)
-		ldap_unbind_ext_s(*ldap, NULL, NULL);
-	*ldap = NULL;
-}
-
 static void close_thread(void *at)
 {
 	struct ldap_thread *thread = at;
 
 	if (thread)
-		drop(&thread->search);
+		ldap_link_end_thread(thread);
 	free(thread);
 }
 
-/* ---- errors ---- */
+/* ---- the question ---- */
 
-/* AD says in its diagnostic text why: "... data 52e, v4563". */
-static const char *words_of_ad(const char *text, enum ask_verdict *verdict)
+static void begin(struct ldap_job *job, void *thread, const struct backend_env *env, struct answer *answer)
 {
-	static const struct {
-		const char *code, *words;
-		enum ask_verdict verdict;
-	} rows[] = {{"data 525", "the user is not known to the directory", VERDICT_UNKNOWN_USER},
-	            {"data 52e", "user or password is wrong", VERDICT_INVALID},
-	            {"data 530", "the account may not log on at this hour", VERDICT_INVALID},
-	            {"data 532", "the password has expired", VERDICT_INVALID},
-	            {"data 533", "the account is disabled", VERDICT_INVALID},
-	            {"data 701", "the account has expired", VERDICT_INVALID},
-	            {"data 773", "the password must be changed", VERDICT_INVALID},
-	            {"data 775", "the account is locked", VERDICT_INVALID}};
-
-	for (size_t i = 0; text && i < COUNT_OF(rows); i++) {
-		if (strstr(text, rows[i].code) == NULL)
-			continue;
-		*verdict = rows[i].verdict;
-		return rows[i].words;
-	}
-	*verdict = VERDICT_INVALID;
-	return "the password is wrong";
+	*job = (struct ldap_job){.thread = thread, .env = env, .conf = &env->conf->ldap, .answer = answer};
+	job->due_ms = clock_monotonic_ms() + LDAP_STEPS_MAX * job->conf->timeout_ms;
+	buf_init(&job->name, NAME_MAX_BYTES);
+	buf_init(&job->user, NAME_MAX_BYTES);
+	buf_init(&job->dn, LDAP_DN_MAX_BYTES);
+	buf_init(&job->spelling, NAME_MAX_BYTES);
+	buf_init(&job->uid, NAME_MAX_BYTES);
+	buf_init(&job->gid, NUMBER_MAX_BYTES);
 }
 
-static enum ask_verdict fail(struct job *job, LDAP *ldap, const char *what, int result)
+static void end(struct ldap_job *job)
 {
-	enum ask_verdict verdict = VERDICT_UNAVAILABLE;
-	char *text = NULL;
+	ldap_link_close(&job->own);
+	buf_fini(&job->name);
+	buf_fini(&job->user);
+	buf_fini(&job->dn);
+	buf_fini(&job->spelling);
+	buf_fini(&job->uid);
+	buf_fini(&job->gid);
+}
 
-	if (ldap)
-		ldap_get_option(ldap, LDAP_OPT_DIAGNOSTIC_MESSAGE, &text);
-	if (result == LDAP_INVALID_CREDENTIALS) {
-		const char *words = words_of_ad(text, &verdict);
+static struct span domain_of(const struct buf *name)
+{
+	struct span text = buf_span(name);
 
-		answer_say(job->answer, verdict, "%s", words);
-	} else {
-		answer_say(job->answer, VERDICT_UNAVAILABLE, "%s: %s%s%.*s", what, ldap_err2string(result),
-		           text && text[0] ? ": " : "", WHY_BYTES, text ? text : "");
+	return span_skip(text, span_find_last(text, '@') + 1);
+}
+
+/* {name} and {user}. False: the directory is not to see such a name. */
+static bool take_name(struct ldap_job *job, struct span who)
+{
+	if (!ldap_text_is_name(who) || who.len >= NAME_MAX_BYTES)
+		return false;
+	auth_conf_map_name(job->env->conf, who, &job->name);
+	buf_add(&job->user, span_first(buf_span(&job->name), span_find_last(buf_span(&job->name), '@')));
+	return buf_is_whole(&job->name) && buf_is_whole(&job->user) && ldap_text_is_name(buf_span(&job->user));
+}
+
+/* Is the name's domain that of those who have none, or the directory's own? Elsewhere {user} would be somebody else. */
+static bool is_of_directory(struct ldap_job *job)
+{
+	struct buf bare, domain;
+	bool is;
+
+	buf_init(&bare, NAME_MAX_BYTES);
+	buf_init(&domain, NAME_MAX_BYTES);
+	auth_conf_map_name(job->env->conf, buf_span(&job->user), &bare);
+	ldap_text_domain(job->conf, &domain);
+	is = domain_of(&job->name).len == 0 || span_equal_nocase(domain_of(&job->name), domain_of(&bare)) ||
+	     span_equal_nocase(domain_of(&job->name), buf_span(&domain));
+	buf_fini(&bare);
+	buf_fini(&domain);
+	return is;
+}
+
+/* What says which attribute names users. */
+static const char *naming_pattern(const struct ldap_conf *conf)
+{
+	return conf->template[0] && (ldap_text_is_dn(conf->template) || conf->base[0] == 0) ? conf->template : conf->filter;
+}
+
+/* Is only {user} shown to the directory, and {name} never? */
+static bool forgets_domain(const struct ldap_conf *conf)
+{
+	return strstr(conf->template[0] ? conf->template : conf->filter, "{name}") == NULL;
+}
+
+/* ---- the user's entry ---- */
+
+/* How the directory spells the name. Of several, that in the DN. */
+static void read_spelling(struct ldap_job *job, LDAPMessage *entry, const char *key)
+{
+	struct berval **values = ldap_get_values_len(job->at->ldap, entry, key);
+
+	buf_reset(&job->spelling);
+	if (ldap_count_values_len(values) > 1)
+		ldap_text_first_value((const char *)buf_span(&job->dn).at, key, &job->spelling);
+	if (buf_len(&job->spelling) == 0 && values && values[0])
+		buf_add(&job->spelling, span_of(values[0]->bv_val, values[0]->bv_len));
+	ldap_value_free_len(values);
+	if (!ldap_text_is_name(buf_span(&job->spelling)) || !buf_is_whole(&job->spelling))
+		buf_reset(&job->spelling);
+}
+
+static enum ask_verdict read_entry(struct ldap_job *job, LDAPMessage *entry, const char *key)
+{
+	char *dn = ldap_get_dn(job->at->ldap, entry);
+
+	buf_reset(&job->dn);
+	if (dn) {
+		buf_add_string(&job->dn, dn);
+		buf_add_byte(&job->dn, 0);
 	}
-	ldap_memfree(text);
+	ldap_memfree(dn);
+	if (buf_len(&job->dn) < 2 || !buf_is_whole(&job->dn))
+		return answer_say(job->answer, VERDICT_INVALID, "the user's entry has no name, or a very long one");
+	buf_reset(&job->uid);
+	buf_reset(&job->gid);
+	ldap_link_value(job, entry, "uid", &job->uid);
+	ldap_link_value(job, entry, "gidNumber", &job->gid);
+	if (key[0])
+		read_spelling(job, entry, key);
+	return job->conf->groups == LDAP_GROUPS_MEMBER_OF ? ldap_group_add_of_entry(job, entry) : VERDICT_VALID;
+}
+
+/* The one entry that is found; UNKNOWN_USER: none. */
+static enum ask_verdict find_entry(struct ldap_job *job, const char *base, int scope, const char *filter)
+{
+	const char *attributes[] = {"uid", "gidNumber", "memberOf", NULL, NULL};
+	bool is_whole;
+	struct span key = ldap_text_key(naming_pattern(job->conf), &is_whole);
+	LDAPMessage *found = NULL;
+	enum ask_verdict verdict;
+	char name[128] = "";
+	int count;
+
+	if (key.len && key.len < sizeof(name)) {
+		memcpy(name, key.at, key.len);
+		attributes[3] = name;
+	}
+	verdict = ldap_link_search(job, base, scope, filter, attributes, LDAP_COUNTED_MAX, &found);
+	if (verdict != VERDICT_VALID)
+		return verdict;
+	count = found ? ldap_count_entries(job->at->ldap, found) : 0;
+	if (count == 1)
+		verdict = read_entry(job, ldap_first_entry(job->at->ldap, found), name);
+	else if (count == 0)
+		verdict = answer_say(job->answer, VERDICT_UNKNOWN_USER, "the directory has no such user");
+	else
+		verdict = answer_say(job->answer, VERDICT_INVALID, "the directory has several such users (ldap.filter)");
+	ldap_msgfree(found);
 	return verdict;
 }
 
-static bool is_connection_lost(int result)
+static enum ask_verdict find_by(struct ldap_job *job, const char *pattern)
 {
-	return result == LDAP_SERVER_DOWN || result == LDAP_CONNECT_ERROR || result == LDAP_TIMEOUT ||
-	       result == LDAP_UNAVAILABLE || result == LDAP_BUSY;
+	struct buf filter;
+	enum ask_verdict verdict;
+
+	buf_init(&filter, LDAP_FILTER_MAX_BYTES);
+	ldap_text_fill(pattern, buf_span(&job->user), buf_span(&job->name), ldap_text_for_filter, &filter);
+	if (buf_is_whole(&filter))
+		verdict = find_entry(job, job->conf->base, LDAP_SCOPE_SUBTREE, (const char *)buf_span(&filter).at);
+	else
+		verdict = answer_say(job->answer, VERDICT_INVALID, "the user's name is too long for a filter");
+	buf_fini(&filter);
+	return verdict;
 }
 
-/* ---- connections ---- */
-
-static struct timeval time_of(const struct ldap_conf *conf)
+/* What the template makes of the name, and a NUL. */
+static bool fill_template(const struct ldap_job *job, struct buf *out)
 {
-	return (struct timeval){(time_t)(conf->timeout_ms / 1000), (suseconds_t)(conf->timeout_ms % 1000 * 1000)};
+	static const char never[] = "\"\\/[]:;|=,+*?<>"; /* in names of Active Directory, and what DNs are made of */
+	bool is_dn = ldap_text_is_dn(job->conf->template);
+
+	for (size_t i = 0; !is_dn && i < buf_len(&job->name); i++)
+		if (memchr(never, buf_span(&job->name).at[i], sizeof(never) - 1))
+			return false;
+	if (!is_dn && span_find(buf_span(&job->user), '@') < buf_len(&job->user))
+		return false;
+	ldap_text_fill(job->conf->template, buf_span(&job->user), buf_span(&job->name),
+	               is_dn ? ldap_text_for_dn : ldap_text_raw, out);
+	return buf_is_whole(out);
 }
 
-static bool set_options(LDAP *ldap, const struct ldap_conf *conf)
+/* A user principal name belongs to the entry that says so, even where another one has the account name before the @. */
+static enum ask_verdict find_by_principal(struct ldap_job *job, struct span principal)
 {
-	int version = LDAP_VERSION3, hard = LDAP_OPT_X_TLS_HARD, client = 0;
-	struct timeval wait = time_of(conf);
-	bool well = ldap_set_option(ldap, LDAP_OPT_PROTOCOL_VERSION, &version) == LDAP_SUCCESS &&
-	            ldap_set_option(ldap, LDAP_OPT_REFERRALS, LDAP_OPT_OFF) == LDAP_SUCCESS &&
-	            ldap_set_option(ldap, LDAP_OPT_RESTART, LDAP_OPT_ON) == LDAP_SUCCESS &&
-	            ldap_set_option(ldap, LDAP_OPT_NETWORK_TIMEOUT, &wait) == LDAP_SUCCESS &&
-	            ldap_set_option(ldap, LDAP_OPT_TIMEOUT, &wait) == LDAP_SUCCESS &&
-	            ldap_set_option(ldap, LDAP_OPT_X_TLS_REQUIRE_CERT, &hard) == LDAP_SUCCESS;
+	enum ask_verdict verdict;
+	struct buf filter;
 
-	if (well && conf->ca[0])
-		well = ldap_set_option(ldap, LDAP_OPT_X_TLS_CACERTFILE, conf->ca) == LDAP_SUCCESS;
-	/* Only now is what was set before in force. */
-	return well && ldap_set_option(ldap, LDAP_OPT_X_TLS_NEWCTX, &client) == LDAP_SUCCESS;
+	buf_init(&filter, LDAP_FILTER_MAX_BYTES);
+	buf_add_string(&filter, "(userPrincipalName=");
+	ldap_text_for_filter(principal, &filter);
+	buf_add(&filter, SPAN(")\0"));
+	verdict = buf_is_whole(&filter)
+	                  ? find_entry(job, job->conf->base, LDAP_SCOPE_SUBTREE, (const char *)buf_span(&filter).at)
+	                  : VERDICT_UNKNOWN_USER;
+	buf_fini(&filter);
+	return verdict;
 }
 
-static LDAP *connect_to(const char *server, const struct ldap_conf *conf, int *result)
+/* By whatever the configuration says of users, on the connection job->at. */
+static enum ask_verdict find_once(struct ldap_job *job)
 {
-	LDAP *ldap = NULL;
+	struct buf bound;
+	enum ask_verdict verdict = VERDICT_UNKNOWN_USER;
 
-	*result = ldap_initialize(&ldap, server);
-	if (*result == LDAP_SUCCESS && !set_options(ldap, conf))
-		*result = LDAP_LOCAL_ERROR;
-	if (*result == LDAP_SUCCESS && conf->starttls && strncmp(server, "ldap://", 7) == 0)
-		*result = ldap_start_tls_s(ldap, NULL, NULL);
-	return ldap;
+	if (job->conf->template[0] == 0)
+		return find_by(job, job->conf->filter);
+	buf_init(&bound, LDAP_DN_MAX_BYTES);
+	if (!fill_template(job, &bound))
+		answer_say(job->answer, VERDICT_UNKNOWN_USER, "the directory can have no such user");
+	else if (ldap_text_is_dn(job->conf->template))
+		verdict = find_entry(job, (const char *)buf_span(&bound).at, LDAP_SCOPE_BASE, "(objectClass=*)");
+	else if (job->conf->base[0] == 0)
+		verdict = answer_say(job->answer, VERDICT_UNAVAILABLE, "users cannot be looked up without ldap.base");
+	else {
+		struct span text = span_first(buf_span(&bound), buf_len(&bound) - 1);
+
+		if (span_find(text, '@') < text.len)
+			verdict = find_by_principal(job, text);
+		if (verdict == VERDICT_UNKNOWN_USER)
+			verdict = find_by(job, job->conf->filter);
+	}
+	buf_fini(&bound);
+	return verdict;
 }
 
-/* A simple bind with a deadline. */
-static int bind_as(LDAP *ldap, const struct ldap_conf *conf, const char *dn, struct span password)
+/* On the connection that searches, which may have died since it was used: once more then. */
+static enum ask_verdict find_user(struct ldap_job *job)
 {
-	char *copy = malloc(password.len + 1);
-	struct berval credentials = {password.len, copy};
-	struct timeval wait = time_of(conf);
-	LDAPMessage *message = NULL;
-	int id = 0, result, code = LDAP_OTHER;
-
-	if (copy == NULL)
-		return LDAP_NO_MEMORY;
-	memcpy(copy, password.at, password.len);
-	copy[password.len] = 0;
-	result = ldap_sasl_bind(ldap, dn, LDAP_SASL_SIMPLE, &credentials, NULL, NULL, &id);
-	explicit_bzero(copy, password.len);
-	free(copy);
-	if (result != LDAP_SUCCESS)
-		return result;
-	result = ldap_result(ldap, id, LDAP_MSG_ALL, &wait, &message);
-	if (result <= 0)
-		return result == 0 ? LDAP_TIMEOUT : LDAP_SERVER_DOWN;
-	result = ldap_parse_result(ldap, message, &code, NULL, NULL, NULL, NULL, 1);
-	return result == LDAP_SUCCESS ? code : result;
-}
-
-/* The next server in turn, those that did not answer lately last. NULL: all were tried. */
-static const char *next_server(struct job *job, unsigned *tried)
-{
-	const struct conf_texts *servers = &job->conf->servers;
-	uint64_t now_ms = clock_monotonic_ms();
+	enum ask_verdict verdict = VERDICT_UNAVAILABLE;
 
 	for (int round = 0; round < 2; round++) {
-		for (size_t i = 0; i < servers->count && i < SERVERS_MAX; i++) {
-			if ((*tried >> i & 1) || (round == 0 && job->thread->rests_until_ms[i] > now_ms))
-				continue;
-			*tried |= 1u << i;
-			return servers->at[i];
-		}
-	}
-	return NULL;
-}
-
-static void rest(struct job *job, const char *server)
-{
-	for (size_t i = 0; i < job->conf->servers.count && i < SERVERS_MAX; i++)
-		if (job->conf->servers.at[i] == server)
-			job->thread->rests_until_ms[i] = clock_monotonic_ms() + REST_MS;
-}
-
-/* Connect to one that answers, and bind. VALID, or what is to be said. */
-static enum ask_verdict open_bound(struct job *job, const char *dn, struct span password, LDAP **out)
-{
-	enum ask_verdict verdict = answer_say(job->answer, VERDICT_UNAVAILABLE, "there is no directory (ldap.servers)");
-	unsigned tried = 0;
-	const char *server;
-
-	while ((server = next_server(job, &tried)) != NULL) {
-		int result;
-		LDAP *ldap = connect_to(server, job->conf, &result);
-
-		if (result == LDAP_SUCCESS)
-			result = bind_as(ldap, job->conf, dn, password);
-		if (result == LDAP_SUCCESS) {
-			*out = ldap;
-			return VERDICT_VALID;
-		}
-		verdict = fail(job, ldap, server, result);
-		drop(&ldap);
-		if (!is_connection_lost(result))
-			return verdict;
-		rest(job, server);
-	}
-	return verdict;
-}
-
-/* The connection that searches. */
-static enum ask_verdict open_search(struct job *job)
-{
-	const struct secret *secret = job->env->ldap_password;
-	struct span password = secret ? span_of(secret->at, secret->len) : SPAN("");
-	enum ask_verdict verdict;
-
-	if (job->thread->search && job->thread->generation == job->env->generation)
-		return VERDICT_VALID;
-	drop(&job->thread->search);
-	job->thread->generation = job->env->generation;
-	verdict = open_bound(job, job->conf->bind_dn, password, &job->thread->search);
-	if (verdict == VERDICT_INVALID || verdict == VERDICT_UNKNOWN_USER)
-		answer_say(job->answer, verdict = VERDICT_UNAVAILABLE,
-		           "the directory does not let ldap.bind_dn in: its name or password is wrong");
-	return verdict;
-}
-
-/* ---- texts ---- */
-
-static void escape_filter(struct span text, struct buf *out)
-{
-	for (size_t i = 0; i < text.len; i++) {
-		uint8_t byte = text.at[i];
-
-		if (byte == '*' || byte == '(' || byte == ')' || byte == '\\' || byte < 0x20 || byte >= 0x7f)
-			buf_printf(out, "\\%02x", byte); /* RFC 4515 section 3 */
-		else
-			buf_add_byte(out, byte);
-	}
-}
-
-static void escape_dn(struct span text, struct buf *out)
-{
-	for (size_t i = 0; i < text.len; i++) {
-		uint8_t byte = text.at[i];
-		bool outer = (i == 0 && (byte == ' ' || byte == '#')) || (i + 1 == text.len && byte == ' ');
-
-		if (outer || byte < 0x20 || byte == 0x7f || memchr("\"+,;<>\\=", byte, 8))
-			buf_printf(out, "\\%02x", byte); /* RFC 4514 section 2.4 */
-		else
-			buf_add_byte(out, byte);
-	}
-}
-
-static void add_raw(struct span text, struct buf *out)
-{
-	buf_add(out, text);
-}
-
-/* {user} and {name} in a text of the configuration. */
-static void fill(const char *pattern, const struct backend_env *env, struct span who,
-                 void (*escape)(struct span text, struct buf *out), struct buf *out)
-{
-	struct span rest = span_from(pattern);
-	struct buf name;
-
-	buf_init(&name, 1024);
-	auth_conf_map_name(env->conf, who, &name);
-	while (rest.len) {
-		size_t brace = span_find(rest, '{');
-		struct span text = buf_span(&name);
-
-		buf_add(out, span_first(rest, brace));
-		rest = span_skip(rest, brace);
-		if (span_starts_with(rest, SPAN("{user}")) || span_starts_with(rest, SPAN("{name}"))) {
-			if (span_starts_with(rest, SPAN("{user}")))
-				text = span_first(text, span_find_last(text, '@'));
-			escape(text, out);
-			rest = span_skip(rest, 6);
-		} else if (rest.len) {
-			buf_add(out, span_first(rest, 1));
-			rest = span_skip(rest, 1);
-		}
-	}
-	buf_add_byte(out, 0);
-	buf_fini(&name);
-}
-
-/* ---- searching ---- */
-
-static int search(struct job *job, const char *base, int scope, const char *filter, char *const *attributes, int most,
-                  LDAPMessage **out)
-{
-	struct timeval wait = time_of(job->conf);
-	char *names[8] = {NULL};
-	int result;
-
-	for (size_t i = 0; attributes[i] && i < COUNT_OF(names) - 1; i++)
-		names[i] = attributes[i];
-	*out = NULL;
-	result = ldap_search_ext_s(job->thread->search, base, scope, filter, names, 0, NULL, NULL, &wait, most, out);
-	if (result != LDAP_SUCCESS && result != LDAP_SIZELIMIT_EXCEEDED) {
-		ldap_msgfree(*out);
-		*out = NULL;
-		if (is_connection_lost(result))
-			drop(&job->thread->search);
-	}
-	return result;
-}
-
-/* The DN of the user, into job->dn. A connection that has died since is opened once more. */
-static enum ask_verdict find_user(struct job *job, struct span who)
-{
-	char attribute[] = "1.1", *attributes[] = {attribute, NULL};
-	LDAPMessage *found = NULL;
-	enum ask_verdict verdict = VERDICT_UNAVAILABLE;
-	struct buf filter;
-	int result = LDAP_SERVER_DOWN;
-	char *dn;
-
-	buf_init(&filter, TEXT_MAX_BYTES);
-	fill(job->conf->filter, job->env, who, escape_filter, &filter);
-	if (!buf_is_whole(&filter)) {
-		buf_fini(&filter);
-		return answer_say(job->answer, VERDICT_INVALID, "the user's name is too long for a filter");
-	}
-	for (int round = 0; round < 2 && is_connection_lost(result); round++) {
-		verdict = open_search(job);
+		verdict = ldap_link_open_search(job);
 		if (verdict != VERDICT_VALID)
+			return verdict;
+		verdict = find_once(job);
+		if (job->at->ldap || clock_monotonic_ms() >= job->due_ms)
 			break;
-		result = search(job, job->conf->base, LDAP_SCOPE_SUBTREE, (const char *)buf_span(&filter).at, attributes, 2,
-		                &found);
-		if (result != LDAP_SUCCESS && result != LDAP_SIZELIMIT_EXCEEDED)
-			verdict = fail(job, job->thread->search, "searching for the user", result);
 	}
-	buf_fini(&filter);
-	if (found == NULL)
-		return verdict;
-	if (ldap_count_entries(job->thread->search, found) != 1) {
-		bool none = ldap_count_entries(job->thread->search, found) == 0;
-
-		ldap_msgfree(found);
-		return none ? answer_say(job->answer, VERDICT_UNKNOWN_USER, "the directory has no such user")
-		            : answer_say(job->answer, VERDICT_INVALID, "the directory has several such users (ldap.filter)");
-	}
-	dn = ldap_get_dn(job->thread->search, ldap_first_entry(job->thread->search, found));
-	snprintf(job->dn, sizeof(job->dn), "%s", dn ? dn : "");
-	ldap_memfree(dn);
-	ldap_msgfree(found);
-	return job->dn[0] ? VERDICT_VALID : answer_say(job->answer, VERDICT_INVALID, "the directory's user has no name");
-}
-
-/* ---- groups ---- */
-
-struct names {
-	struct buf dns;            /* each ended by a NUL: those that were found */
-	size_t count;
-};
-
-static bool was_found(const struct names *names, struct span dn)
-{
-	struct span rest = buf_span(&names->dns), one;
-
-	while (rest.len && span_split(&rest, 0, &one))
-		if (span_equal_nocase(one, dn))
-			return true;
-	return false;
-}
-
-static void add_group(struct job *job, LDAPMessage *entry)
-{
-	static const char *const keys[] = {"sAMAccountName", "cn"};
-
-	for (size_t i = 0; i < COUNT_OF(keys); i++) {
-		struct berval **values = ldap_get_values_len(job->thread->search, entry, keys[i]);
-		bool has = values && values[0] && values[0]->bv_len;
-
-		if (has) {
-			buf_add(&job->answer->groups, span_of(values[0]->bv_val, values[0]->bv_len));
-			buf_add_byte(&job->answer->groups, 0);
-		}
-		ldap_value_free_len(values);
-		if (has)
-			return;
-	}
-}
-
-/* Groups that the filter finds, each once. */
-static void add_found(struct job *job, const char *filter, struct names *names)
-{
-	char sam[] = "sAMAccountName", cn[] = "cn", *attributes[] = {sam, cn, NULL};
-	LDAPMessage *found = NULL;
-
-	if (job->thread->search == NULL ||
-	    (search(job, job->conf->base, LDAP_SCOPE_SUBTREE, filter, attributes, GROUPS_MAX, &found) && found == NULL))
-		return;
-	for (LDAPMessage *entry = ldap_first_entry(job->thread->search, found); entry && names->count < GROUPS_MAX;
-	     entry = ldap_next_entry(job->thread->search, entry)) {
-		char *dn = ldap_get_dn(job->thread->search, entry);
-
-		if (dn && !was_found(names, span_from(dn))) {
-			buf_add_string(&names->dns, dn);
-			buf_add_byte(&names->dns, 0);
-			names->count++;
-			add_group(job, entry);
-		}
-		ldap_memfree(dn);
-	}
-	ldap_msgfree(found);
-}
-
-static void add_members(struct job *job, const char *format, struct span dn, struct span user, struct names *names)
-{
-	struct buf filter, escaped, name;
-
-	buf_init(&filter, 4 * TEXT_MAX_BYTES);
-	buf_init(&escaped, TEXT_MAX_BYTES);
-	buf_init(&name, TEXT_MAX_BYTES);
-	escape_filter(dn, &escaped);
-	escape_filter(user, &name);
-	if (strcmp(format, "nested") == 0)
-		buf_printf(&filter, "(member:1.2.840.113556.1.4.1941:=%.*s)", SPAN_ARG(buf_span(&escaped)));
-	else if (user.len)
-		buf_printf(&filter, "(|(member=%.*s)(uniqueMember=%.*s)(memberUid=%.*s))", SPAN_ARG(buf_span(&escaped)),
-		           SPAN_ARG(buf_span(&escaped)), SPAN_ARG(buf_span(&name)));
-	else
-		buf_printf(&filter, "(|(member=%.*s)(uniqueMember=%.*s))", SPAN_ARG(buf_span(&escaped)),
-		           SPAN_ARG(buf_span(&escaped)));
-	buf_add_byte(&filter, 0);
-	if (buf_is_whole(&filter))
-		add_found(job, (const char *)buf_span(&filter).at, names);
-	buf_fini(&filter);
-	buf_fini(&escaped);
-	buf_fini(&name);
-}
-
-/* Groups that name the user, then groups that name these, and so on; a circle ends where nothing new is found. */
-static void add_nested(struct job *job, struct span user, struct names *names)
-{
-	size_t done = 0;
-
-	add_members(job, "member", span_from(job->dn), user, names);
-	for (int depth = 0; depth < DEPTH_MAX; depth++) {
-		size_t end = buf_len(&names->dns);
-
-		while (done < end && names->count < GROUPS_MAX) {
-			struct span rest = span_skip(buf_span(&names->dns), done);
-			struct span dn = span_first(rest, span_find(rest, 0));
-			char copy[TEXT_MAX_BYTES];
-
-			done += dn.len + 1;
-			if (dn.len >= sizeof(copy))
-				continue;
-			memcpy(copy, dn.at, dn.len); /* what is found moves it */
-			add_members(job, "member", span_of(copy, dn.len), SPAN(""), names);
-		}
-	}
-}
-
-static void add_member_of(struct job *job)
-{
-	char attribute[] = "memberOf", *attributes[] = {attribute, NULL};
-	LDAPMessage *found = NULL;
-	struct berval **values;
-
-	if (search(job, job->dn, LDAP_SCOPE_BASE, "(objectClass=*)", attributes, 1, &found) || found == NULL)
-		return;
-	values = ldap_get_values_len(job->thread->search, ldap_first_entry(job->thread->search, found), attribute);
-	for (size_t i = 0; values && values[i] && i < GROUPS_MAX; i++) {
-		/* The first RDN's value is its name: CN=staff,OU=.. */
-		char **parts = ldap_explode_dn(values[i]->bv_val, 1);
-
-		if (parts && parts[0] && parts[0][0]) {
-			buf_add_string(&job->answer->groups, parts[0]);
-			buf_add_byte(&job->answer->groups, 0);
-		}
-		ber_memvfree((void **)parts);
-	}
-	ldap_value_free_len(values);
-	ldap_msgfree(found);
-}
-
-static void add_groups(struct job *job, struct span who)
-{
-	struct names names = {.count = 0};
-	struct buf name;
-	struct span user;
-
-	if (job->conf->groups == LDAP_GROUPS_NONE || job->thread->search == NULL)
-		return;
-	buf_init(&names.dns, 1 << 20);
-	buf_init(&name, 1024);
-	auth_conf_map_name(job->env->conf, who, &name);
-	user = span_first(buf_span(&name), span_find_last(buf_span(&name), '@'));
-	if (job->conf->groups == LDAP_GROUPS_MEMBER_OF)
-		add_member_of(job);
-	else if (job->conf->groups == LDAP_GROUPS_NESTED)
-		add_members(job, "nested", span_from(job->dn), SPAN(""), &names);
-	else
-		add_nested(job, user, &names);
-	buf_fini(&names.dns);
-	buf_fini(&name);
-}
-
-/* ---- the backend ---- */
-
-static bool looks_like_dn(const char *template)
-{
-	return strchr(template, '=') != NULL;
-}
-
-static enum ask_verdict check_password(struct job *job, const struct ask *ask)
-{
-	LDAP *own = NULL;
-	struct buf dn;
-	enum ask_verdict verdict;
-
-	buf_init(&dn, TEXT_MAX_BYTES);
-	if (job->conf->template[0]) {
-		fill(job->conf->template, job->env, ask->user, looks_like_dn(job->conf->template) ? escape_dn : add_raw, &dn);
-		verdict = VERDICT_VALID;
-	} else {
-		verdict = find_user(job, ask->user);
-		buf_add_string(&dn, job->dn);
-		buf_add_byte(&dn, 0);
-	}
-	if (verdict == VERDICT_VALID && !buf_is_whole(&dn))
-		verdict = answer_say(job->answer, VERDICT_INVALID, "the user's name is too long for the directory");
-	/* A connection of its own: the one that searches stays who it is. */
-	if (verdict == VERDICT_VALID)
-		verdict = open_bound(job, (const char *)buf_span(&dn).at, ask->password, &own);
-	drop(&own);
-	buf_fini(&dn);
 	return verdict;
+}
+
+static enum ask_verdict add_groups(struct ldap_job *job)
+{
+	return job->conf->groups == LDAP_GROUPS_NESTED || job->conf->groups == LDAP_GROUPS_MEMBER
+	               ? ldap_group_add_by_search(job)
+	               : VERDICT_VALID;
+}
+
+/* ---- passwords ---- */
+
+/* Search with our own rights, then bind as what was found. */
+static enum ask_verdict check_found(struct ldap_job *job, struct span password)
+{
+	enum ask_verdict verdict = find_user(job);
+
+	if (verdict == VERDICT_VALID)
+		verdict = ldap_link_open(job, (const char *)buf_span(&job->dn).at, password, &job->own);
+	/* Who has bound does not search: the groups are looked up as always. */
+	ldap_link_close(&job->own);
+	return verdict == VERDICT_VALID ? add_groups(job) : verdict;
+}
+
+/* Who is it that has bound? Servers that know the question know the answer: "u:ADTEST\alice" (RFC 4532). */
+static void ask_who(struct ldap_job *job)
+{
+	struct berval *who = NULL;
+	struct span text;
+
+	if (ldap_whoami_s(job->own.ldap, &who, NULL, NULL) != LDAP_SUCCESS || who == NULL)
+		return;
+	text = span_of(who->bv_val, who->bv_len);
+	if (span_starts_with(text, SPAN("u:"))) {
+		text = span_skip(text, 2);
+		text = span_skip(text, span_find(text, '\\') < text.len ? span_find(text, '\\') + 1 : 0);
+		buf_add(&job->spelling, span_first(text, span_find_last(text, '@')));
+	}
+	ber_bvfree(who);
+}
+
+/* Bind as what the template says, then look who that is: with the user's rights, if there are no others. */
+static enum ask_verdict check_template(struct ldap_job *job, struct span password)
+{
+	const struct ldap_conf *conf = job->conf;
+	enum ask_verdict verdict = VERDICT_UNKNOWN_USER;
+	struct buf dn;
+
+	buf_init(&dn, LDAP_DN_MAX_BYTES);
+	if (fill_template(job, &dn))
+		verdict = ldap_link_open(job, (const char *)buf_span(&dn).at, password, &job->own);
+	else
+		answer_say(job->answer, verdict, "the directory can have no such user");
+	buf_fini(&dn);
+	if (verdict != VERDICT_VALID)
+		return verdict;
+	if (conf->base[0] == 0 && !ldap_text_is_dn(conf->template)) {
+		ask_who(job);
+		return VERDICT_VALID;
+	}
+	job->at = &job->own;
+	verdict = conf->bind_dn[0] && conf->groups != LDAP_GROUPS_NONE ? find_user(job) : find_once(job);
+	if (verdict == VERDICT_UNKNOWN_USER && conf->bind_dn[0] && conf->groups == LDAP_GROUPS_NONE)
+		verdict = find_user(job);
+	if (verdict == VERDICT_VALID)
+		return add_groups(job);
+	/* Somebody has bound, and is not to be seen: without groups that may be enough. */
+	if (verdict == VERDICT_UNKNOWN_USER && conf->groups == LDAP_GROUPS_NONE)
+		return VERDICT_VALID;
+	return verdict == VERDICT_UNKNOWN_USER
+	               ? answer_say(job->answer, VERDICT_UNAVAILABLE, "the directory does not show the user's entry")
+	               : verdict;
+}
+
+/* answer->user. */
+static enum ask_verdict say_user(struct ldap_job *job)
+{
+	struct answer *answer = job->answer;
+	bool forgets = forgets_domain(job->conf), is_whole = false;
+	struct span user = buf_span(&job->spelling), domain = domain_of(&job->name);
+
+	buf_reset(&answer->why);
+	buf_reset(&answer->user);
+	if (user.len) {
+		ldap_text_key(naming_pattern(job->conf), &is_whole);
+		buf_add(&answer->user, user);
+	} else if (ldap_text_has_one_spelling(buf_span(&job->user))) {
+		for (user = buf_span(&job->user); user.len; user = span_skip(user, 1))
+			buf_add_byte(&answer->user, span_lower(user.at[0]));
+	} else {
+		return answer_say(answer, VERDICT_UNAVAILABLE,
+		                  "the directory does not say how it spells the user's name (ldap.base)");
+	}
+	/* Somebody of another domain, whose name is only alike, is not proved by this. */
+	if (!is_whole && domain.len && (!forgets || is_of_directory(job))) {
+		buf_add_byte(&answer->user, '@');
+		buf_add(&answer->user, domain);
+	}
+	return answer->verdict = VERDICT_VALID;
 }
 
 static enum ask_verdict verify(void *thread, const struct backend_env *env, const struct ask *ask,
                                struct answer *answer)
 {
-	struct job job = {.thread = thread, .env = env, .conf = &env->conf->ldap, .answer = answer};
+	struct ldap_job job;
 	enum ask_verdict verdict;
 
 	if (thread == NULL || ask->kind != ASK_PASSWORD)
 		return answer_say(answer, VERDICT_UNAVAILABLE, "the directory cannot verify this");
 	/* A bind without a password succeeds, and proves nothing (RFC 4513 section 5.1.2). */
-	if (ask->password.len == 0 || memchr(ask->password.at, 0, ask->password.len) || ask->user.len == 0)
-		return answer_say(answer, VERDICT_INVALID, "the password is empty, or has a NUL in it");
-	verdict = check_password(&job, ask);
+	if (ask->password.len == 0 || ask->password.at[0] == 0)
+		return answer_say(answer, VERDICT_INVALID, "the password is empty");
+	if (memchr(ask->password.at, 0, ask->password.len))
+		return answer_say(answer, VERDICT_INVALID, "the password has a NUL in it");
+	begin(&job, thread, env, answer);
+	if (!take_name(&job, ask->user))
+		verdict = answer_say(answer, VERDICT_UNKNOWN_USER, "the directory can have no such user");
+	else if (job.conf->template[0])
+		verdict = check_template(&job, ask->password);
+	else
+		verdict = check_found(&job, ask->password);
+	if (verdict == VERDICT_VALID)
+		verdict = say_user(&job);
 	if (verdict != VERDICT_VALID)
-		return verdict;
-	buf_reset(&answer->why);
-	buf_reset(&answer->user);
-	buf_add(&answer->user, ask->user);
-	if (job.conf->groups != LDAP_GROUPS_NONE && (job.dn[0] || find_user(&job, ask->user) == VERDICT_VALID))
-		add_groups(&job, ask->user);
-	else if (job.conf->groups != LDAP_GROUPS_NONE)
-		return answer->verdict = VERDICT_UNAVAILABLE; /* without its groups, rules would not hold */
-	if (!buf_is_whole(&answer->groups))
-		return answer_say(answer, VERDICT_UNAVAILABLE, "the user is in more groups than fit");
-	return answer->verdict = VERDICT_VALID;
+		buf_reset(&answer->groups);
+	end(&job);
+	return answer->verdict = verdict;
 }
 
 bool ldap_groups_of(void *thread, const struct backend_env *env, struct span user, struct answer *answer)
 {
+	enum ask_verdict verdict = VERDICT_UNAVAILABLE;
 	struct answer found;
-	struct job job = {.thread = thread, .env = env, .conf = &env->conf->ldap, .answer = &found};
+	struct ldap_job job;
 
-	enum ask_verdict verdict;
-
-	if (thread == NULL)
-		return false;
 	answer_init(&found);
-	verdict = find_user(&job, user);
-	if (verdict == VERDICT_VALID) {
-		add_groups(&job, user);
+	begin(&job, thread, env, &found);
+	if (thread == NULL || job.conf->groups == LDAP_GROUPS_NONE)
+		answer_say(&found, verdict, "ldap.groups is none");
+	else if (!take_name(&job, user) || (forgets_domain(job.conf) && !is_of_directory(&job)))
+		verdict = VERDICT_UNKNOWN_USER;
+	else
+		verdict = find_user(&job);
+	if (verdict == VERDICT_VALID)
+		verdict = add_groups(&job);
+	buf_reset(&answer->groups);
+	if (verdict == VERDICT_VALID)
 		buf_add(&answer->groups, buf_span(&found.groups));
-	} else if (verdict != VERDICT_UNKNOWN_USER) {
+	else if (verdict != VERDICT_UNKNOWN_USER)
 		answer_say(answer, VERDICT_UNAVAILABLE, "the directory does not say the user's groups: %.*s",
 		           SPAN_ARG(buf_span(&found.why)));
-	}
+	end(&job);
 	answer_fini(&found);
 	return verdict == VERDICT_VALID || verdict == VERDICT_UNKNOWN_USER;
 }

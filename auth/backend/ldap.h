@@ -5,13 +5,13 @@
 
 #include "auth/backend/backend.h"
 
-/* What the library loads and looks up once: before threads, and before the sandbox closes. Plugins of SASL are left out: binds
- * are simple ones. False: *why, a constant. */
+/* What the library loads and looks up once: before threads, and before the sandbox closes. Its own configuration (ldap.conf,
+ * LDAPTLS_*) and plugins of SASL are left out: ours says everything, and binds are simple ones. False: *why, a constant. */
 MUST_USE bool ldap_backend_init(const char **why);
 
-/* Append the groups of this user (as a backend names it) to answer->groups; none where the directory does not know the user.
- * False: the directory does not answer, and *answer says so. `thread` is what backend_ldap.open() gave. blocks: up to the
- * time-outs of `env`. */
+/* Set answer->groups to the groups of this user, as another backend names it; none where the directory has no such user, or
+ * the name is of another domain than the directory's. False: they cannot be known now, and *answer is UNAVAILABLE and says
+ * why. `thread` is what backend_ldap.open() gave. blocks: four times ldap.timeout. */
 MUST_USE bool ldap_groups_of(void *thread, const struct backend_env *env, struct span user, struct answer *answer);
 
 #endif

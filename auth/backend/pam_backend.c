@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "auth/backend/backend.h"
@@ -14,27 +15,29 @@
 #include "base/cursor.h"
 #include "base/list.h"
 
-enum { SLICE_MS = 50, SPARE_MS = 1000 };
+/* How long an answer may be behind what the role was given. */
+enum { SPARE_MS = 1000, NAME_MAX_BYTES = 1024 };
 
-/* A thread that waits. Threads share one descriptor: one of them reads for all. */
+/* A thread that waits. Threads share one socket to the role: one of them reads for all. After a reload, or where the role was
+ * started anew, there are two for a while. */
 struct waiter {
 	struct list link;
 	uint64_t id;
+	ino_t socket;              /* descriptors are copies of one another */
 	struct answer *answer;
-	bool is_done;
+	bool reads, is_done;
 };
 
 static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct list waiters;
-	bool has_reader;
-	uint64_t next_id;
+	uint64_t last_id;
 } shared = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER,
             .waiters = {&shared.waiters, &shared.waiters}};
 
-/* Under the lock. */
-static void hand_out(struct span bytes)
+/* Under the lock. Answers that come too late are nobody's. */
+static void hand_out(ino_t socket, struct span bytes)
 {
 	struct cursor cursor = cursor_over(bytes);
 	uint64_t id = cursor_u64(&cursor);
@@ -42,65 +45,78 @@ static void hand_out(struct span bytes)
 	LIST_EACH(&shared.waiters, link)
 	{
 		struct waiter *waiter = LIST_ENTRY(link, struct waiter, link);
+		struct answer *answer = waiter->answer;
 
-		if (waiter->id != id)
+		if (waiter->id != id || waiter->socket != socket || waiter->is_done)
 			continue;
-		answer_fini(waiter->answer);
-		answer_init(waiter->answer);
-		if (!answer_read(cursor.rest, waiter->answer))
-			answer_say(waiter->answer, VERDICT_UNAVAILABLE, "the answer of PAM is none");
+		answer_fini(answer);
+		answer_init(answer);
+		if (!answer_read(cursor.rest, answer) || answer->verdict == VERDICT_CONTINUE || answer->has_ha1 ||
+		    buf_len(&answer->groups) || buf_len(&answer->token)) {
+			answer_fini(answer);
+			answer_init(answer);
+			answer_say(answer, VERDICT_UNAVAILABLE, "what the role pam says is no answer");
+		}
 		waiter->is_done = true;
 	}
 }
 
-/* Without the lock, by the one reader, for a moment. False: the role is gone. */
-static bool read_some(int fd)
+/* Without the lock, by the one reader. False: the role is gone. */
+static bool read_one(const struct waiter *reader, int fd, uint64_t due_ms)
 {
 	uint8_t bytes[ANSWER_WIRE_MAX_BYTES];
 	struct pollfd one = {.fd = fd, .events = POLLIN};
+	uint64_t now_ms = clock_monotonic_ms();
 	ssize_t got;
 
-	if (poll(&one, 1, SLICE_MS) <= 0)
+	if (now_ms >= due_ms || poll(&one, 1, (int)(due_ms - now_ms)) <= 0)
 		return true;
 	got = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
 	if (got <= 0)
 		return got < 0 && (errno == EAGAIN || errno == EINTR);
 	pthread_mutex_lock(&shared.lock);
-	hand_out(span_of(bytes, (size_t)got));
+	hand_out(reader->socket, span_of(bytes, (size_t)got));
 	pthread_mutex_unlock(&shared.lock);
 	return true;
 }
 
-static void wait_for_reader(void)
+static bool has_reader(const struct waiter *waiter)
 {
-	struct timespec until;
+	LIST_EACH(&shared.waiters, link)
+	{
+		const struct waiter *other = LIST_ENTRY(link, struct waiter, link);
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += SLICE_MS * 1000000L;
-	until.tv_sec += until.tv_nsec / 1000000000L;
-	until.tv_nsec %= 1000000000L;
-	pthread_cond_timedwait(&shared.changed, &shared.lock, &until);
+		if (other->socket == waiter->socket && other->reads)
+			return true;
+	}
+	return false;
 }
 
+static void wait_for_others(uint64_t due_ms)
+{
+	struct timespec until = {(time_t)(due_ms / 1000), (long)(due_ms % 1000) * 1000000};
+
+	pthread_cond_clockwait(&shared.changed, &shared.lock, CLOCK_MONOTONIC, &until);
+}
+
+/* Under the lock. */
 static void wait_for(struct waiter *waiter, int fd, uint64_t due_ms)
 {
 	bool well = true;
 
-	pthread_mutex_lock(&shared.lock);
 	while (!waiter->is_done && well && clock_monotonic_ms() < due_ms) {
-		if (shared.has_reader) {
-			wait_for_reader();
+		if (has_reader(waiter)) {
+			wait_for_others(due_ms);
 			continue;
 		}
-		shared.has_reader = true;
+		waiter->reads = true;
 		pthread_mutex_unlock(&shared.lock);
-		well = read_some(fd);
+		well = read_one(waiter, fd, due_ms);
 		pthread_mutex_lock(&shared.lock);
-		shared.has_reader = false;
+		waiter->reads = false;
+		/* Somebody may have an answer, or has to read now. */
 		pthread_cond_broadcast(&shared.changed);
 	}
-	list_remove(&waiter->link);
-	pthread_mutex_unlock(&shared.lock);
 	if (!waiter->is_done)
 		answer_say(waiter->answer, VERDICT_UNAVAILABLE, "the role pam does not answer");
 }
@@ -110,9 +126,12 @@ static bool send_question(int fd, const struct pam_question *question)
 	struct buf bytes;
 	bool well;
 
-	buf_init(&bytes, PAM_MESSAGE_MAX_BYTES);
-	pam_question_write(question, &bytes);
-	well = buf_is_whole(&bytes) &&
+	buf_init(&bytes, PAM_QUESTION_MAX_BYTES);
+	/* At once as large as it may become: growing would leave passwords behind. */
+	well = buf_reserve(&bytes, PAM_QUESTION_MAX_BYTES) != NULL;
+	if (well)
+		pam_question_write(question, &bytes);
+	well = well && buf_is_whole(&bytes) &&
 	       send(fd, buf_span(&bytes).at, buf_len(&bytes), MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)buf_len(&bytes);
 	if (bytes.at)
 		explicit_bzero(bytes.at, bytes.capacity);
@@ -120,49 +139,66 @@ static bool send_question(int fd, const struct pam_question *question)
 	return well;
 }
 
-static enum ask_verdict ask_role(const struct backend_env *env, const struct ask *ask, struct span user,
-                                 struct answer *answer)
+static enum ask_verdict ask_role(const struct backend_env *env, struct pam_question *question, struct answer *answer)
 {
-	const struct pam_conf *conf = &env->conf->pam;
+	uint64_t due_ms = clock_monotonic_ms() + env->conf->pam.timeout_ms;
 	struct waiter waiter = {.answer = answer};
-	struct pam_question question = {.wait_ms = conf->timeout_ms,
-	                                .service = span_from(conf->service),
-	                                .folder = span_from(conf->folder),
-	                                .user = user,
-	                                .password = ask->password};
+	struct stat status;
 
+	if (fstat(env->pam_fd, &status) < 0)
+		return answer_say(answer, VERDICT_UNAVAILABLE, "there is no role pam");
+	waiter.socket = status.st_ino;
+	question->due_ms = due_ms;
 	pthread_mutex_lock(&shared.lock);
-	question.id = waiter.id = ++shared.next_id;
+	question->id = waiter.id = ++shared.last_id;
 	list_add_last(&shared.waiters, &waiter.link);
-	pthread_mutex_unlock(&shared.lock);
-	if (send_question(env->pam_fd, &question)) {
-		wait_for(&waiter, env->pam_fd, clock_monotonic_ms() + conf->timeout_ms + SPARE_MS);
-	} else {
-		pthread_mutex_lock(&shared.lock);
-		list_remove(&waiter.link);
-		pthread_mutex_unlock(&shared.lock);
+	if (send_question(env->pam_fd, question))
+		wait_for(&waiter, env->pam_fd, due_ms + SPARE_MS);
+	else if (errno == EAGAIN)
+		answer_say(answer, VERDICT_BUSY, "the role pam has more questions than it can take");
+	else
 		answer_say(answer, VERDICT_UNAVAILABLE, "the role pam does not take the question");
-	}
+	list_remove(&waiter.link);
+	pthread_mutex_unlock(&shared.lock);
 	return answer->verdict;
+}
+
+static bool is_text(struct span text)
+{
+	return text.len && text.len < PAM_TEXT_MAX_BYTES && memchr(text.at, 0, text.len) == NULL;
 }
 
 static enum ask_verdict verify(void *thread, const struct backend_env *env, const struct ask *ask,
                                struct answer *answer)
 {
 	const struct pam_conf *conf = &env->conf->pam;
-	enum ask_verdict verdict;
-	struct buf name;
+	struct pam_question question = {.service = span_from(conf->service),
+	                                .folder = span_from(conf->folder),
+	                                .password = ask->password};
+	struct buf name, client;
 
 	(void)thread;
-	if (ask->kind != ASK_PASSWORD || memchr(ask->user.at, 0, ask->user.len) ||
-	    memchr(ask->password.at, 0, ask->password.len))
-		return answer_say(answer, VERDICT_INVALID, "PAM cannot verify this");
-	buf_init(&name, 1024);
+	if (ask->kind != ASK_PASSWORD)
+		return answer_say(answer, VERDICT_UNAVAILABLE, "PAM cannot verify this");
+	buf_init(&name, NAME_MAX_BYTES);
+	buf_init(&client, NAME_MAX_BYTES);
 	auth_conf_map_name(env->conf, ask->user, &name);
-	verdict = env->pam_fd < 0 ? pam_check(conf->service, conf->folder, buf_span(&name), ask->password, answer)
-	                          : ask_role(env, ask, buf_span(&name), answer);
+	if (ask->client.family == AF_INET || ask->client.family == AF_INET6)
+		address_format(&ask->client, &client);
+	question.user = buf_span(&name);
+	question.client = buf_span(&client);
+	if (!is_text(question.user) || !is_text(question.password)) {
+		answer_say(answer, VERDICT_INVALID, "user or password is empty, too long, or has a NUL in it");
+	} else if (env->pam_fd >= 0) {
+		ask_role(env, &question, answer);
+	} else {
+		buf_add_byte(&client, 0);
+		pam_check(conf->service, conf->folder, question.user, question.password, (const char *)buf_span(&client).at,
+		          answer);
+	}
 	buf_fini(&name);
-	return verdict;
+	buf_fini(&client);
+	return answer->verdict;
 }
 
 const struct backend backend_pam = {.name = "pam", .kinds = 1u << ASK_PASSWORD, .verify = verify};

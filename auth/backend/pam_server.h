@@ -6,20 +6,21 @@
 
 #include "auth/ask.h"
 
-enum { PAM_MESSAGE_MAX_BYTES = 8192 };
+enum { PAM_QUESTION_MAX_BYTES = 4096 };
 
-/* What travels: this, then service, folder, user and password, each ended by a NUL; the answer is an answer_write() behind
- * its id. */
+/* What travels: these numbers, then the texts, each ended by a NUL. The answer is an answer_write() behind the id. */
 struct pam_question {
-	uint64_t id, wait_ms;
-	struct span service, folder, user, password; /* ended by NULs, too */
+	uint64_t id;
+	uint64_t due_ms;           /* clock_monotonic_ms(), which is the same in all processes */
+	struct span service, folder, user, password, client; /* as of pam_check(); in a message ended by NULs, too */
 };
 
 void pam_question_write(const struct pam_question *question, struct buf *out);
 /* Borrows from `bytes`. False: it is none. */
 MUST_USE bool pam_question_read(struct span bytes, struct pam_question *out);
 
-/* Serve questions that come over `fd` (SOCK_SEQPACKET) until its other end is closed. The result is an exit status. */
+/* Serve questions that come over `fd` (SOCK_SEQPACKET) until its other end is closed: 0, or sends what is no question: 1. While
+ * there are as many children as may be, further questions wait in the socket. Nothing but what is asked blocks. */
 int pam_server_run(int fd);
 
 #endif

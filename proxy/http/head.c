@@ -411,12 +411,12 @@ static enum err check_request_fields(struct http_head *head, const char **detail
 	*detail = hosts ? "more than one Host" : "no Host in HTTP/1.1";
 	if (hosts > 1 || (hosts == 0 && head->minor == 1))
 		return ERR_REQUEST_HOST;
-	if (connect &&
-	    (http_find(head, "content-length") || http_find(head, "transfer-encoding"))) {
+	*detail = read_framing(head);
+	/* cntlm and others say that there is no content (Content-Length: 0), and are right. */
+	if (connect && (*detail || head->framing != HTTP_NO_BODY || http_find(head, "transfer-encoding"))) {
 		*detail = "CONNECT with Content-Length or Transfer-Encoding";
 		return ERR_REQUEST_CONNECT_BODY;
 	}
-	*detail = read_framing(head);
 	if (*detail)
 		return ERR_REQUEST_FRAMING;
 	*detail = "only 100-continue can be expected";

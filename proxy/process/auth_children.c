@@ -30,12 +30,27 @@ static enum err make_replay_cache(struct parent *parent)
 	return parent->replay_fd < 0 ? ERR_SYSTEM : ERR_NONE;
 }
 
-/* Who may ask winbindd to check a response. */
-static void find_winbind_group(struct parent *parent)
+static int64_t find_group(const char *name)
 {
-	const struct group *group = getgrnam("winbindd_priv");
+	const struct group *group = getgrnam(name);
 
-	parent->winbind_group = group ? (int64_t)group->gr_gid : -1;
+	return group ? (int64_t)group->gr_gid : -1;
+}
+
+/* Who may ask winbindd to check a response; and who may see hashes of the system's users, by which pam_unix asks. */
+static void find_groups(struct parent *parent)
+{
+	parent->winbind_group = find_group("winbindd_priv");
+	parent->shadow_group = find_group("shadow");
+}
+
+void auth_children_grant(const struct child *child, struct ipc_start *start)
+{
+	const struct parent *parent = child->parent;
+	int64_t group = child->role == ROLE_VERIFIER ? parent->winbind_group : child->role == ROLE_PAM ? parent->shadow_group : -1;
+
+	start->has_group = group >= 0;
+	start->group = group >= 0 ? (uint32_t)group : 0;
 }
 
 enum err auth_children_make_regions(struct parent *parent, struct problems *problems)
@@ -45,7 +60,7 @@ enum err auth_children_make_regions(struct parent *parent, struct problems *prob
 	if (err)
 		return err;
 	parent->identity.nonce_slots = NONCE_SLOTS;
-	find_winbind_group(parent);
+	find_groups(parent);
 	err = make_replay_cache(parent);
 	if (err)
 		return err;

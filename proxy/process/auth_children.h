@@ -12,6 +12,9 @@ MUST_USE enum err auth_children_load(struct loaded *next, const char *file, stru
 /* The table of nonces and its key; the replay cache of Kerberos. errors: ERR_SYSTEM, ERR_CONFIG with problems. */
 MUST_USE enum err auth_children_make_regions(struct parent *parent, struct problems *problems);
 
+/* The one more group that such a child needs. */
+void auth_children_grant(const struct child *child, struct ipc_start *start);
+
 /* What such a child begins with, behind IPC_START; and what a worker does. */
 void auth_children_send(struct child *child);
 void auth_children_connect(struct parent *parent, unsigned worker);

@@ -222,8 +222,7 @@ static void send_start(struct child *child)
 	start = parent->identity;
 	if (is_worker)
 		memcpy(start.nonce_key, parent->nonce_key, sizeof(start.nonce_key));
-	start.has_group = child->role == ROLE_VERIFIER && parent->winbind_group >= 0;
-	start.group = start.has_group ? (uint32_t)parent->winbind_group : 0;
+	auth_children_grant(child, &start);
 	children_send(child, IPC_START, 0, span_of(&start, sizeof(start)), fds, count);
 	explicit_bzero(start.nonce_key, sizeof(start.nonce_key));
 	if (is_worker)

@@ -13,7 +13,7 @@
 #include "base/hash.h"
 #include "process/roles.h"
 
-enum { IPC_VERSION = 1, IPC_BYTES_MAX = 1 << 16, IPC_FDS_MAX = 250 };
+enum { IPC_VERSION = 1, IPC_BYTES_MAX = 96 << 10, IPC_FDS_MAX = 250 };
 
 /* X(type, payload bytes at least, at most, descriptors at least, at most, who to whom and what) */
 #define IPC_TYPES(X) \
@@ -54,7 +54,7 @@ struct ipc_start {
 	uint32_t worker_count;
 	uint64_t slot_count;              /* of each page: places.h */
 	struct hash_key client_key;       /* for the clients in the pages */
-	uint32_t has_group, group;        /* of the verifier: one more group, that of winbindd's privileged socket */
+	uint32_t has_group, group;        /* one more group: auth_children_grant() */
 	uint64_t nonce_slots;             /* of the table of nonces */
 	uint8_t nonce_key[32];            /* of workers alone: signs nonces of Digest */
 };

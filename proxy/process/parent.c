@@ -493,7 +493,7 @@ int parent_run(const char *path)
 	parent.verifier = (struct child){.parent = &parent, .role = ROLE_VERIFIER, .channel = {.fd = -1}, .is_unwanted = true};
 	parent.pam = (struct child){.parent = &parent, .role = ROLE_PAM, .channel = {.fd = -1}, .is_unwanted = true};
 	parent.pam_fd = parent.nonces_fd = parent.replay_fd = -1;
-	parent.winbind_group = -1;
+	parent.winbind_group = parent.shadow_group = -1;
 	parent.compiler = (struct child){.parent = &parent, .role = ROLE_COMPILE, .channel = {.fd = -1}};
 	err = loop_new(&parent.loop);
 	if (err == ERR_NONE)

@@ -89,7 +89,7 @@ struct parent {
 	int nonces_fd;              /* the table of nonces */
 	uint8_t nonce_key[32];
 	int replay_fd;              /* the replay cache of Kerberos */
-	int64_t winbind_group;      /* -1: there is none */
+	int64_t winbind_group, shadow_group; /* -1: there is none */
 	int pam_fd;                 /* the verifier's way to pam; -1: none */
 	struct board *board;        /* for admin */
 	int board_fd, board_readonly_fd;

@@ -12,7 +12,7 @@ public class Client {
 
 			@Override
 			protected PasswordAuthentication getPasswordAuthentication() {
-				return user.isEmpty() || asked++ > 3 ? null : new PasswordAuthentication(user, password.toCharArray());
+				return user.isEmpty() || asked++ > 0 ? null : new PasswordAuthentication(user, password.toCharArray());
 			}
 		};
 		if (args[0].equals("old")) {

@@ -22,6 +22,9 @@ static const struct {
 	{"ntlm", try_ntlm, "DOMAIN USER PASSWORD [WISH...]: an exchange of NTLM, verified by winbind; wishes: mic, v1, allow-v1, "
 	                   "require-mic, list-mic, require-list-mic, wrong-mic, wrong-list-mic, wrong-computer"},
 	{"names", try_names, ": what winbind says that this machine is called"},
+	{"ldap", try_ldap, "CONF: questions line by line: see try_ask.c; CONF: what stands below authentication"},
+	{"pam", try_pam, "CONF: the same"},
+	{"pam-role", try_pam_role, "CONF: the same, through a process of the role pam"},
 };
 
 NORETURN void try_die(const char *what)

@@ -165,10 +165,12 @@ def wget_unasked_row(place):
 def wget2_row(place, scheme):
     def works():
         host = place.new_host()
-        out = place.run(["wget2", "-q", "-O", "-", "--tries=2", f"--http-proxy-user={place.user}",
+        out = place.run(["wget2", "-v", "-O", "-", "--tries=2", f"--http-proxy-user={place.user}",
                          f"--http-proxy-password={place.password}", place.http(host)], http_proxy=place.url)
-        assert "hello a" in out, out
-        place.expect_valid(host, scheme)
+        # It leaves the port out of the request line, and so comes to port 80, where nobody listens: it was let in.
+        assert "502" in out, out
+        line = place.proxy.wait_lines(host, lambda lines: lines and lines[-1]["status"] == 502)[-1]
+        assert line["user"] == place.known and line["scheme"] == scheme, line
     row(place, "wget2", scheme, "GET", works)
 
 
@@ -349,7 +351,7 @@ def user_file_rows(binary, origins, java, cleanup):
     java_rows(ntlm, java, "old", "ntlm")
     cntlm_row(ntlm, cleanup)
     every = place("user file, all schemes", ["ntlm", "digest", "basic"])
-    curl_rows(every, "ntlm", ["--proxy-anyauth"], wrong=False)
+    curl_rows(every, "digest", ["--proxy-anyauth"], wrong=False)
     negotiate = place("user file, NTLM in Negotiate", ["negotiate"])
     plugin = Place(negotiate.name, negotiate.proxy, origins, env=environment(
         NTLM_USER_FILE=str(negotiate.proxy.folder / "ntlm-users"), KRB5_CONFIG=str(negotiate.proxy.folder / "no-realm.conf"),

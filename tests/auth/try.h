@@ -23,5 +23,8 @@ int try_talk(int count, char **args);
 int try_pac(int count, char **args);
 int try_ntlm(int count, char **args);
 int try_names(int count, char **args);
+int try_ldap(int count, char **args);
+int try_pam(int count, char **args);
+int try_pam_role(int count, char **args);
 
 #endif
