@@ -5,7 +5,7 @@ import contextlib
 import json
 
 from connection_site import (ALICE, BOB, DRAIN_BYTES, Recorder, expect_reason, expect_user, reload_with, row, row_named, wait_line)
-from wire import (Digest, Wire, basic, chunked, ntlm, ntlm_authenticate, ntlm_begin, ntlm_negotiate, request, spnego_init,
+from wire import (Digest, Wire, basic, chunked, ntlm, ntlm_authenticate, ntlm_begin, ntlm_negotiate, ntlm_read, request, spnego_init,
                   token)
 
 
@@ -409,6 +409,41 @@ def pipelined_messages_do_not_authenticate_what_came_before(site):
         assert [wire.answer().status for _ in range(2)] == [407, 407]
 
 
+@row
+def a_request_behind_the_right_third_message_is_of_its_user(site):
+    named = site.host()
+    with Wire(site.main.port) as wire:
+        third = token("NTLM", ntlm_authenticate(ntlm_begin(wire, "GET", site.asked().url), *ALICE))
+        wire.send(request("GET", named.url, third) + request("GET", named.url))
+        assert [wire.answer().status for _ in range(2)] == [200, 200]
+    expect_user(site.main, named, "alice", "ntlm", count=2)
+
+
+@row
+def the_name_of_a_scheme_is_the_same_in_capitals(site):
+    for scheme in ("basic", "BASIC", "bAsIc"):
+        with Wire(site.main.port) as wire:
+            assert wire.ask("GET", site.alive.url, scheme + basic(*ALICE)[5:]).status == 200
+    with Wire(site.main.port) as wire:
+        third = ntlm_authenticate(ntlm_begin(wire, "GET", site.asked().url), *ALICE)
+        assert wire.ask("GET", site.alive.url, token("ntlm", third)).status == 200
+        answer = Digest(wire.ask("GET", site.asked().url, "none").digest(), *ALICE)
+        assert wire.ask("GET", site.alive.url, "DIGEST" + answer.value("GET", "/a")[6:]).status == 200
+
+
+@row
+def many_connections_with_half_a_talk_do_not_disturb_each_other(site):
+    """Each has a challenge of its own, and answers to them in any order are right."""
+    users = [ALICE, BOB] * 20
+    wires = [Wire(site.main.port) for _ in users]
+    challenges = [ntlm_begin(wire, "GET", site.asked().url) for wire in wires]
+    assert len({ntlm_read(challenge)[0] for challenge in challenges}) == len(users)
+    for wire, challenge, user in reversed(list(zip(wires, challenges, users))):
+        named = site.alive
+        assert wire.ask("GET", named.url, token("NTLM", ntlm_authenticate(challenge, *user))).status == 200
+        wire.close()
+
+
 # ---- reload ----
 
 @row
@@ -495,6 +530,32 @@ def credentials_are_seen_by_no_origin_no_log_and_no_listing(site):
         for place, text in places.items():
             found = [secret for secret in secrets if secret in text]
             assert not found, (place, found)
+
+
+def to_recorder(site, fields, body=b""):
+    """What an origin is sent of a request with right credentials and these fields."""
+    recorder = Recorder()
+    try:
+        with Wire(site.main.port) as wire:
+            wire.send(request("POST" if body else "GET", site.host(recorder.port).url, basic(*ALICE), None, fields) + body)
+            assert wire.answer().status == 200
+        return recorder.text
+    finally:
+        recorder.close()
+
+
+@row
+def credentials_for_the_origin_reach_it_and_those_for_the_proxy_do_not(site):
+    seen = to_recorder(site, ("Authorization: Basic b3JpZ2luOnB3", "X-Shown: yes"))
+    assert "Authorization: Basic b3JpZ2luOnB3\r\n" in seen and "X-Shown" in seen, seen
+    assert basic(*ALICE)[6:] not in seen and "proxy-auth" not in seen.lower(), seen
+
+
+@row
+def credentials_in_a_trailer_do_not_reach_the_origin(site):
+    body = f"5\r\nhello\r\n0\r\nProxy-Authorization: {basic(*ALICE)}\r\n\r\n".encode()
+    seen = to_recorder(site, ("Transfer-Encoding: chunked", "Trailer: Proxy-Authorization"), body)
+    assert "hello" in seen and basic(*ALICE)[6:] not in seen, seen
 
 
 @row

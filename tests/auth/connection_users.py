@@ -7,8 +7,8 @@ import signal
 import time
 
 from auth_site import Proxy
-from connection_site import (ALICE, BOB, asks_of, expect_reason, expect_user, first_message, gets, row, wait_for,
-                             wait_line)
+from connection_site import (ALICE, BOB, asks_of, expect_reason, expect_user, first_message, gets, reload_with, row,
+                             wait_for, wait_line)
 from wire import Digest, Wire, basic, ntlm, ntlm_authenticate, ntlm_begin, request, token
 
 AT_ONCE = 200
@@ -263,6 +263,48 @@ def a_password_in_the_cache_costs_no_question(site):
     with site.proxy({"schemes": ["basic"]}) as proxy:
         assert [gets(proxy, site.alive, *ALICE) for _ in range(20)] == [200] * 20
         assert asks_of(proxy) == 1, asks_of(proxy)
+
+
+@row
+def after_a_reload_that_changes_how_it_is_asked_the_cache_is_empty(site):
+    """What was right with the old user file is asked of the new one."""
+    with site.proxy({"schemes": ["basic", "digest"]}, files={"others": ""}) as proxy:
+        with Wire(proxy.port) as wire:
+            answer = Digest(wire.ask("GET", site.asked().url).digest(), *ALICE)
+        assert gets(proxy, site.alive, *ALICE) == 200
+        with Wire(proxy.port) as wire:
+            assert wire.ask("GET", site.alive.url, answer.value("GET", "/a")).status == 200
+            reload_with(proxy, users="others")
+            assert wire.ask("GET", site.alive.url, answer.value("GET", "/a")).status == 407
+        assert gets(proxy, site.alive, *ALICE) == 407
+
+
+# ---- too much ----
+
+@row
+def more_questions_than_may_wait_get_503_and_no_hang(site):
+    with site.proxy({"schemes": ["basic"], "threads": 1, "queue": 1}) as proxy:
+        wires = [Wire(proxy.port) for _ in range(40)]
+        for number, wire in enumerate(wires):
+            wire.send(request("GET", site.alive.url, basic("alice", f"guess-{number}")))
+        statuses = [wire.answer().status for wire in wires]
+        for wire in wires:
+            wire.close()
+        assert set(statuses) == {407, 503}, statuses
+        assert gets(proxy, site.alive, *ALICE) == 200
+
+
+@row
+def clients_that_leave_while_they_are_looked_at_leave_nothing_behind(site):
+    with site.proxy({"schemes": ["basic", "ntlm", "digest"], "threads": 1}) as proxy:
+        (pid,) = proxy.pids("worker")
+        for number in range(60):
+            with Wire(proxy.port) as wire:
+                challenge = ntlm_begin(wire, "GET", site.asked().url)
+                wire.send(request("GET", site.alive.url, (
+                    basic("alice", f"guess-{number}"), token("NTLM", ntlm_authenticate(challenge, *ALICE)))[number % 2]))
+        assert gets(proxy, site.alive, *ALICE) == 200 and proxy.pids("worker") == [pid]
+        wait_for("the end of all sessions", lambda: not proxy.command("status", "--sessions", "--json").strip())
 
 
 # ---- policy ----
