@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/cursor.h"
 #include "base/list.h"
+#include "base/secret.h"
 
 /* How long an answer may be behind what the role was given. */
 enum { SPARE_MS = 1000, NAME_MAX_BYTES = 1024 };
@@ -22,7 +23,7 @@ enum { SPARE_MS = 1000, NAME_MAX_BYTES = 1024 };
  * started anew, there are two for a while. */
 struct waiter {
 	struct list link;
-	uint64_t id;
+	uint64_t id;               /* random: the role outlives a verifier, and may still answer the last one's questions */
 	ino_t socket;              /* descriptors are copies of one another */
 	struct answer *answer;
 	bool reads, is_done;
@@ -32,7 +33,6 @@ static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct list waiters;
-	uint64_t last_id;
 } shared = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER,
             .waiters = {&shared.waiters, &shared.waiters}};
 
@@ -149,8 +149,9 @@ static enum ask_verdict ask_role(const struct backend_env *env, struct pam_quest
 		return answer_say(answer, VERDICT_UNAVAILABLE, "there is no role pam");
 	waiter.socket = status.st_ino;
 	question->due_ms = due_ms;
+	secret_random(&waiter.id, sizeof(waiter.id));
+	question->id = waiter.id;
 	pthread_mutex_lock(&shared.lock);
-	question->id = waiter.id = ++shared.last_id;
 	list_add_last(&shared.waiters, &waiter.link);
 	if (send_question(env->pam_fd, question))
 		wait_for(&waiter, env->pam_fd, due_ms + SPARE_MS);
