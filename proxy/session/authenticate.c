@@ -47,25 +47,31 @@ void authenticate_forget(struct session *session)
 	session->identity = NULL;
 }
 
+/* Another configuration: is the way in which it was proved still good enough? */
+static bool is_still_offered(const struct session *session)
+{
+	const struct auth_conf *conf = session->generation->auth;
+	const struct identity *identity = session->identity;
+	const struct auth_network_conf *network;
+	const struct auth_offer *offer =
+		auth_conf_offer(conf, &session->client_address, span_from(session->listener->name), &network);
+	bool is_v1 = identity->mechanism == AUTH_MECHANISM_NTLM_V1, is_ntlm = is_v1 || identity->mechanism == AUTH_MECHANISM_NTLM;
+
+	return auth_offer_has(offer, identity->scheme) && (!is_v1 || auth_conf_allow_v1(conf, network)) &&
+	       (!is_ntlm || identity->scheme != AUTH_NEGOTIATE || conf->negotiate.ntlm);
+}
+
 void authenticate_use_connection(struct session *session)
 {
-	const struct session_generation *generation = session->generation;
-	const struct auth_network_conf *network;
-	const struct auth_offer *offer;
-
 	/* Whoever comes with credentials may be somebody else. */
 	if (session->identity == NULL || session->exchange->identity || authenticate_has_credentials(session->exchange))
 		return;
-	if (session->identity_number != generation->number) {
-		/* Another configuration: is the way in which it was proved still good enough? */
-		offer = auth_conf_offer(generation->auth, &session->client_address, span_from(session->listener->name),
-		                        &network);
-		if (!auth_offer_has(offer, session->identity->scheme) ||
-		    (session->identity->mechanism == AUTH_MECHANISM_NTLM_V1 && !auth_conf_allow_v1(generation->auth, network))) {
+	if (session->identity_number != session->generation->number) {
+		if (!is_still_offered(session)) {
 			authenticate_forget(session);
 			return;
 		}
-		session->identity_number = generation->number;
+		session->identity_number = session->generation->number;
 	}
 	session->exchange->identity = identity_ref(session->identity);
 }
