@@ -333,6 +333,7 @@ void dialog_forget(struct dialog *dialog)
 	buf_fini(&dialog->challenge);
 	buf_fini(&dialog->mech_types);
 	dialog->gss_context = 0;
+	dialog->has_ntlm = false;
 	dialog->spnego = DIALOG_SPNEGO_NONE;
 }
 

@@ -55,6 +55,11 @@ static struct auth_outcome begin_ntlm(struct dialog *dialog, const struct auth_t
 	return reply(dialog, SPNEGO_ACCEPT_INCOMPLETE, buf_span(&dialog->challenge), "the second message of NTLM is sent");
 }
 
+static struct auth_outcome refuse_ntlm(struct dialog *dialog, const struct auth_try *one)
+{
+	return dialog_refuse(dialog, one, "NTLM inside Negotiate is switched off (negotiate.ntlm)");
+}
+
 static struct auth_outcome take_init(struct dialog *dialog, const struct auth_try *one, struct span token)
 {
 	const struct negotiate_conf *conf = &one->conf->negotiate;
@@ -73,8 +78,8 @@ static struct auth_outcome take_init(struct dialog *dialog, const struct auth_tr
 		return ask_gss(dialog, one, token);
 	if (dialog->has_ntlm)
 		return choose_ntlm(dialog, "NTLM is chosen: there is no keytab for Kerberos");
-	return dialog_refuse(dialog, one, init.has_ntlm ? "NTLM inside Negotiate is switched off (negotiate.ntlm)"
-	                                            : "none of the client's mechanisms is there: Kerberos needs a keytab");
+	return init.has_ntlm ? refuse_ntlm(dialog, one)
+	                     : dialog_refuse(dialog, one, "none of the client's mechanisms is there: Kerberos needs a keytab");
 }
 
 static struct auth_outcome take_response(struct dialog *dialog, const struct auth_try *one, struct span token)
@@ -90,6 +95,9 @@ static struct auth_outcome take_response(struct dialog *dialog, const struct aut
 		return dialog_refuse(dialog, one, why);
 	if (dialog->spnego == DIALOG_SPNEGO_NONE)
 		return dialog_refuse(dialog, one, "an answer of SPNEGO came without its question on this connection");
+	/* It was on when the talk began. */
+	if (!one->conf->negotiate.ntlm)
+		return refuse_ntlm(dialog, one);
 	if (ntlm_type(response.token) == NTLM_NEGOTIATE) {
 		if (!dialog_ntlm_challenge(dialog, one, response.token, &outcome))
 			return outcome;
@@ -111,7 +119,7 @@ static struct auth_outcome take_token(struct dialog *dialog, const struct auth_t
 	switch (spnego_kind(token)) {
 	case SPNEGO_KIND_RAW_NTLM:
 		if (!one->conf->negotiate.ntlm)
-			return dialog_refuse(dialog, one, "NTLM inside Negotiate is switched off (negotiate.ntlm)");
+			return refuse_ntlm(dialog, one);
 		if (dialog->spnego != DIALOG_SPNEGO_NONE)
 			dialog_forget(dialog);
 		return dialog_ntlm_take(dialog, one, token);
@@ -166,7 +174,7 @@ static struct auth_outcome on_answer(struct dialog *dialog, const struct answer 
 		dialog->gss_context = answer->context;
 		return dialog_leg(dialog, buf_span(&answer->token), "Kerberos goes on");
 	}
-	if (answer->verdict == VERDICT_OTHER_MECH && dialog->has_ntlm)
+	if (answer->verdict == VERDICT_OTHER_MECH && dialog->has_ntlm && dialog->one.conf->negotiate.ntlm)
 		return choose_ntlm(dialog, "NTLM is chosen: the ticket is for no key of the keytab");
 	if (answer->verdict == VERDICT_VALID)
 		add_last_token(dialog, answer);
