@@ -24,9 +24,11 @@ static const struct users_entry *find(const struct backend_env *env, struct span
 	const struct users_entry *entry;
 	struct buf name;
 
-	buf_init(&name, NAME_MAX_BYTES);
+	buf_init(&name, 4 * NAME_MAX_BYTES);
 	auth_conf_map_name(env->conf, user, &name);
-	entry = folded ? users_find_folded(env->users, buf_span(&name)) : users_find(env->users, buf_span(&name));
+	entry = !buf_is_whole(&name) ? NULL
+	        : folded             ? users_find_folded(env->users, buf_span(&name))
+	                             : users_find(env->users, buf_span(&name));
 	buf_fini(&name);
 	return entry;
 }
@@ -72,21 +74,21 @@ static enum ask_verdict check_digest(const struct backend_env *env, const struct
 	return valid(entry, answer);
 }
 
-/* The domain only counts where it is not one of ours. */
+/* As it is mapped; else without its domain: clients that have none of ours give the name of their machine. */
 static const struct users_entry *find_ntlm(const struct backend_env *env, struct span domain, struct span user)
 {
-	const struct users_entry *entry = users_find_folded(env->users, user);
+	const struct users_entry *entry;
 	struct buf name;
 
-	if (entry || domain.len == 0)
-		return entry ? entry : find(env, user, true);
 	buf_init(&name, 2 * NAME_MAX_BYTES);
-	buf_add(&name, domain);
-	buf_add_byte(&name, '\\');
+	if (domain.len) {
+		buf_add(&name, domain);
+		buf_add_byte(&name, '\\');
+	}
 	buf_add(&name, user);
 	entry = find(env, buf_span(&name), true);
 	buf_fini(&name);
-	return entry;
+	return entry ? entry : users_find_folded(env->users, user);
 }
 
 static enum ask_verdict check_ntlm(const struct backend_env *env, const struct ask *ask, struct answer *answer)
