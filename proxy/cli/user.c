@@ -117,11 +117,10 @@ static bool load_users(const struct user_job *job, const char *path, struct span
 static bool is_line_of(struct span line, const char *name)
 {
 	struct buf found;
-	bool same;
+	bool same, is_other_realm;
 
 	buf_init(&found, 65536);
-	users_line_name(line, &found);
-	same = span_equal(buf_span(&found), span_from(name));
+	same = users_line_name(line, SPAN(""), &found, &is_other_realm) && span_equal(buf_span(&found), span_from(name));
 	buf_fini(&found);
 	return same;
 }
