@@ -139,6 +139,28 @@ static void index_all(struct users *users, struct problems *problems)
 	}
 }
 
+/* Kinds are told by three characters: "$y$", "$ap", "$2y". All of one kind is what there is nearly always; that more than
+ * half are of it is enough (Boyer and Moore's vote). */
+static void find_usual_crypt(struct users *users)
+{
+	size_t votes = 0;
+
+	for (size_t i = 0; i < users->count; i++) {
+		struct span crypt = users->entries[i].crypt;
+
+		if (crypt.len == 0)
+			continue;
+		if (votes == 0)
+			users->usual_crypt = crypt;
+		votes = votes && !span_equal(span_first(crypt, 3), span_first(users->usual_crypt, 3)) ? votes - 1 : votes + 1;
+	}
+}
+
+struct span users_usual_crypt(const struct users *users)
+{
+	return users->usual_crypt;
+}
+
 enum err users_load(const struct users_source *sources, size_t count, struct span realm,
                     struct problems *problems, struct users **out)
 {
@@ -159,8 +181,10 @@ enum err users_load(const struct users_source *sources, size_t count, struct spa
 		err = users_parse(users, &sources[i], problems);
 	if (err == ERR_NONE && !make_buckets(users))
 		err = ERR_MEMORY;
-	if (err == ERR_NONE)
+	if (err == ERR_NONE) {
 		index_all(users, problems);
+		find_usual_crypt(users);
+	}
 	if (err == ERR_NONE && problems->error_count > errors)
 		err = ERR_CONFIG;
 	if (err == ERR_MEMORY)

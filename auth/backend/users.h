@@ -44,6 +44,8 @@ struct users_stats {
 	size_t count, crypt, ha1[DIGEST_ALGORITHM_COUNT], nt, other_realm;
 };
 void users_stats(const struct users *users, struct users_stats *out);
+/* A hash of a password, of the kind that most have who have one; empty: nobody has. */
+struct span users_usual_crypt(const struct users *users);
 /* In the order of the files. */
 const struct users_entry *users_at(const struct users *users, size_t at);
 

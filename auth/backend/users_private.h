@@ -22,6 +22,7 @@ struct users {
 	struct users_place *places; /* while it is loaded */
 	size_t count, room;
 	size_t bucket_count;        /* a power of two */
+	struct span usual_crypt;
 	uint32_t *buckets[USERS_INDEXES]; /* index of an entry + 1; open addressing */
 };
 
