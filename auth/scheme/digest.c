@@ -25,13 +25,14 @@ enum { PARAMS(PARAM_ENUM) PARAM_COUNT };
 #undef PARAM_ENUM
 
 struct param_row {
-	const char *wire, *twice, *missing, *too_long;
+	struct span wire;
+	const char *twice, *missing, *too_long;
 	size_t max_bytes;
 	bool is_needed;
 };
 
 #define PARAM_ROW(name, wire, most, needed) \
-	{wire, wire " is there twice", wire " is missing or empty", wire " is too long", most, needed},
+	{{(const uint8_t *)wire, sizeof(wire) - 1}, wire " is there twice", wire " is missing or empty", wire " is too long", most, needed},
 static const struct param_row rows[PARAM_COUNT] = {PARAMS(PARAM_ROW)};
 #undef PARAM_ROW
 
@@ -73,7 +74,7 @@ static const char *take_param(struct parsing *parsing, const struct digest_param
 	struct span value;
 	size_t i = 0;
 
-	while (i < PARAM_COUNT && !span_equal_nocase(param->name, span_from(rows[i].wire)))
+	while (i < PARAM_COUNT && !span_equal_nocase(param->name, rows[i].wire))
 		i++;
 	if (i == PARAM_COUNT)
 		return NULL;

@@ -25,6 +25,14 @@ static const struct {
 	/* openssl passwd -apr1 */
 	{"$apr1$ab$8kcutQXL76cHBkdcXul75/", "myPassword"},
 	{"$apr1$12345678$rYmpQWzMSsiCfvkFT79Zk.", "pppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppp"},
+	{"$apr1$salt1234$k3J5yKYW6TlGmTytnkXbQ0", "password"},
+	/* Manuals of crypt(3). */
+	{"rl.3StKT.4T8M", "rasmuslerdorf"},
+	{"$1$rasmusle$rISCgZzpwk3UhDidwXvin0", "rasmuslerdorf"},
+	{"$2a$07$usesomesillystringfore2uDLvp1Ii2e./U9C8sBjqp8I90dH6hi", "rasmuslerdorf"},
+	{"$5$rounds=5000$usesomesillystri$KqJWpanXZHKq2BOB43TSaYhEWsQ1Lr5QNyPCDH/Tp.6", "rasmuslerdorf"},
+	{"$5$saltstring$OH4IDuTlsuTYPdED1gsuiRMyTAwNlRWyA6Xr3I4/dQ5", "password"},
+	{"$6$saltstring$adDbXsJjcDlq2662QPgd.tkSOVmnG9Tt3oXl4HR60SusC3AGjirnDenVZp3DGwLwqy6iYKCzannhaX9DR72nN1", "password"},
 	/* htpasswd -B */
 	{"$2y$04$2g.kM4wqmP3Uzfl5wXPaDeLik7e2o1M3XBVNojcurV6t10Q2xnRFe", "secret"},
 	/* htpasswd -d */
