@@ -7,29 +7,64 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HASH_MAX_BYTES = CRYPT_OUTPUT_SIZE - 1, PASSWORD_MAX_BYTES = 512, APR1_ROUNDS = 1000, APR1_SALT_MAX_BYTES = 8 };
+enum { HASH_MAX_BYTES = CRYPT_OUTPUT_SIZE - 1, PASSWORD_MAX_BYTES = CRYPT_MAX_PASSPHRASE_SIZE - 1, APR1_ROUNDS = 1000, APR1_SALT_MAX_BYTES = 8 };
 
 static bool is_crypt64(uint8_t byte)
 {
 	return (byte >= '.' && byte <= '9') || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z');
 }
 
-const char *crypt_hash_check(struct span hash)
-{
-	static const char *const known[] = {"$apr1$", "$1$", "$2a$", "$2b$", "$2x$", "$2y$", "$5$", "$6$", "$7$", "$y$", "$gy$"};
-	size_t same = 0;
+/* How a kind of hash begins, and how long it is behind its last '$'. */
+static const struct {
+	const char *prefix;
+	size_t digits;
+} kinds[] = {
+	{"$apr1$", 22}, {"$1$", 22}, {"$2a$", 53}, {"$2b$", 53}, {"$2y$", 53}, {"$5$", 43}, {"$6$", 86}, {"$7$", 43}, {"$y$", 43},
+	{"$gy$", 43},
+};
 
-	if (hash.len > HASH_MAX_BYTES)
-		return "it is longer than any hash is";
-	for (size_t i = 0; i < COUNT_OF(known); i++)
-		if (span_starts_with(hash, span_from(known[i])))
-			return hash.len > strlen(known[i]) + 10 ? NULL : "it is too short for a hash of its kind";
+/* Of a kind that is known, whole? What is cut off would be of no password. */
+static const char *check_kind(struct span hash, struct span prefix, size_t digits)
+{
+	size_t dollar = span_find_last(hash, '$');
+	struct span rest = span_skip(hash, dollar + 1);
+
+	if (dollar < prefix.len || rest.len != digits)
+		return "it is cut off, or something stands behind it";
+	for (size_t i = 0; i < hash.len; i++)
+		if (hash.at[i] <= ' ' || hash.at[i] >= 0x7f || (i > dollar && !is_crypt64(hash.at[i])))
+			return "there are characters in it that no hash has";
+	return NULL;
+}
+
+static const char *check_braces(struct span hash)
+{
 	if (span_starts_with(hash, SPAN("{SHA}")))
 		return "{SHA} has no salt: one table finds all its passwords";
-	if (hash.len && hash.at[0] == '{')
+	if (span_starts_with(hash, SPAN("{SSHA")))
+		return "{SSHA} is one round of a fast hash: its passwords are guessed by the thousand million";
+	return "this kind of hash is not known";
+}
+
+const char *crypt_hash_check(struct span hash)
+{
+	size_t same = 0;
+
+	if (hash.len == 0)
+		return "it is empty";
+	if (hash.len > HASH_MAX_BYTES)
+		return "it is longer than any hash is";
+	for (size_t i = 0; i < COUNT_OF(kinds); i++)
+		if (span_starts_with(hash, span_from(kinds[i].prefix)))
+			return check_kind(hash, span_from(kinds[i].prefix), kinds[i].digits);
+	if (hash.at[0] == '{')
+		return check_braces(hash);
+	if (span_starts_with(hash, SPAN("$2x$")))
+		return "$2x$ is of a bcrypt that made the same hash of several passwords";
+	if (hash.at[0] == '$')
 		return "this kind of hash is not known";
-	if (hash.len && hash.at[0] == '$')
-		return "crypt(3) does not know this kind of hash";
+	if (hash.at[0] == '!' || hash.at[0] == '*')
+		return "it is locked: remove the user instead";
 	while (same < hash.len && is_crypt64(hash.at[same]))
 		same++;
 	return hash.len == 13 && same == 13 ? NULL : "it is no hash: passwords in clear are not taken";
@@ -38,13 +73,14 @@ const char *crypt_hash_check(struct span hash)
 /* ---- $apr1$: MD5 a thousand times, as Apache does it ---- */
 
 struct md5 {
+	EVP_MD *type; /* fetched once: it is looked up anew at each use else */
 	EVP_MD_CTX *context;
 	bool well;
 };
 
 static void begin(struct md5 *md5)
 {
-	md5->well = md5->well && EVP_DigestInit_ex(md5->context, EVP_md5(), NULL) == 1;
+	md5->well = md5->well && EVP_DigestInit_ex(md5->context, md5->type, NULL) == 1;
 }
 
 static void add(struct md5 *md5, struct span bytes)
@@ -104,40 +140,44 @@ static void apr1_encode(const uint8_t digest[static 16], char out[static 22])
 static bool verify_apr1(struct span hash, struct span password)
 {
 	struct span salt = span_skip(hash, SPAN("$apr1$").len), encoded;
-	struct md5 md5 = {EVP_MD_CTX_new(), true};
-	uint8_t digest[16];
+	struct md5 md5 = {EVP_MD_fetch(NULL, "MD5", NULL), EVP_MD_CTX_new(), false};
+	uint8_t digest[16] = {0};
 	char expected[22];
 	size_t end_of_salt = span_find(salt, '$');
+	bool same;
 
 	encoded = span_skip(salt, end_of_salt + 1);
 	salt = span_first(salt, end_of_salt < APR1_SALT_MAX_BYTES ? end_of_salt : APR1_SALT_MAX_BYTES);
-	md5.well = md5.context != NULL;
+	md5.well = md5.type && md5.context;
 	apr1_digest(&md5, password, salt, digest);
 	EVP_MD_CTX_free(md5.context);
-	if (!md5.well || encoded.len != sizeof(expected))
-		return false;
+	EVP_MD_free(md5.type);
 	apr1_encode(digest, expected);
-	return CRYPTO_memcmp(expected, encoded.at, sizeof(expected)) == 0;
+	same = md5.well && encoded.len == sizeof(expected) && CRYPTO_memcmp(expected, encoded.at, sizeof(expected)) == 0;
+	explicit_bzero(digest, sizeof(digest));
+	explicit_bzero(expected, sizeof(expected));
+	return same;
 }
 
 /* ---- crypt(3) ---- */
 
-static bool copy_password(struct span password, char out[static PASSWORD_MAX_BYTES + 1])
+static bool is_password(struct span password)
 {
-	if (password.len > PASSWORD_MAX_BYTES || memchr(password.at, 0, password.len))
-		return false;
-	memcpy(out, password.at, password.len);
-	out[password.len] = 0;
-	return true;
+	return password.len > 0 && password.len <= PASSWORD_MAX_BYTES && span_find(password, 0) == password.len;
 }
 
-/* Append what crypt(3) makes of a password with the settings of a hash. */
+/* What crypt(3) makes of a password (is_password()) with the settings of a hash. */
 static bool run_crypt(struct span password, const char *setting, char out[static CRYPT_OUTPUT_SIZE])
 {
 	struct crypt_data *data = calloc(1, sizeof(*data));
 	char text[PASSWORD_MAX_BYTES + 1];
-	const char *made = data && copy_password(password, text) ? crypt_r(text, setting, data) : NULL;
-	bool well = made && made[0] != '*' && strlen(made) < CRYPT_OUTPUT_SIZE;
+	const char *made;
+	bool well;
+
+	memcpy(text, password.at, password.len);
+	text[password.len] = 0;
+	made = data ? crypt_r(text, setting, data) : NULL;
+	well = made && made[0] != '*' && strlen(made) < CRYPT_OUTPUT_SIZE;
 
 	if (well)
 		memcpy(out, made, strlen(made) + 1);
@@ -151,23 +191,27 @@ static bool run_crypt(struct span password, const char *setting, char out[static
 bool crypt_hash_verify(struct span hash, struct span password)
 {
 	char setting[CRYPT_OUTPUT_SIZE], made[CRYPT_OUTPUT_SIZE];
+	bool same;
 
-	if (crypt_hash_check(hash))
+	if (crypt_hash_check(hash) || !is_password(password))
 		return false;
 	if (span_starts_with(hash, SPAN("$apr1$")))
 		return verify_apr1(hash, password);
 	memcpy(setting, hash.at, hash.len);
 	setting[hash.len] = 0;
-	return run_crypt(password, setting, made) && strlen(made) == hash.len &&
-	       CRYPTO_memcmp(made, hash.at, hash.len) == 0;
+	same = run_crypt(password, setting, made) && strlen(made) == hash.len && CRYPTO_memcmp(made, hash.at, hash.len) == 0;
+	explicit_bzero(made, sizeof(made));
+	return same;
 }
 
 bool crypt_hash_make(struct span password, struct buf *out)
 {
 	char setting[CRYPT_GENSALT_OUTPUT_SIZE], made[CRYPT_OUTPUT_SIZE];
 
-	if (crypt_gensalt_rn("$y$", 0, NULL, 0, setting, sizeof(setting)) == NULL || !run_crypt(password, setting, made))
+	if (!is_password(password) || crypt_gensalt_rn("$y$", 0, NULL, 0, setting, sizeof(setting)) == NULL ||
+	    !run_crypt(password, setting, made))
 		return false;
 	buf_add_string(out, made);
+	explicit_bzero(made, sizeof(made));
 	return true;
 }

@@ -5,10 +5,11 @@
 
 #include "base/buf.h"
 
-/* Is it the hash of this password? A hash that is none of ours is of no password. Slow, as it is meant to be. */
+/* Is it the hash of this password? A hash that is none of ours is of no password; a password that is empty, has a NUL in it
+ * or is longer than 511 bytes has no hash. Slow, as it is meant to be; safe in threads. */
 MUST_USE bool crypt_hash_verify(struct span hash, struct span password);
 
-/* Append a new hash, yescrypt. False: crypt(3) failed, or the password has a NUL in it or is longer than 512 bytes. */
+/* Append a new hash, yescrypt. False: crypt(3) failed, or there is no hash of such a password. */
 MUST_USE bool crypt_hash_make(struct span password, struct buf *out);
 
 /* Why this is no hash that is taken; NULL: it is one. */

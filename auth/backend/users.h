@@ -33,7 +33,7 @@ MUST_USE enum err users_load(const struct users_source *sources, size_t count, s
                              struct problems *problems, struct users **out);
 void users_free(struct users *users); /* wipes; NULL is allowed */
 
-/* By name; without case, as Windows does it; by the hash of the name (RFC 7616 section 3.4.4), as hexadecimal digits.
+/* By name; without case, as Windows does it (the same in every letter first, then the first in the files); by the hash of the name (RFC 7616 section 3.4.4), as hexadecimal digits.
  * NULL: there is none. */
 const struct users_entry *users_find(const struct users *users, struct span name);
 const struct users_entry *users_find_folded(const struct users *users, struct span name);
@@ -44,13 +44,19 @@ struct users_stats {
 	size_t count, crypt, ha1[DIGEST_ALGORITHM_COUNT], nt, other_realm;
 };
 void users_stats(const struct users *users, struct users_stats *out);
+/* A hash of a password, of the kind that most have who have one; empty: nobody has. */
+struct span users_usual_crypt(const struct users *users);
 /* In the order of the files. */
 const struct users_entry *users_at(const struct users *users, size_t at);
 
 /* The fields of one line of ours, for who writes it; empty or without: left out. Without a newline. */
 void users_format(const struct users_entry *entry, struct span realm, struct buf *out);
 
-/* The name in a line of any kind; empty: there is none (a comment, an empty line). */
-void users_line_name(struct span line, struct buf *out);
+/* 1 to 256 bytes of UTF-8 without control characters and colons. Groups are named in the same way. */
+bool users_is_name(struct span name);
+
+/* Append the name in a line (without its end) of any kind. False: there is none (a comment, an empty line). It may be of
+ * htdigest and of another realm than ours, of no use here. */
+MUST_USE bool users_line_name(struct span line, struct span realm, struct buf *out, bool *is_other_realm);
 
 #endif

@@ -24,19 +24,22 @@ static const struct users_entry *find(const struct backend_env *env, struct span
 	const struct users_entry *entry;
 	struct buf name;
 
-	buf_init(&name, NAME_MAX_BYTES);
+	buf_init(&name, 4 * NAME_MAX_BYTES);
 	auth_conf_map_name(env->conf, user, &name);
-	entry = folded ? users_find_folded(env->users, buf_span(&name)) : users_find(env->users, buf_span(&name));
+	entry = !buf_is_whole(&name) ? NULL
+	        : folded             ? users_find_folded(env->users, buf_span(&name))
+	                             : users_find(env->users, buf_span(&name));
 	buf_fini(&name);
 	return entry;
 }
 
-/* Takes as long as for somebody who is there. */
-static void verify_nobody(struct span password)
+/* Takes as long as for somebody who is there: with a hash of a kind that is in the files. */
+static void verify_nobody(const struct users *users, struct span password)
 {
 	static const char nobody[] = "$y$j9T$/////////////////////.$0Q2u7gYMDqHAEQwhbOWcdA2TYLnFR39kLyEvBfjYSA2";
+	struct span usual = users_usual_crypt(users);
 
-	if (crypt_hash_verify(span_from(nobody), password))
+	if (crypt_hash_verify(usual.len ? usual : span_from(nobody), password))
 		return;
 }
 
@@ -45,7 +48,7 @@ static enum ask_verdict check_password(const struct backend_env *env, const stru
 	const struct users_entry *entry = find(env, ask->user, false);
 
 	if (entry == NULL || entry->crypt.len == 0) {
-		verify_nobody(ask->password);
+		verify_nobody(env->users, ask->password);
 		return entry ? answer_say(answer, VERDICT_INVALID, "the user file has no hash of this user's password")
 		             : answer_say(answer, VERDICT_UNKNOWN_USER, "the user is not in the user file");
 	}
@@ -66,27 +69,29 @@ static enum ask_verdict check_digest(const struct backend_env *env, const struct
 		                  "the user file has no verifier for %s and our realm of this user: set the password again "
 		                  "with sallyport user add", ask->algorithm == DIGEST_SHA256 ? "SHA-256" : "MD5");
 	if (!digest_is_proved(ask, entry->ha1[ask->algorithm]))
-		return answer_say(answer, VERDICT_INVALID, "the response is wrong: the password, or what it was made of");
+		return answer_say(answer, VERDICT_INVALID, "the response is wrong: the password, or what it was made of%s",
+		                  ask->is_userhash || span_equal(entry->name, ask->user)
+		                          ? "" : "; the client has hashed its name in another form than the user file has");
 	answer->has_ha1 = true;
 	memcpy(answer->ha1, entry->ha1[ask->algorithm], sizeof(answer->ha1));
 	return valid(entry, answer);
 }
 
-/* The domain only counts where it is not one of ours. */
+/* As it is mapped; else without its domain: clients that have none of ours give the name of their machine. */
 static const struct users_entry *find_ntlm(const struct backend_env *env, struct span domain, struct span user)
 {
-	const struct users_entry *entry = users_find_folded(env->users, user);
+	const struct users_entry *entry;
 	struct buf name;
 
-	if (entry || domain.len == 0)
-		return entry ? entry : find(env, user, true);
 	buf_init(&name, 2 * NAME_MAX_BYTES);
-	buf_add(&name, domain);
-	buf_add_byte(&name, '\\');
+	if (domain.len) {
+		buf_add(&name, domain);
+		buf_add_byte(&name, '\\');
+	}
 	buf_add(&name, user);
 	entry = find(env, buf_span(&name), true);
 	buf_fini(&name);
-	return entry;
+	return entry ? entry : users_find_folded(env->users, user);
 }
 
 static enum ask_verdict check_ntlm(const struct backend_env *env, const struct ask *ask, struct answer *answer)
@@ -95,7 +100,7 @@ static enum ask_verdict check_ntlm(const struct backend_env *env, const struct a
 	const struct users_entry *entry = NULL;
 	struct buf domain, user, workstation;
 	const char *why = "";
-	bool well;
+	bool well, is_known;
 
 	buf_init(&domain, NAME_MAX_BYTES);
 	buf_init(&user, NAME_MAX_BYTES);
@@ -108,14 +113,16 @@ static enum ask_verdict check_ntlm(const struct backend_env *env, const struct a
 	buf_fini(&workstation);
 	if (!well)
 		return answer_say(answer, VERDICT_INVALID, "%s", why);
-	if (ntlm_verify_local(ask, entry && entry->has_nt ? entry->nt : nobody, env->conf->ntlm.skew_ms, answer) ==
-	            VERDICT_VALID &&
-	    entry && entry->has_nt)
+	is_known = entry && entry->has_nt;
+	if (ntlm_verify_local(ask, is_known ? entry->nt : nobody, env->conf->ntlm.skew_ms, answer) == VERDICT_VALID && is_known)
 		return valid(entry, answer);
-	if (entry && !entry->has_nt)
+	answer->mechanism = AUTH_MECHANISM_NONE;
+	buf_reset(&answer->token);
+	if (entry && !is_known)
 		return answer_say(answer, VERDICT_INVALID,
 		                  "the user file has no NT hash of this user: set the password again with sallyport user add");
-	if (entry == NULL && span_equal(buf_span(&answer->why), SPAN("the password is wrong")))
+	/* Whatever else is wrong with it counts first. */
+	if (entry == NULL && (answer->verdict == VERDICT_VALID || span_equal(buf_span(&answer->why), SPAN("the password is wrong"))))
 		return answer_say(answer, VERDICT_UNKNOWN_USER, "the user is not in the user file");
 	return answer->verdict = VERDICT_INVALID;
 }

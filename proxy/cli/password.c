@@ -11,7 +11,7 @@
 
 #include "cli/command.h"
 
-enum { PASSWORD_MAX_BYTES = 512 };
+enum { PASSWORD_MAX_BYTES = 511 }; /* as crypt(3) has it */
 
 /* One line, without its end. */
 static bool read_line(int fd, char *out, size_t *len)
@@ -81,7 +81,7 @@ static const char *check(const char *text, size_t len)
 	if (len == 0)
 		return "the password is empty";
 	if (len > PASSWORD_MAX_BYTES)
-		return "the password is longer than 512 bytes";
+		return "the password is longer than 511 bytes";
 	return memchr(text, 0, len) ? "there is a NUL in the password" : NULL;
 }
 

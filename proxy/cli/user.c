@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sallyport user: local users, in the file that the configuration names. One line per user, with the verifiers that the
  * configured schemes need, and no password. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "auth/backend/crypt_hash.h"
 #include "auth/backend/users.h"
@@ -14,8 +11,9 @@
 #include "cli/command.h"
 #include "cli/list_file.h"
 #include "cli/password.h"
+#include "cli/user_file.h"
 
-enum { NAME_MAX_BYTES = 256, TEXT_MAX_BYTES = 256 << 20, NAMES_MAX = 4096 };
+enum { NAME_MAX_BYTES = 256, NAMES_MAX = 4096, SETTINGS_MAX_BYTES = 64 << 20 };
 
 struct user_job {
 	const struct command_line *line;
@@ -48,28 +46,14 @@ static bool load_settings(struct user_job *job)
 	return well;
 }
 
-static bool choose_file(struct user_job *job)
+static bool choose_file(struct user_job *job, bool is_new)
 {
-	const struct conf_texts *files = &job->settings.auth.users;
-	const char *asked = job->line->options[OPTION_file];
-
-	if (files->count == 0) {
+	if (job->settings.auth.users.count == 0) {
 		command_complain("%s names no user file; write authentication: {users: users}", job->path);
 		return false;
 	}
-	job->file = files->at[0];
-	if (asked == NULL)
-		return true;
-	for (size_t i = 0; i < files->count; i++) {
-		size_t len = strlen(files->at[i]), tail = strlen(asked);
-
-		if (len < tail || strcmp(files->at[i] + len - tail, asked) != 0)
-			continue;
-		job->file = files->at[i];
-		return true;
-	}
-	command_complain("--file %s: authentication.users has no such file", asked);
-	return false;
+	job->file = user_file_choose(&job->settings.auth, job->line->options[OPTION_file], span_from(job->name), is_new);
+	return job->file != NULL;
 }
 
 static struct wanted find_wanted(const struct auth_conf *conf)
@@ -84,90 +68,14 @@ static struct wanted find_wanted(const struct auth_conf *conf)
 	return wanted;
 }
 
-/* ---- files ---- */
-
-static bool make_file(const char *path)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-
-	if (fd >= 0) {
-		close(fd);
-		return true;
-	}
-	if (errno == EEXIST)
-		return true;
-	command_complain("cannot make %s: %s", path, strerror(errno));
-	return false;
-}
-
-static bool load_users(const struct user_job *job, const char *path, struct span text, struct users **out)
-{
-	struct users_source source = {path, text};
-	struct problems problems;
-	enum err err;
-
-	problems_init(&problems);
-	err = users_load(&source, 1, span_from(job->settings.auth.realm), &problems, out);
-	if (err)
-		command_print_problems(&problems);
-	problems_fini(&problems);
-	return err == ERR_NONE;
-}
-
-static bool is_line_of(struct span line, const char *name)
-{
-	struct buf found;
-	bool same;
-
-	buf_init(&found, 65536);
-	users_line_name(line, &found);
-	same = span_equal(buf_span(&found), span_from(name));
-	buf_fini(&found);
-	return same;
-}
-
-/* Append the text with the lines of this user taken out, and `instead` in the place of the first: all else stays as it is. */
-static void replace_line(struct span text, const char *name, struct span instead, struct buf *out)
-{
-	struct span line;
-	bool done = false;
-
-	while (text.len && span_split(&text, '\n', &line)) {
-		struct span bare = line;
-
-		if (bare.len && bare.at[bare.len - 1] == '\r')
-			bare.len--;
-		if (!is_line_of(bare, name)) {
-			buf_add(out, line);
-			buf_add_byte(out, '\n');
-		} else if (!done && instead.len) {
-			buf_add(out, instead);
-			buf_add_byte(out, '\n');
-			done = true;
-		}
-	}
-	if (!done && instead.len) {
-		buf_add(out, instead);
-		buf_add_byte(out, '\n');
-	}
-}
-
 /* ---- add ---- */
 
 static bool is_name(const char *name)
 {
-	size_t len = strlen(name);
-
-	if (len == 0 || len > NAME_MAX_BYTES || strchr(name, ':')) {
-		command_complain("a user's name has 1 to %d bytes, and no colon", NAME_MAX_BYTES);
-		return false;
-	}
-	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f) {
-			command_complain("a user's name has no control characters");
-			return false;
-		}
-	return true;
+	if (users_is_name(span_from(name)))
+		return true;
+	command_complain("a user's name has 1 to %d bytes of UTF-8, no colon and no control characters", NAME_MAX_BYTES);
+	return false;
 }
 
 static bool make_verifiers(const struct user_job *job, const struct wanted *wanted, const struct secret *password,
@@ -194,14 +102,21 @@ static bool make_verifiers(const struct user_job *job, const struct wanted *want
 	return well;
 }
 
-static void take_groups(const struct user_job *job, const struct users_entry *before, struct buf *groups)
+/* Those that are given, else those that there were. */
+static bool take_groups(const struct user_job *job, const struct users_entry *before, struct buf *groups)
 {
 	if (job->line->group_count == 0 && before)
 		buf_add(groups, before->groups);
 	for (size_t i = 0; i < job->line->group_count; i++) {
+		if (!users_is_name(span_from(job->line->groups[i]))) {
+			command_complain("--group: the name of a group has 1 to %d bytes of UTF-8, no colon and no control characters",
+			                 NAME_MAX_BYTES);
+			return false;
+		}
 		buf_add_string(groups, job->line->groups[i]);
 		buf_add_byte(groups, 0);
 	}
+	return true;
 }
 
 static void say_wanted(const struct user_job *job, const struct wanted *wanted, bool is_new)
@@ -214,43 +129,59 @@ static void say_wanted(const struct user_job *job, const struct wanted *wanted, 
 		       "them are written\n");
 }
 
+/* What is written can be read again, with the other files, or it is not written. */
+static bool write_line(const struct user_job *job, struct list_file *file, struct span line, bool keep_realms)
+{
+	struct users *check = NULL;
+	struct buf text;
+	bool well;
+
+	buf_init(&text, USER_FILE_MAX_BYTES);
+	user_file_replace(file->text, span_from(job->settings.auth.realm), span_from(job->name), line, keep_realms, &text);
+	well = buf_is_whole(&text);
+	if (!well)
+		command_complain("%s would be larger than %d MiB", job->file, USER_FILE_MAX_BYTES >> 20);
+	well = well && user_file_load(&job->settings.auth, job->file, buf_span(&text), &check) &&
+	       list_file_write(file, buf_span(&text)) == ERR_NONE;
+	users_free(check);
+	if (text.at)
+		explicit_bzero(text.at, text.capacity);
+	buf_fini(&text);
+	return well;
+}
+
 static int write_user(struct user_job *job, struct list_file *file, const struct secret *password)
 {
 	struct wanted wanted = find_wanted(&job->settings.auth);
 	struct users_entry entry = {.name = span_from(job->name), .crypt = SPAN(""), .groups = SPAN("")};
 	const struct users_entry *before;
-	struct buf crypt, groups, line, text;
-	struct users *users = NULL, *check = NULL;
+	struct buf crypt, groups, line;
+	struct users *users = NULL;
 	int status = EXIT_USAGE;
 
 	buf_init(&crypt, 1024);
 	buf_init(&groups, 65536);
 	buf_init(&line, 65536);
-	buf_init(&text, TEXT_MAX_BYTES);
-	if (load_users(job, job->file, file->text, &users)) {
+	if (user_file_load(&job->settings.auth, job->file, file->text, &users)) {
 		before = users_find(users, entry.name);
-		take_groups(job, before, &groups);
-		entry.groups = buf_span(&groups);
-		if (make_verifiers(job, &wanted, password, &entry, &crypt)) {
+		if (take_groups(job, before, &groups) && make_verifiers(job, &wanted, password, &entry, &crypt)) {
+			entry.groups = buf_span(&groups);
 			users_format(&entry, span_from(job->settings.auth.realm), &line);
-			replace_line(file->text, job->name, buf_span(&line), &text);
-			/* What is written can be read again, or it is not written. */
-			if (buf_is_whole(&line) && buf_is_whole(&text) && load_users(job, job->file, buf_span(&text), &check) &&
-			    list_file_write(file, buf_span(&text)) == ERR_NONE) {
+			if (!buf_is_whole(&line) || !buf_is_whole(&groups))
+				command_complain("%s would have more groups than a line holds", job->name);
+			else if (write_line(job, file, buf_span(&line), true)) {
 				say_wanted(job, &wanted, before == NULL);
 				status = EXIT_WELL;
 			}
 		}
 	}
 	users_free(users);
-	users_free(check);
 	explicit_bzero(&entry, sizeof(entry));
 	if (line.at)
 		explicit_bzero(line.at, line.capacity);
 	buf_fini(&crypt);
 	buf_fini(&groups);
 	buf_fini(&line);
-	buf_fini(&text);
 	return status;
 }
 
@@ -260,9 +191,9 @@ static int add_user(struct user_job *job)
 	struct list_file file;
 	int status = EXIT_USAGE;
 
-	if (!is_name(job->name) || !password_read(job->name, true, &password))
+	if (!password_read(job->name, true, &password))
 		return EXIT_USAGE;
-	if (make_file(job->file)) {
+	if (user_file_make(job->file)) {
 		if (list_file_open(&file, job->file) == ERR_NONE)
 			status = write_user(job, &file, &password);
 		list_file_close(&file);
@@ -287,6 +218,12 @@ static int complain_unknown(const struct user_job *job, const struct users *user
 	return EXIT_FINDING;
 }
 
+static bool load_all(const struct user_job *job, struct users **out)
+{
+	return user_file_load(&job->settings.auth, NULL, SPAN(""), out);
+}
+
+/* Files that say something twice can be put right in this way: they are only looked at afterwards. */
 static int remove_user(struct user_job *job)
 {
 	struct users *users = NULL;
@@ -294,44 +231,21 @@ static int remove_user(struct user_job *job)
 	int status = EXIT_USAGE;
 	struct buf text;
 
-	buf_init(&text, TEXT_MAX_BYTES);
-	if (list_file_open(&file, job->file) == ERR_NONE && load_users(job, job->file, file.text, &users)) {
-		if (users_find(users, span_from(job->name)) == NULL) {
-			status = complain_unknown(job, users);
-		} else {
-			replace_line(file.text, job->name, SPAN(""), &text);
-			if (buf_is_whole(&text) && list_file_write(&file, buf_span(&text)) == ERR_NONE) {
-				printf("%s: removed from %s; who is logged on stays so for authentication.cache_time, and on connections "
-				       "that NTLM or Negotiate have opened until they end\n", job->name, job->file);
-				status = EXIT_WELL;
-			}
+	buf_init(&text, LIST_FILE_MAX_BYTES);
+	if (list_file_open(&file, job->file) == ERR_NONE) {
+		user_file_replace(file.text, span_from(job->settings.auth.realm), span_from(job->name), SPAN(""), false, &text);
+		if (buf_len(&text) == file.text.len) {
+			status = load_all(job, &users) ? complain_unknown(job, users) : EXIT_USAGE;
+		} else if (write_line(job, &file, SPAN(""), false)) {
+			printf("%s: removed from %s; who is logged on stays so for authentication.cache_time, and on connections "
+			       "that NTLM or Negotiate have opened until they end\n", job->name, job->file);
+			status = EXIT_WELL;
 		}
 	}
 	list_file_close(&file);
 	users_free(users);
 	buf_fini(&text);
 	return status;
-}
-
-/* All files, as the proxy reads them. */
-static bool load_all(struct user_job *job, struct users **out)
-{
-	const struct conf_texts *files = &job->settings.auth.users;
-	struct users_source *sources = arena_alloc(&job->arena, files->count * sizeof(*sources));
-	struct problems problems;
-	enum err err = sources ? ERR_NONE : ERR_MEMORY;
-
-	problems_init(&problems);
-	for (size_t i = 0; i < files->count && err == ERR_NONE; i++) {
-		sources[i].path = files->at[i];
-		err = yaml_read_file(files->at[i], TEXT_MAX_BYTES, &job->arena, &problems, &sources[i].text);
-	}
-	if (err == ERR_NONE)
-		err = users_load(sources, files->count, span_from(job->settings.auth.realm), &problems, out);
-	if (err)
-		command_print_problems(&problems);
-	problems_fini(&problems);
-	return err == ERR_NONE;
 }
 
 static void print_user(const struct users_entry *entry, bool json, bool first)
@@ -460,8 +374,10 @@ int user_command(const struct command_line *line)
 	if (job.path == NULL)
 		return EXIT_USAGE;
 	job.name = line->argument_count == 2 ? line->arguments[1] : "";
-	arena_init(&job.arena, (size_t)TEXT_MAX_BYTES * 2);
-	if (load_settings(&job) && choose_file(&job))
+	arena_init(&job.arena, SETTINGS_MAX_BYTES);
+	/* A name is looked at before files are searched for it; what is to be removed may be misspelt. */
+	if ((verbs[verb].run != add_user || is_name(job.name)) && load_settings(&job) &&
+	    choose_file(&job, verbs[verb].run == add_user))
 		status = verbs[verb].run(&job);
 	arena_fini(&job.arena);
 	return status;

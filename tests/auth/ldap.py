@@ -613,21 +613,16 @@ def quietly(serve, connection):
 
 @case
 def servers_that_may_not_be_asked(bench):
-    """ldap:// to anybody but loopback: the password would be seen. The configuration is refused; and where it is not read by
-    its table, the backend refuses."""
-    servers = ("ldap://192.0.2.1", "ldap://example.test", "ldap://127.evil.test", "http://127.0.0.1", "127.0.0.1", "ldap://",
-               f"{bench.server.uri} ldap://192.0.2.1", f"{bench.server.uri},ldap://192.0.2.1")
-    refused = 0
-    for server in servers:
+    """ldap:// to anybody but loopback: the password would be seen. The configuration is refused, by the backend's own judgement."""
+    for server in ("ldap://192.0.2.1", "ldap://example.test", "ldap://127.evil.test", "http://127.0.0.1", "127.0.0.1", "ldap://",
+                   f"{bench.server.uri} ldap://192.0.2.1", f"{bench.server.uri},ldap://192.0.2.1"):
         try:
             with bench.asker(servers=[server], timeout="1s") as asker:
-                answer = asker.password("alice", "al1ce pw")
-                expect(answer, "unavailable")
-                assert server in answer["why"] and "write" in answer["why"] or "no host" in answer["why"], answer
+                asker.password("alice", "al1ce pw")
         except (AssertionError, BrokenPipeError) as error:
             assert "backend_try ended" in str(error) or isinstance(error, BrokenPipeError), error
-            refused += 1
-    assert 0 < refused < len(servers), refused  # both sides of it were seen
+        else:
+            raise AssertionError(f"taken: {server}")
 
 
 # ---- threads, reload ----

@@ -128,7 +128,8 @@ class Rows:
     def passwords_that_cannot_be(self):
         with self.place() as place:
             says(place.user("add", "alice", status=2, text="\n"), "empty")
-            says(place.user("add", "alice", status=2, text="x" * 513 + "\n"), "longer than 512")
+            says(place.user("add", "alice", status=2, text="x" * 512 + "\n"), "longer than 511")
+            place.user("add", "longest", text="x" * 511 + "\n")
             says(place.user("add", "alice", status=2, text="a\0b\n"), "NUL")
             says(place.user("add", "alice", text="a b:ü \r\n"), "carriage return")
             assert not place.user("check", "alice", text="a b:ü \r\n").count("wrong")
@@ -208,6 +209,74 @@ class Rows:
             assert (place.folder / "more").read_text().startswith("bob:")
             assert len(json.loads(place.user("list", "--json"))) == 2
             says(place.user("add", "bob", "--file", "nowhere", status=2, text="pw\n"), "nowhere")
+
+    def file_by_its_name(self):
+        """The last parts of a path, and not any end of it."""
+        with self.place(users=["users", "other-users"]) as place:
+            place.user("add", "alice", "--file", "users", text="pw\n")
+            assert place.users.read_text().startswith("alice:") and not (place.folder / "other-users").exists()
+            for wrong in ("sers", "s", ""):
+                says(place.user("add", "bob", "--file", wrong, status=2, text="pw\n"), "no such file")
+            place.user("add", "bob", "--file", place.folder / "other-users", text="pw\n")
+            assert (place.folder / "other-users").read_text().startswith("bob:")
+
+    def a_user_is_changed_where_he_is(self):
+        with self.place(users=["users", "more"]) as place:
+            place.user("add", "alice", text="pw\n")
+            place.user("add", "bob", "--file", "more", text="pw\n")
+            before = place.users.read_text()
+            says(place.user("add", "bob", text="new\n"), "changed", "/more")
+            place.user("check", "bob", text="new\n")
+            assert place.users.read_text() == before
+            says(place.user("add", "bob", "--file", "users", status=2, text="pw\n"), "bob is in ", "/more already")
+            place.user("remove", "bob")
+            assert (place.folder / "more").read_text() == "" and place.users.read_text() == before
+            says(place.user("remove", "alice", "--file", "more", status=1), "alice is not in ")
+            assert place.users.read_text() == before
+
+    def twice_is_refused_and_can_be_put_right(self):
+        line = "alice:nt=" + "0" * 32 + "\n"
+        with self.place("ntlm", users=["users", "more"], text="# one\n" + line) as place:
+            (place.folder / "more").write_text("bob:nt=" + "1" * 32 + "\n" + line)
+            says(place.user("list", status=2), "more:2:1", "alice is there already", "users:2")
+            says(place.user("add", "carol", status=2, text="pw\n"), "more:2:1")
+            says(place.user("add", "alice", status=2, text="pw\n"), "2 files", "--file FILE")
+            says(place.user("remove", "alice", status=2), "2 files")
+            assert place.users.read_text() == "# one\n" + line, "a file was written"
+            place.user("remove", "alice", "--file", "more")
+            assert [entry["name"] for entry in json.loads(place.user("list", "--json"))] == ["alice", "bob"]
+
+    def all_else_stays_byte_for_byte(self):
+        other = f"alice:Other:{'0' * 32}\r\n"
+        before = f"# comment\r\n\r\nalice:{REALM}:{'1' * 32}\r\n{other}  \nbob:nt={'2' * 32}:groups=a%2cb"
+        with self.place("digest", digest={"algorithms": ["MD5"]}, text=before) as place:
+            place.user("add", "alice", text="pw\n")
+            new = place.line("alice")
+            assert place.users.read_bytes().decode() == f"# comment\r\n\r\n{new}\n{other}  \nbob:nt={'2' * 32}:groups=a%2cb"
+            place.user("remove", "alice")
+            assert place.users.read_bytes().decode() == f"# comment\r\n\r\n  \nbob:nt={'2' * 32}:groups=a%2cb"
+            place.user("add", "carol", text="pw\n")
+            assert place.users.read_bytes().decode().split("\n")[-3:-1] == [f"bob:nt={'2' * 32}:groups=a%2cb", place.line("carol")]
+
+    def mode_and_links_stay(self):
+        with self.place() as place:
+            real = place.folder / "real"
+            real.write_text("")
+            real.chmod(0o640)
+            place.users.symlink_to("real")
+            place.user("add", "alice", text="pw\n")
+            assert place.users.is_symlink() and real.stat().st_mode & 0o777 == 0o640
+            assert sorted(path.name for path in place.folder.iterdir()) == ["policy.yaml", "real", "sallyport.yaml", "users"]
+
+    def misspelt_fields(self):
+        with self.place(text="alice:sha265=" + "0" * 64 + "\n") as place:
+            says(place.user("list", status=2), "users:1:1", "did you mean sha256?")
+
+    def names_that_are_no_text(self):
+        with self.place() as place:
+            says(place.user("add", os.fsdecode(b"j\xfcrgen"), status=2, text="pw\n"), "UTF-8")
+            says(place.user("add", "alice", "--group", "a:b", status=2, text="pw\n"), "--group")
+            assert json.loads(place.user("list", "--json")) == []
 
     def at_once(self):
         with self.place("digest") as place, concurrent.futures.ThreadPoolExecutor(8) as pool:
