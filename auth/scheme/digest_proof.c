@@ -3,6 +3,7 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <pthread.h>
 #include <string.h>
 
 enum { PARTS_MAX = 8, HEX_MAX_BYTES = 2 * DIGEST_MAX_BYTES };
@@ -12,27 +13,54 @@ size_t digest_bytes(enum digest_algorithm algorithm)
 	return algorithm == DIGEST_SHA256 ? 32 : 16;
 }
 
+static EVP_MD *types[DIGEST_ALGORITHM_COUNT];
+static pthread_key_t context_key;
+
+static void free_context(void *context)
+{
+	EVP_MD_CTX_free(context);
+}
+
+/* Fetched once: what EVP_md5() gives is looked up anew at each use. */
+static void prepare(void)
+{
+	if (pthread_key_create(&context_key, free_context) != 0)
+		return;
+	types[DIGEST_MD5] = EVP_MD_fetch(NULL, "MD5", NULL);
+	types[DIGEST_SHA256] = EVP_MD_fetch(NULL, "SHA256", NULL);
+}
+
+/* One per thread, kept, for three hashes a request; it ends with its thread. NULL: there is none. */
+static EVP_MD_CTX *get_context(enum digest_algorithm algorithm)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	EVP_MD_CTX *context;
+
+	if (pthread_once(&once, prepare) != 0 || types[algorithm] == NULL)
+		return NULL;
+	context = pthread_getspecific(context_key);
+	if (context)
+		return context;
+	context = EVP_MD_CTX_new();
+	if (context && pthread_setspecific(context_key, context) != 0) {
+		EVP_MD_CTX_free(context);
+		context = NULL;
+	}
+	return context;
+}
+
 /* H of the parts with colons between them. */
 static bool hash(enum digest_algorithm algorithm, const struct span *parts, size_t count,
                  uint8_t out[static DIGEST_MAX_BYTES])
 {
-	static const EVP_MD *types[DIGEST_ALGORITHM_COUNT];
-	static _Thread_local EVP_MD_CTX *context; /* kept: three hashes a request */
+	EVP_MD_CTX *context = get_context(algorithm);
 	unsigned len = 0;
-	bool well;
+	bool well = context && EVP_DigestInit_ex2(context, types[algorithm], NULL) == 1;
 
-	if (context == NULL)
-		context = EVP_MD_CTX_new();
-	/* Fetched once: what EVP_md5() gives is looked up anew at each use. Threads may do it twice, which leaks nothing that
-	 * grows. */
-	if (types[algorithm] == NULL)
-		types[algorithm] = EVP_MD_fetch(NULL, algorithm == DIGEST_SHA256 ? "SHA256" : "MD5", NULL);
-	well = context && types[algorithm] && EVP_DigestInit_ex2(context, types[algorithm], NULL) == 1;
 	for (size_t i = 0; i < count && well; i++)
 		well = (i == 0 || EVP_DigestUpdate(context, ":", 1) == 1) &&
 		       EVP_DigestUpdate(context, parts[i].at, parts[i].len) == 1;
-	well = well && EVP_DigestFinal_ex(context, out, &len) == 1 && len == digest_bytes(algorithm);
-	return well;
+	return well && EVP_DigestFinal_ex(context, out, &len) == 1 && len == digest_bytes(algorithm);
 }
 
 static struct span to_hex(const uint8_t *bytes, size_t len, char out[static HEX_MAX_BYTES])

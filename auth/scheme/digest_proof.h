@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The hashes of Digest (RFC 7616 section 3.4). Safe to use in threads after the first call. */
+/* The hashes of Digest (RFC 7616 section 3.4). Safe to use in threads. */
 #ifndef AUTH_DIGEST_PROOF_H
 #define AUTH_DIGEST_PROOF_H
 

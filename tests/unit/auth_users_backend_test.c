@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Questions to the user file: passwords, responses of Digest, talks of NTLM, by every form of a name. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -219,6 +220,33 @@ static void a_session_and_a_hashed_user(void **state)
 	}
 }
 
+static void *ask_digest(void *arg)
+{
+	struct ask ask = digest_ask(*(enum digest_algorithm *)arg);
+
+	for (unsigned i = 0; i < 200; i++)
+		if (put(&ask, "Mufasa", SPAN("kings\0lions\0")) != VERDICT_VALID)
+			return NULL;
+	return arg;
+}
+
+/* At the same time, and no thread leaves anything behind (which a build with sanitizers sees). */
+static void threads_hash_at_once(void **state)
+{
+	static enum digest_algorithm algorithms[] = {DIGEST_MD5, DIGEST_SHA256, DIGEST_MD5, DIGEST_SHA256};
+	pthread_t threads[COUNT_OF(algorithms)];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(threads); i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, ask_digest, &algorithms[i]), 0);
+	for (size_t i = 0; i < COUNT_OF(threads); i++) {
+		void *result;
+
+		assert_int_equal(pthread_join(threads[i], &result), 0);
+		assert_ptr_equal(result, &algorithms[i]);
+	}
+}
+
 static void talks_of_ntlm(void **state)
 {
 	static const struct {
@@ -299,6 +327,7 @@ int main(void)
 		cmocka_unit_test(hostile_passwords),
 		cmocka_unit_test(responses_of_digest),
 		cmocka_unit_test(a_session_and_a_hashed_user),
+		cmocka_unit_test(threads_hash_at_once),
 		cmocka_unit_test(talks_of_ntlm),
 		cmocka_unit_test(nobody_costs_what_others_do),
 		cmocka_unit_test(without_a_file_there_is_no_answer),
