@@ -147,8 +147,15 @@ static enum ask_verdict verify(void *thread, const struct backend_env *env, cons
 	}
 }
 
+static void close_thread(void *thread)
+{
+	(void)thread;
+	digest_end_thread();
+}
+
 const struct backend backend_users = {
 	.name = "users",
 	.kinds = 1u << ASK_PASSWORD | 1u << ASK_DIGEST | 1u << ASK_NTLM,
+	.close = close_thread,
 	.verify = verify,
 };

@@ -3,6 +3,7 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <stdatomic.h>
 #include <string.h>
 
 enum { PARTS_MAX = 8, HEX_MAX_BYTES = 2 * DIGEST_MAX_BYTES };
@@ -12,22 +13,42 @@ size_t digest_bytes(enum digest_algorithm algorithm)
 	return algorithm == DIGEST_SHA256 ? 32 : 16;
 }
 
+/* Kept: three hashes a request. */
+static _Thread_local EVP_MD_CTX *context;
+
+void digest_end_thread(void)
+{
+	EVP_MD_CTX_free(context);
+	context = NULL;
+}
+
+/* Fetched once for all threads: what EVP_md5() gives is looked up anew at each use. NULL: OpenSSL failed. */
+static const EVP_MD *type_of(enum digest_algorithm algorithm)
+{
+	static EVP_MD *_Atomic types[DIGEST_ALGORITHM_COUNT];
+	EVP_MD *type = atomic_load(&types[algorithm]), *first = NULL;
+
+	if (type)
+		return type;
+	type = EVP_MD_fetch(NULL, algorithm == DIGEST_SHA256 ? "SHA256" : "MD5", NULL);
+	if (type && !atomic_compare_exchange_strong(&types[algorithm], &first, type)) {
+		EVP_MD_free(type);
+		type = first;
+	}
+	return type;
+}
+
 /* H of the parts with colons between them. */
 static bool hash(enum digest_algorithm algorithm, const struct span *parts, size_t count,
                  uint8_t out[static DIGEST_MAX_BYTES])
 {
-	static const EVP_MD *types[DIGEST_ALGORITHM_COUNT];
-	static _Thread_local EVP_MD_CTX *context; /* kept: three hashes a request */
+	const EVP_MD *type = type_of(algorithm);
 	unsigned len = 0;
 	bool well;
 
 	if (context == NULL)
 		context = EVP_MD_CTX_new();
-	/* Fetched once: what EVP_md5() gives is looked up anew at each use. Threads may do it twice, which leaks nothing that
-	 * grows. */
-	if (types[algorithm] == NULL)
-		types[algorithm] = EVP_MD_fetch(NULL, algorithm == DIGEST_SHA256 ? "SHA256" : "MD5", NULL);
-	well = context && types[algorithm] && EVP_DigestInit_ex2(context, types[algorithm], NULL) == 1;
+	well = context && type && EVP_DigestInit_ex2(context, type, NULL) == 1;
 	for (size_t i = 0; i < count && well; i++)
 		well = (i == 0 || EVP_DigestUpdate(context, ":", 1) == 1) &&
 		       EVP_DigestUpdate(context, parts[i].at, parts[i].len) == 1;

@@ -21,6 +21,9 @@ MUST_USE bool digest_proof(enum digest_algorithm algorithm, bool is_session, con
                            struct span nc, struct span cnonce, struct span method, struct span uri,
                            uint8_t out[static DIGEST_MAX_BYTES]);
 
+/* A thread that has used any of these ends. */
+void digest_end_thread(void);
+
 /* Is ask->response what it has to be? In constant time. */
 MUST_USE bool digest_is_proved(const struct ask *ask, const uint8_t *ha1);
 
