@@ -145,6 +145,7 @@ for part in $parts; do
 		counted ldap $python tests/auth/ldap.py
 		counted pam $python tests/auth/pam.py
 		counted connection $python tests/auth/connection.py --sallyport build/release/sallyport
+		counted attacks $python tests/auth/attacks.py --sallyport build/release/sallyport
 		counted authorities $python -W ignore tests/auth/authorities.py --sallyport build/release/sallyport
 		counted clients $python tests/auth/clients.py --sallyport build/release/sallyport --table "$logs/clients.md"
 		counted handbook $python tests/auth/handbook.py --sallyport build/release/sallyport
