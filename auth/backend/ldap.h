@@ -5,6 +5,9 @@
 
 #include "auth/backend/backend.h"
 
+/* A question waits for so many ldap.timeout in all. */
+enum { LDAP_STEPS_MAX = 4 };
+
 /* What the library loads and looks up once: before threads, and before the sandbox closes. Its own configuration (ldap.conf,
  * LDAPTLS_*) and plugins of SASL are left out: ours says everything, and binds are simple ones. False: *why, a constant. */
 MUST_USE bool ldap_backend_init(const char **why);

@@ -7,9 +7,9 @@
 #include <ldap.h>
 #include <openssl/types.h>
 
-#include "auth/backend/backend.h"
+#include "auth/backend/ldap.h"
 
-enum { LDAP_SERVERS_MAX = 16, LDAP_STEPS_MAX = 4, LDAP_DN_MAX_BYTES = 4096, LDAP_FILTER_MAX_BYTES = 65536, LDAP_COUNTED_MAX = 2 };
+enum { LDAP_SERVERS_MAX = 16, LDAP_DN_MAX_BYTES = 4096, LDAP_FILTER_MAX_BYTES = 65536, LDAP_COUNTED_MAX = 2 };
 
 /* A connection; ldap NULL: there is none. */
 struct ldap_link {

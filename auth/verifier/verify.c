@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth/backend/ldap.h"
 #include "auth/backend/users.h"
 #include "auth/fold.h"
 #include "auth/scheme/ntlm.h"
@@ -278,12 +279,23 @@ enum err verify_use(struct verify *verify, struct pool_env *env)
 	return err;
 }
 
+/* Whoever waits for an authority as long as the configuration says does not hang. */
+static uint64_t lost_ms(const struct verify *verify)
+{
+	const struct auth_conf *conf = verify->env ? verify->env->backend.conf : NULL;
+	uint64_t ldap_ms = conf ? LDAP_STEPS_MAX * conf->ldap.timeout_ms : 0, pam_ms = conf ? conf->pam.timeout_ms : 0;
+
+	return VERIFY_LOST_MS + (ldap_ms > pam_ms ? ldap_ms : pam_ms);
+}
+
 const char *verify_find_lost(struct verify *verify, uint64_t now_ms)
 {
+	uint64_t longest_ms = lost_ms(verify);
+
 	for (unsigned i = 0; i < POOL_COUNT; i++) {
 		struct pool *pool = verify->pools[i];
 
-		if (pool && pool_stuck_count(pool, now_ms, VERIFY_LOST_MS) == pool_thread_count(pool))
+		if (pool && pool_stuck_count(pool, now_ms, longest_ms) == pool_thread_count(pool))
 			return backends[i]->name;
 	}
 	return NULL;

@@ -34,10 +34,10 @@ MUST_USE bool verify_take(struct verify *verify, const struct verify_place *plac
 int verify_fd(const struct verify *verify);
 void verify_run(struct verify *verify, uint64_t now_ms);
 
-/* The name of a backend all of whose threads hang; NULL: there is none. */
+/* The name of a backend all of whose threads hang: VERIFY_LOST_MS longer than they may wait; NULL: there is none. */
 const char *verify_find_lost(struct verify *verify, uint64_t now_ms);
 
-/* Longest wait for a verification, in all: in the queue and in the backend. */
+/* Longest wait for a verification, in all: in the queue and in the backend. What libraries may overrun their time-outs by. */
 enum { VERIFY_WAIT_MS = 10000, VERIFY_LOST_MS = 60000 };
 
 #endif
