@@ -5,7 +5,7 @@
 # What the build needs (DESIGN 9).
 # shellcheck disable=SC2034
 packages_build="gcc cmake ninja-build pkg-config libc6-dev libyaml-dev libjansson-dev libpcre2-dev libidn2-dev libpsl-dev zlib1g-dev
-	libc-ares-dev libseccomp-dev libcap-ng-dev libsystemd-dev libmicrohttpd-dev node-llhttp libssl-dev libcrypt-dev libkrb5-dev libntlm0-dev
+	libc-ares-dev libseccomp-dev libcap-ng-dev libsystemd-dev libmicrohttpd-dev node-llhttp libssl-dev libnghttp2-dev libcrypt-dev libkrb5-dev libntlm0-dev
 	libwbclient-dev libldap-dev libpam0g-dev"
 
 # What the tests need beside it.

@@ -23,7 +23,7 @@
 	X(ERR_PROXY_PROTOCOL, 0, NULL, "the PROXY protocol header is not valid") \
 	X(ERR_POLICY_DENIED, 403, "http_request_denied", "denied by policy") \
 	X(ERR_DESTINATION_DENIED, 403, "destination_ip_prohibited", "the destination address is not allowed") \
-	X(ERR_INSPECT_UNAVAILABLE, 501, "proxy_configuration_error", "policy wants this inspected, and this build cannot") \
+	X(ERR_INSPECT_UNAVAILABLE, 501, "proxy_configuration_error", "policy wants this inspected, and the configuration has no CA for it (inspection.ca)") \
 	X(ERR_AUTH_REQUIRED, 407, "http_request_denied", "the proxy wants to know who is asking") \
 	X(ERR_AUTH_LEG, 407, "http_request_denied", "the proxy goes on to ask who it is") \
 	X(ERR_AUTH_REFUSED, 407, "http_request_denied", "the credentials are not valid here") \
@@ -40,6 +40,19 @@
 	X(ERR_ORIGIN_CONNECT_TIMEOUT, 504, "connection_timeout", "the origin did not accept the connection in time") \
 	X(ERR_ORIGIN_RESET, 502, "connection_terminated", "the origin reset the connection") \
 	X(ERR_ORIGIN_CLOSED, 502, "connection_terminated", "the origin closed the connection before it answered") \
+	X(ERR_HELLO_TIMEOUT, 0, NULL, "the client did not finish its ClientHello in time") \
+	X(ERR_HELLO_REFUSED, 0, NULL, "the ClientHello is not valid") \
+	X(ERR_OPAQUE_DENIED, 0, NULL, "these bytes are neither TLS nor HTTP, and policy wants them inspected") \
+	X(ERR_ORIGIN_CERTIFICATE, 502, "tls_certificate_error", "the origin's certificate is not valid") \
+	X(ERR_ORIGIN_ALERT, 502, "tls_alert_received", "the origin refused the TLS handshake") \
+	X(ERR_ORIGIN_TLS, 502, "tls_protocol_error", "no TLS session with the origin could be made") \
+	X(ERR_ORIGIN_TLS_TIMEOUT, 504, "connection_timeout", "the origin did not finish the TLS handshake in time") \
+	X(ERR_CLIENT_CERTIFICATE, 502, "tls_certificate_error", "the origin asks for a certificate of the client, which cannot be shown to it here") \
+	X(ERR_CLIENT_TLS, 0, NULL, "the client broke off the TLS handshake") \
+	X(ERR_CLIENT_TLS_TIMEOUT, 0, NULL, "the client did not finish the TLS handshake in time") \
+	X(ERR_INNER_HOST, 403, "http_request_denied", "the request names a host that this session is not with") \
+	X(ERR_SIGNER_UNAVAILABLE, 503, "proxy_internal_error", "no certificate can be signed now") \
+	X(ERR_SIGNER_REFUSED, 503, "proxy_configuration_error", "no certificate may be signed for this host") \
 	X(ERR_RESPONSE_INCOMPLETE, 502, "http_response_incomplete", "the response ended early") \
 	X(ERR_RESPONSE_SYNTAX, 502, "http_protocol_error", "the response is malformed") \
 	X(ERR_RESPONSE_FRAMING, 502, "http_protocol_error", "the length of the response is ambiguous") \

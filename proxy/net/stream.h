@@ -31,6 +31,7 @@ struct stream_ops {
 struct stream {
 	struct loop_io io;             /* io.fd is -1 when closed */
 	const struct stream_ops *ops;  /* NULL when never opened */
+	void *tls;                     /* of proxy/tls, where ops are TLS's; else NULL */
 	struct loop *loop;
 	/* Edge: call stream_read()/stream_write() until STREAM_AGAIN. Set by whoever owns the stream now. */
 	void (*on_ready)(struct stream *stream, unsigned events);

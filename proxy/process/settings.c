@@ -47,19 +47,6 @@ static const struct conf_option log_options[] = {
 	 .group = events_options, .manual = "The event log."},
 	CONF_END};
 
-static void parse_not_yet(struct conf_loading *loading, const struct yaml_node *node, void *at)
-{
-	(void)at;
-	if (node && node->kind != YAML_NULL && !(node->kind == YAML_MAPPING && node->count == 0))
-		conf_problem(loading, PROBLEM_ERROR, node,
-		             "%.*s: this version does not have it yet; remove these lines",
-		             SPAN_ARG(node->key));
-}
-
-#define NOT_YET(key, text) \
-	{.name = key, .type = CONF_PARSED, .offset = CONF_AT(struct settings, not_yet), .preset = "", \
-	 .reload = CONF_LIVE, .parse = parse_not_yet, .type_text = "not in this version", .manual = text}
-
 static void check_listen(struct conf_loading *loading, const struct yaml_node *node, const void *at)
 {
 	const struct conf_groups *groups = at;
@@ -225,7 +212,9 @@ const struct conf_option settings_options[] = {
 	{.name = "log", .type = CONF_GROUP, .offset = 0, .group = log_options, .manual = "Logs."},
 	{.name = "authentication", .type = CONF_GROUP, .offset = CONF_AT(struct settings, auth), .group = auth_options,
 	 .check = auth_conf_check, .manual = "Who is asking. Policy says who must say so (question auth)."},
-	NOT_YET("inspection", "Opening TLS."),
+	{.name = "inspection", .type = CONF_GROUP, .offset = CONF_AT(struct settings, inspection),
+	 .group = inspection_options, .check = inspection_check,
+	 .manual = "Opening TLS. Which hosts are opened says the policy (question tls)."},
 	{.name = "public", .type = CONF_GROUP, .offset = CONF_AT(struct settings, public),
 	 .group = public_options, .check = check_public,
 	 .manual = "The PAC file, for clients: what they ask the proxy for, and what they fetch themselves (question pac of the policy)."},

@@ -7,6 +7,7 @@
 #include "auth/auth_conf.h"
 #include "net/net_conf.h"
 #include "session/session_conf.h"
+#include "tls/tls_conf.h"
 #include "web/web_conf.h"
 
 enum { SETTINGS_WORKERS_MAX = 64 };
@@ -32,7 +33,7 @@ struct settings {
 	struct public_conf public;     /* address family 0: off */
 	struct admin_conf admin;       /* the same */
 	struct auth_conf auth;
-	char not_yet;                  /* options that this version refuses */
+	struct inspection_conf inspection;
 };
 
 extern const struct conf_option settings_options[];
