@@ -206,6 +206,20 @@ static void send_first(struct child *child)
 		web_children_send_pages(parent, i);
 }
 
+/* Workers get the keys for tickets of now and of the epoch before, and none that are older. */
+static const struct ticket_seed *advance_seed(struct parent *parent)
+{
+	struct ticket_seed *seed = &parent->ticket_seed;
+	uint64_t epoch = clock_wall_ms() / parent->current->settings.inspection.ticket_ms - 1;
+
+	if (seed->epoch == 0) {
+		secret_random(seed->secret, sizeof(seed->secret));
+		seed->epoch = epoch;
+	}
+	ticket_seed_advance(seed, epoch);
+	return seed;
+}
+
 static void send_start(struct child *child)
 {
 	const struct parent *parent = child->parent;
@@ -222,9 +236,11 @@ static void send_start(struct child *child)
 	start = parent->identity;
 	if (is_worker)
 		memcpy(start.nonce_key, parent->nonce_key, sizeof(start.nonce_key));
+	if (is_worker)
+		start.ticket_seed = *advance_seed(child->parent);
 	auth_children_grant(child, &start);
 	children_send(child, IPC_START, 0, span_of(&start, sizeof(start)), fds, count);
-	explicit_bzero(start.nonce_key, sizeof(start.nonce_key));
+	explicit_bzero(&start, sizeof(start));
 	if (is_worker)
 		close(fds[3]);
 	send_first(child);

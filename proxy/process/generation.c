@@ -228,6 +228,7 @@ enum err generation_open(struct ipc_message *message, const struct generation_pa
 		session->auth = &generation->settings.auth;
 		session->destinations = &generation->settings.destinations;
 		session->dns = &generation->settings.dns;
+		session->inspection = &generation->settings.inspection;
 		session->free = on_unreferenced;
 		err = fill(generation, parts, fds);
 		if (err)

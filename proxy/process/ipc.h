@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/hash.h"
 #include "process/roles.h"
+#include "tls/tls_contexts.h"
 
 enum { IPC_VERSION = 1, IPC_BYTES_MAX = 96 << 10, IPC_FDS_MAX = 250 };
 
@@ -57,6 +58,7 @@ struct ipc_start {
 	uint32_t has_group, group;        /* one more group: auth_children_grant() */
 	uint64_t nonce_slots;             /* of the table of nonces */
 	uint8_t nonce_key[32];            /* of workers alone: signs nonces of Digest */
+	struct ticket_seed ticket_seed;   /* of workers alone: session tickets of opened sessions */
 };
 
 /* Descriptors, where the head says that they are there: the text of the configuration, the keytab, the password for LDAP, the

@@ -88,6 +88,7 @@ struct parent {
 	struct child workers[SETTINGS_WORKERS_MAX], logger, compiler, public, admin, verifier, pam;
 	int nonces_fd;              /* the table of nonces */
 	uint8_t nonce_key[32];
+	struct ticket_seed ticket_seed; /* of the epoch before the one that runs */
 	int replay_fd;              /* the replay cache of Kerberos */
 	int64_t winbind_group, shadow_group; /* -1: there is none */
 	int pam_fd;                 /* the verifier's way to pam; -1: none */
