@@ -9,6 +9,9 @@
 
 #include <cmocka.h>
 
+#include <openssl/err.h>
+#include <openssl/x509.h>
+
 #include "tls_hellos.h"
 
 enum { ROOM_BYTES = 1 << 20 };
@@ -261,6 +264,72 @@ static void who_takes_ecdsa(void **unused)
 	}
 }
 
+static bool low;
+static const char *sigalgs, *groups, *ciphers;
+
+static void configure_rows(SSL *ssl)
+{
+	assert_true(SSL_set_max_proto_version(ssl, low ? TLS1_2_VERSION : TLS1_3_VERSION));
+	assert_true(SSL_set1_sigalgs_list(ssl, sigalgs) && SSL_set1_groups_list(ssl, groups));
+	assert_true(SSL_set_cipher_list(ssl, ciphers));
+}
+
+/* Is a server that has nothing but a P-256 key content with this hello, so that it answers and waits? */
+static bool p256_server_answers(struct span said)
+{
+	SSL_CTX *context = SSL_CTX_new(TLS_server_method());
+	EVP_PKEY *key = EVP_EC_gen("P-256");
+	X509 *leaf = X509_new();
+	bool answers;
+	SSL *ssl;
+
+	SSL_CTX_set_security_level(context, 2);
+	assert_true(key && X509_set_version(leaf, 2) && X509_set_pubkey(leaf, key) && X509_gmtime_adj(X509_getm_notBefore(leaf), 0) &&
+	            X509_gmtime_adj(X509_getm_notAfter(leaf), 3600) && X509_sign(leaf, key, EVP_sha256()));
+	assert_true(SSL_CTX_use_certificate(context, leaf) && SSL_CTX_use_PrivateKey(context, key));
+	ssl = SSL_new(context);
+	SSL_set_bio(ssl, BIO_new_mem_buf(said.at, (int)said.len), BIO_new(BIO_s_mem()));
+	BIO_set_mem_eof_return(SSL_get_rbio(ssl), -1);
+	answers = SSL_get_error(ssl, SSL_accept(ssl)) == SSL_ERROR_WANT_READ;
+	SSL_free(ssl);
+	X509_free(leaf);
+	EVP_PKEY_free(key);
+	SSL_CTX_free(context);
+	ERR_clear_error();
+	return answers;
+}
+
+static void openssl_agrees_on_ecdsa(void **unused)
+{
+	static const struct {
+		bool low;
+		const char *sigalgs, *groups, *ciphers;
+		bool takes;
+	} rows[] = {
+		{false, "ECDSA+SHA256:RSA-PSS+SHA256", "X25519", "ALL", true},
+		{false, "RSA-PSS+SHA256", "X25519:P-256", "ALL", false},
+		{true, "ECDSA+SHA256", "X25519:P-256", "ECDHE-ECDSA-AES128-GCM-SHA256", true},
+		{true, "ECDSA+SHA256", "P-256", "ECDHE-ECDSA-CHACHA20-POLY1305", true},
+		{true, "ECDSA+SHA256", "P-256", "ECDHE-ECDSA-AES256-SHA", true},
+		{true, "ECDSA+SHA256", "X25519", "ECDHE-ECDSA-AES128-GCM-SHA256", false},
+		{true, "ECDSA+SHA256:RSA+SHA256", "P-256", "ECDHE-RSA-AES128-GCM-SHA256", false},
+	};
+
+	(void)unused;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct hello hello = {.class = HELLO_TLS};
+
+		empty(NULL);
+		low = rows[i].low, sigalgs = rows[i].sigalgs, groups = rows[i].groups, ciphers = rows[i].ciphers;
+		hello_of_openssl(&bytes, "a.test", configure_rows);
+		if (hello_read(&hello, buf_span(&bytes)) != HELLO_WHOLE)
+			fail_msg("row %zu: %s", i, hello.problem);
+		if (hello.takes_ecdsa != rows[i].takes || p256_server_answers(buf_span(&bytes)) != rows[i].takes)
+			fail_msg("row %zu: we say %d", i, hello.takes_ecdsa);
+		hello_fini(&hello);
+	}
+}
+
 static void longest_message(void **unused)
 {
 	/* A session id, ciphers, and compressions of their longest: more than that no ClientHello can be. */
@@ -307,6 +376,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(like_chrome, empty, empty),
 		cmocka_unit_test_setup_teardown(like_firefox, empty, empty),
 		cmocka_unit_test_setup_teardown(who_takes_ecdsa, empty, empty),
+		cmocka_unit_test_setup_teardown(openssl_agrees_on_ecdsa, empty, empty),
 		cmocka_unit_test_setup_teardown(longest_message, empty, empty),
 	};
 
