@@ -18,6 +18,8 @@
 #include "session/metrics.h"
 #include "session/session_conf.h"
 
+struct trust;
+
 /* Configuration and policy that belong together. Exchanges hold a reference; a reload makes a new one. */
 struct session_generation {
 	unsigned references;
@@ -27,6 +29,7 @@ struct session_generation {
 	const struct destinations_conf *destinations;
 	const struct dns_conf *dns;
 	const struct policy *policy;
+	struct trust *trust;                    /* verifies origins that are opened (tls/trust.h); NULL: nothing is opened */
 	bool asks_user;                         /* some rule wants to know who it is */
 	/* Shared by all workers: for each rule, and behind them for defaults, one cell per question; and one for each entry. */
 	_Atomic uint32_t *rule_hits, *entry_hits;
