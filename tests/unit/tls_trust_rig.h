@@ -99,6 +99,7 @@ static inline enum trust_fault rig_ask(struct rig *rig, const char *host, const 
 		sk_X509_push(question.chain, between[i]->certificate);
 	if (address_parse(question.host, &question.address))
 		question.address.port = 443;
+	ERR_clear_error();
 	trust_verify(rig->trust, &question, &rig->verdict);
 	sk_X509_free(question.chain);
 	for (const char *at = rig->verdict.detail; *at; at++)
