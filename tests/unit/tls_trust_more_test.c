@@ -504,6 +504,27 @@ static void issuers_of_strangers(void **state)
 	unmake(&plain);
 }
 
+/* One who names a URL may have put there what takes long to look at. */
+static void hostile_issuers(void **state)
+{
+	char names[16000] = "DNS:a.example";
+	struct made large, huge;
+
+	(void)state;
+	for (unsigned i = 0; i < 600; i++)
+		snprintf(names + strlen(names), 20, ",DNS:a%u.example", i);
+	large = make(&(struct make){.name = "Test Intermediate", .issuer = &rig.root, .is_ca = true, .key_of = &rig.between, .names = names});
+	huge = make(&(struct make){.name = "Test Intermediate", .issuer = &rig.root, .is_ca = true, .kind = KEY_HUGE_EXPONENT});
+	add_issuer(URL, &large);
+	assert_fault(TRUST_FAULT_UNKNOWN_ISSUER, rig_ask(&rig, HOST, &leaf, NULL));
+	add_issuer(URL, &huge);
+	assert_fault(TRUST_FAULT_UNKNOWN_ISSUER, rig_ask(&rig, HOST, &leaf, NULL));
+	add_issuer(URL, &rig.between);
+	assert_fault(TRUST_FAULT_NONE, rig_ask(&rig, HOST, &leaf, NULL));
+	unmake(&large);
+	unmake(&huge);
+}
+
 static void urls_that_are_not_fetched(void **state)
 {
 	static const char *const accesses[] = {"caIssuers;URI:https://pki.example/a", "caIssuers;URI:ldap://pki.example/a", "OCSP;URI:http://pki.example/a",
@@ -684,7 +705,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		ROW(staples), ROW(must_staple), ROW(lists), ROW(digests), ROW(patterns), ROW(private_roots), ROW(pins), ROW(legacy),
-		ROW(from_a_file), ROW(asks_for_issuer), ROW(issuers_in_pkcs7), ROW(issuers_of_strangers), ROW(urls_that_are_not_fetched),
+		ROW(from_a_file), ROW(asks_for_issuer), ROW(issuers_in_pkcs7), ROW(issuers_of_strangers), ROW(hostile_issuers), ROW(urls_that_are_not_fetched),
 		ROW(remembered), ROW(many_verdicts), ROW(root_removed), ROW(bad_files), ROW(no_root_among_roots), ROW(nothing_trusted),
 		ROW(damaged_images),
 	};
