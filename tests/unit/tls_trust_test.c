@@ -25,19 +25,6 @@ static int tear_down(void **state)
 	return 0;
 }
 
-#define assert_fault(expected, is) \
-	do { \
-		enum trust_fault fault_is = (is); \
-		if (fault_is != (expected)) \
-			fail_msg("%s instead of %s: %s", trust_fault_token(fault_is), trust_fault_token(expected), rig.verdict.detail); \
-	} while (0)
-
-static void assert_detail(const char *part)
-{
-	if (strstr(rig.verdict.detail, part) == NULL)
-		fail_msg("\"%s\" is not in \"%s\"", part, rig.verdict.detail);
-}
-
 /* ---- what is good ---- */
 
 static void good_chains(void **state)
