@@ -17,6 +17,7 @@
 #include "process/generation.h"
 #include "process/parent_private.h"
 #include "process/shared.h"
+#include "process/signer_children.h"
 #include "process/token.h"
 #include "process/web_children.h"
 
@@ -57,6 +58,7 @@ void loaded_free(struct loaded *loaded, const struct loaded *next)
 	listeners_close(&loaded->web, next ? &next->web : NULL);
 	secret_fini(&loaded->token);
 	auth_files_close(&loaded->auth_files);
+	ca_files_close(&loaded->ca_files);
 	close_fd(&loaded->ages_fd);
 	close_fd(&loaded->text_fd);
 	close_fd(&loaded->image_fd);
@@ -79,6 +81,7 @@ static struct loaded *loaded_new(void)
 	loaded->text_fd = loaded->image_fd = -1;
 	counters_init(&loaded->counters);
 	auth_files_init(&loaded->auth_files);
+	ca_files_init(&loaded->ca_files);
 	loaded->access_fd = loaded->event_fd = loaded->ages_fd = -1;
 	return loaded;
 }
@@ -281,6 +284,7 @@ static void switch_to_next(struct loading *loading)
 	web_children_tell_token(parent);
 	web_children_update(parent);
 	auth_children_update(parent);
+	signer_children_update(parent);
 	loaded_free(previous, parent->current);
 	loading_on_worker(parent, 0);
 }
@@ -479,6 +483,8 @@ static enum err load_settings(struct loading *loading)
 		err = load_token(next, path, &loading->problems);
 	if (err == ERR_NONE)
 		err = auth_children_load(next, path, &loading->problems);
+	if (err == ERR_NONE)
+		err = signer_children_load(next, &loading->problems);
 	if (err == ERR_NONE)
 		err = shared_sealed("sallyport-settings", next->text, &next->text_fd);
 	return err;

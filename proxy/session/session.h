@@ -53,6 +53,7 @@ struct session_env {
 	struct loop *loop;
 	struct resolver *resolver;
 	struct auth *auth;
+	struct leaves *leaves;                  /* certificates for opened hosts, of the signer */
 	struct pump_pipes *pipes;
 	struct metrics *metrics;
 	struct session_generation *current;     /* what new exchanges use */
