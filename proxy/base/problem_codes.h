@@ -53,8 +53,8 @@
 	X(NEVER_KNOWN, WARNING, "never-known", "a condition can never be known in this version", \
 	  "use other conditions; where it denies it holds for all, where it allows for none") \
 	X(NO_EFFECT, WARNING, "no-effect", "an answer has no effect in this version", "leave it out") \
-	X(NO_INSPECTION, WARNING, "no-inspection", "sessions that are to be inspected are refused by this version", \
-	  "write tls: bypass") \
+	X(NO_INSPECTION, WARNING, "no-inspection", "sessions that are to be inspected are refused: there is no CA", \
+	  "make a CA (sallyport ca init), or write tls: bypass") \
 	X(NO_DEFAULT, WARNING, "no-default", "defaults do not say access: what no rule allows is denied", \
 	  "write access: deny or access: allow") \
 	X(UNUSED_LIST, WARNING, "unused-list", "no rule uses a list", "use it, or remove it") \

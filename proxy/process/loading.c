@@ -13,6 +13,7 @@
 #include "net/resolve.h"
 #include "process/advice.h"
 #include "process/auth_children.h"
+#include "process/ca_advice.h"
 #include "process/folder.h"
 #include "process/generation.h"
 #include "process/parent_private.h"
@@ -320,6 +321,7 @@ static enum err open_image(struct loading *loading, enum err *advice)
 	if (err)
 		return err;
 	*advice = advice_add(&next->settings, next->policy, loading->parent->path, &loading->problems);
+	ca_advice_add(next->ca_files.ca, &next->settings, next->policy, &loading->problems);
 	return counters_make(&next->counters, next->policy, current ? &current->counters : NULL);
 }
 
