@@ -40,13 +40,14 @@ static struct policy_facts facts_of_tunnel(const struct session *session)
 		.host = texts.host,
 		.port = tunnel->port,
 		.known = FACT_ADDRESS,
-		.absent = (unsigned)POLICY_NEVER_KNOWN | FACT_REQUEST,
+		.absent = (unsigned)POLICY_NEVER_KNOWN | FACT_REQUEST | FACT_RESPONSE,
 		.address = tunnel->origin,
 		.method = texts.method,
 		.sni = SPAN(""),
 		.inner_host = texts.other,
 		.url = SPAN(""),
 		.user = SPAN(""),
+		.content_type = SPAN(""),
 	};
 
 	if (tunnel->identity) {
@@ -60,8 +61,8 @@ static struct policy_facts facts_of_tunnel(const struct session *session)
 	if (address_parse(facts.host, &facts.host_address))
 		facts.host_address.port = tunnel->port;
 	if (tunnel->is_upgrade) {
-		facts.known |= FACT_REQUEST;
-		facts.absent &= ~(unsigned)FACT_REQUEST;
+		facts.known |= (unsigned)FACT_REQUEST | FACT_RESPONSE;
+		facts.absent &= ~((unsigned)FACT_REQUEST | FACT_RESPONSE);
 		facts.url = texts.target;
 	}
 	return facts;

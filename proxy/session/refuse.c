@@ -69,7 +69,7 @@ static bool can_keep(const struct session *session)
 	    session->env->draining || session->client_ended)
 		return false;
 	/* Where the response was begun, its content may be on its way. */
-	if (!can_drain(session) || (exchange->head.framing != HTTP_NO_BODY && exchange->bytes_up))
+	if (!can_drain(session) || (exchange->head.framing != HTTP_NO_BODY && exchange->bytes_up && !exchange->up.done))
 		return false;
 	/* What follows a CONNECT was for its tunnel. */
 	return !exchange->is_connect || buf_len(&session->in) == 0;

@@ -242,6 +242,7 @@ static bool fill_facts(struct session *session)
 		.url = SPAN(""),
 		.user = SPAN(""),
 		.inner_host = SPAN(""),
+		.content_type = SPAN(""),
 		.wall_ms = loop_wall_ms(session->env->loop),
 		.absent = POLICY_NEVER_KNOWN,
 	};
@@ -252,7 +253,7 @@ static bool fill_facts(struct session *session)
 		facts->group_count = exchange->identity->group_count;
 	}
 	if (exchange->is_connect) {
-		facts->absent |= FACT_REQUEST;
+		facts->absent |= (unsigned)FACT_REQUEST | FACT_RESPONSE;
 	} else {
 		facts->known |= FACT_REQUEST;
 		facts->url = url_of(exchange);
