@@ -37,7 +37,7 @@ struct h2_peer_stream {
 struct h2_peer {
 	nghttp2_session *ng;
 	int fd;
-	bool is_server, is_paused, eof;
+	bool is_server, is_paused, is_mute, eof;
 	struct buf out;              /* serialised and not sent */
 	struct h2_peer_stream streams[H2_PEER_STREAMS];
 	size_t count;
@@ -121,6 +121,14 @@ static inline void h2_peer_on_head(struct h2_peer *peer, struct h2_peer_stream *
 		peer->on_request(peer, stream);
 }
 
+static inline void h2_peer_resume(struct h2_peer_stream *stream)
+{
+	if (stream->is_deferred) {
+		stream->is_deferred = false;
+		nghttp2_session_resume_data(stream->peer->ng, stream->id);
+	}
+}
+
 static inline int h2_peer_on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *context)
 {
 	struct h2_peer *peer = context;
@@ -141,18 +149,12 @@ static inline int h2_peer_on_frame(nghttp2_session *ng, const nghttp2_frame *fra
 	if (stream && (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
 	    (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
 		stream->ended = true;
+		if (stream->echoes)
+			h2_peer_resume(stream);
 		if (peer->on_end)
 			peer->on_end(peer, stream);
 	}
 	return 0;
-}
-
-static inline void h2_peer_resume(struct h2_peer_stream *stream)
-{
-	if (stream->is_deferred) {
-		stream->is_deferred = false;
-		nghttp2_session_resume_data(stream->peer->ng, stream->id);
-	}
 }
 
 static inline int h2_peer_on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *at, size_t len,
@@ -337,7 +339,7 @@ static inline void h2_peer_send(struct h2_peer *peer)
 	const uint8_t *at;
 	ssize_t len, count;
 
-	while (peer->fd >= 0) {
+	while (peer->fd >= 0 && !peer->is_mute) {
 		while (buf_len(&peer->out) < 65536 && (len = nghttp2_session_mem_send(peer->ng, &at)) > 0)
 			buf_add(&peer->out, span_of(at, (size_t)len));
 		if (buf_len(&peer->out) == 0)
