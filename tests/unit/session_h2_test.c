@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "h2_peer.h"
 #include "session/h2/h2_private.h"
@@ -186,6 +187,40 @@ static void test_post(void **state)
 	assert_has(&rig.log, "\"bytes_up\":300000,\"bytes_down\":5");
 }
 
+
+/* The first bytes of the client came with its last message of TLS. */
+static void test_bytes_read_before(void **state)
+{
+	struct h2_peer_stream *stream;
+
+	(void)state;
+	default_settings();
+	stream = h2_peer_request(&client, get, false);
+	client.is_mute = true;
+	for (const uint8_t *at;;) {
+		ssize_t len = nghttp2_session_mem_send(client.ng, &at);
+
+		if (len <= 0)
+			break;
+		buf_add(&session->in, span_of(at, (size_t)len));
+	}
+	session_run(session);
+	assert_int_equal(buf_len(&session->in), 0);
+	UNTIL(stream->ended);
+	assert_body(stream, "hello");
+}
+
+/* Nobody does anything, and nobody turns around. */
+static void assert_quiet(void)
+{
+	uint64_t began_ms = clock_monotonic_ms();
+
+	turns(10);
+	loop_turn(rig.loop, 0);
+	began_ms = clock_monotonic_ms();
+	loop_turn(rig.loop, 30);
+	assert_true(clock_monotonic_ms() - began_ms >= 20);
+}
 
 /* ---- decided alone ---- */
 
@@ -1031,6 +1066,7 @@ static void test_slow_reader(void **state)
 	}
 	for (size_t i = 0; i < origin.count; i++)
 		sent += origin.streams[i].sent;
+	assert_quiet();
 	/* What the client's socket holds, what it was credited with, and the window of the origin's connection. */
 	assert_true(most <= CONNECTION_WINDOW + 2 * (H2_OUT_BYTES + 32768));
 	assert_true(sent <= CONNECTION_WINDOW + 65535 + 1000000);
@@ -1111,7 +1147,79 @@ static void test_hundred_streams(void **state)
 	assert_int_equal(held_bytes(), 0);
 }
 
+/* ---- policies that change ---- */
+
+static const char denying_text[] =
+	"rules:\n"
+	"- {name: now bad, when: {url: 'https://origin.example/p'}, then: {access: deny}}\n"
+	"- {name: origin, when: {to: origin.example, port: 1-65535}, then: {access: allow}}\n"
+	"defaults: {access: deny, tls: inspect, auth: exempt}\n";
+
+static void test_cut(void **state)
+{
+	struct h2_peer_stream *kept, *cut;
+	struct session_cuts cuts = {0};
+	struct session_generation next = rig.generation;
+	struct policy_rig policy;
+
+	(void)state;
+	default_settings();
+	origin.on_request = answer_nothing;
+	kept = h2_peer_request(&client, get, false);
+	cut = h2_peer_request(&client, post, true);
+	cut->holds = true;
+	UNTIL(origin.count == 2);
+	policy_rig_make(&policy, denying_text, NULL, NULL);
+	next.policy = policy.policy;
+	next.number = 8;
+	next.references = 1;
+	rig.env.current = &next;
+	buf_init(&cuts.lines, 65536);
+	session_cut_begin(&rig.env);
+	while (session_cut_some(&rig.env, 100, &cuts))
+		;
+	assert_int_equal(cuts.count, 1);
+	assert_has(&cuts.lines, "\"rule\":\"now bad\"");
+	UNTIL(cut->closed && origin.streams[1].closed);
+	assert_int_equal(cut->code, NGHTTP2_CANCEL);
+	assert_has(&rig.log, "\"error\":\"cut\"");
+	/* It is logged under the policy that it began with. */
+	answer_hello(&origin, &origin.streams[0]);
+	UNTIL(kept->closed);
+	assert_has(&rig.log, "\"rule\":\"origin\",\"rule_line\":4");
+	assert_lacks(&rig.log, "\"policy\":8");
+	cut = h2_peer_request(&client, post, false);
+	UNTIL(cut->closed);
+	assert_has(&cut->head, ":status: 403\n");
+	assert_has(&rig.log, "\"policy\":8");
+	h2_peer_close(&client);
+	UNTIL(list_is_empty(&rig.env.sessions));
+	loop_turn(rig.loop, 0);
+	assert_int_equal(next.references, 1);
+	rig.env.current = &rig.generation;
+	policy_rig_fini(&policy);
+	buf_fini(&cuts.lines);
+}
+
 /* ---- time ---- */
+
+/* A head that comes in drops holds up all streams. */
+static void test_head_in_drops(void **state)
+{
+	uint8_t headers[] = {0, 0, 3, NGHTTP2_HEADERS, 0, 0, 0, 0, 1, 0x82, 0x87, 0x84};
+
+	(void)state;
+	default_settings();
+	rig.conf.timeouts.head_ms = 50;
+	turns(10);
+	assert_int_equal(send(client.fd, headers, sizeof(headers), 0), sizeof(headers));
+	while (!client.eof) {
+		loop_turn(rig.loop, 10);
+		turn();
+	}
+	assert_int_equal(client.goaway_code, NGHTTP2_ENHANCE_YOUR_CALM);
+	assert_has(&rig.log, "\"error\":\"request_timeout\"");
+}
 
 static void test_response_timeout(void **state)
 {
@@ -1179,6 +1287,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_get),
 		TEST(test_post),
+		TEST(test_bytes_read_before),
 		TEST(test_denied_stream),
 		TEST(test_denied_by_url),
 		TEST(test_denied_upload),
@@ -1220,6 +1329,8 @@ int main(void)
 		TEST(test_one_stuck_stream),
 		TEST(test_tiny_windows),
 		TEST(test_hundred_streams),
+		TEST(test_cut),
+		TEST(test_head_in_drops),
 		TEST(test_response_timeout),
 		TEST(test_idle_in_response),
 		TEST(test_idle_connection),

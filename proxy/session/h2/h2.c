@@ -47,6 +47,30 @@ void h2_note_end(struct session *session, enum err err)
 		session->h2->end_err = err;
 }
 
+bool h2_cut(struct session *session, bool (*is_cut)(struct session *session, void *context), void *context)
+{
+	size_t count = 0;
+
+	LIST_EACH(&session->h2->streams, link)
+	{
+		struct h2_stream *stream = LIST_ENTRY(link, struct h2_stream, link);
+		bool cut;
+
+		if (!stream->is_open[H2_CLIENT] || !stream->exchange->is_decided || stream->is_page)
+			continue;
+		h2_stream_enter(stream);
+		cut = is_cut(session, context);
+		h2_stream_leave(stream);
+		if (!cut)
+			continue;
+		count++;
+		h2_stream_fail(stream, ERR_CUT, "");
+	}
+	if (count)
+		session_run(session);
+	return count > 0;
+}
+
 size_t h2_stream_count(const struct session *session)
 {
 	return session->h2->stream_count;

@@ -18,6 +18,10 @@ void h2_on_due(struct session *session);
 /* What the lines of the streams say that end with the session; the first cause stands. */
 void h2_note_end(struct session *session, enum err err);
 
+/* Ask of each stream that was decided whether it is to be cut (session->exchange is its exchange then), and cut those.
+ * Were there any? */
+bool h2_cut(struct session *session, bool (*is_cut)(struct session *session, void *context), void *context);
+
 /* How many streams are open. */
 size_t h2_stream_count(const struct session *session);
 
