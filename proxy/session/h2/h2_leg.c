@@ -16,8 +16,8 @@ static struct session *session_of(const struct h2_leg *leg)
 
 /* ---- settings ---- */
 
-/* What may be on its way to us, and is held where the other side takes nothing. */
-static int32_t window_of(const struct h2_leg *leg)
+/* Asked once: what was promised holds, whatever the configuration says later. */
+static int32_t window_by_conf(const struct h2_leg *leg)
 {
 	uint64_t buffer = session_conf_of(session_of(leg))->limits.buffer_bytes;
 
@@ -38,7 +38,7 @@ static enum err settings_for_origin(struct h2_leg *leg)
 {
 	const nghttp2_settings_entry entries[] = {
 		{NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
-		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, (uint32_t)window_of(leg)},
+		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, (uint32_t)leg->window_bytes},
 		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, head_max(leg)},
 	};
 
@@ -71,7 +71,7 @@ static enum err settings_for_client(struct h2_relay *relay)
 	bool protocol = has_connect_protocol(relay);
 	const nghttp2_settings_entry entries[] = {
 		{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, room},
-		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, (uint32_t)window_of(leg)},
+		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, (uint32_t)leg->window_bytes},
 		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, head_max(leg)},
 		{NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
 	};
@@ -125,13 +125,14 @@ static enum err new_session(struct h2_leg *leg)
 enum err h2_leg_init(struct h2_leg *leg, struct h2_relay *relay, enum h2_side side, struct stream *stream)
 {
 	*leg = (struct h2_leg){.relay = relay, .side = side, .stream = stream};
+	leg->window_bytes = window_by_conf(leg);
 	buf_init(&leg->out, H2_OUT_BYTES + FRAME_ROOM_BYTES);
 	if (new_session(leg))
 		return ERR_MEMORY;
 	if (side == H2_ORIGIN ? settings_for_origin(leg) : settings_for_client(relay))
 		return ERR_MEMORY;
 	return nghttp2_session_set_local_window_size(leg->ng, NGHTTP2_FLAG_NONE, 0,
-	                                             window_of(leg) * WINDOWS_PER_CONNECTION)
+	                                             leg->window_bytes * WINDOWS_PER_CONNECTION)
 	               ? ERR_MEMORY
 	               : ERR_NONE;
 }

@@ -72,6 +72,7 @@ struct h2_leg {
 	nghttp2_session *ng;
 	struct stream *stream;
 	struct buf out;            /* serialised and not written */
+	int32_t window_bytes;      /* of each stream: what may be on its way to us, and be held */
 	bool is_gone;              /* nothing can be read or written any more */
 	bool is_deaf;              /* it takes no more; what it said may still come */
 	unsigned wasted;           /* frames in a row that moved nothing on */

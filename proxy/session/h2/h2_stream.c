@@ -5,7 +5,7 @@
 #include "session/h2/h2_private.h"
 #include "session/inspect.h"
 
-enum { INITIAL_WINDOW_BYTES = 65535 /* before the sender knows ours */, ORIGIN_WINDOW_FACTOR = 4 };
+enum { INITIAL_WINDOW_BYTES = 65535 /* before the sender knows ours */ };
 
 static nghttp2_session *ng_of(const struct h2_stream *stream, enum h2_side side)
 {
@@ -23,12 +23,12 @@ static void on_due(struct loop_timer *timer);
 
 static void init_way(struct h2_stream *stream, enum h2_side from)
 {
-	uint64_t buffer = session_conf_of(stream->relay->session)->limits.buffer_bytes * ORIGIN_WINDOW_FACTOR;
+	int32_t window = stream->relay->leg[from].window_bytes;
 	struct h2_way *way = &stream->way[from];
 
 	way->stream = stream;
 	way->from = from;
-	buf_init(&way->data, buffer < INITIAL_WINDOW_BYTES ? INITIAL_WINDOW_BYTES : (size_t)buffer);
+	buf_init(&way->data, window < INITIAL_WINDOW_BYTES ? INITIAL_WINDOW_BYTES : (size_t)window);
 	h2_fields_reset(&way->fields);
 	h2_fields_reset(&way->trailers);
 }
