@@ -10,7 +10,28 @@ enum {
 	RESETS_BURST = 500,
 	RESETS_PER_SECOND = 25,
 	GRACE_MS = 1000,        /* streams notice that nothing moves before their connection does */
+	RELEASE_MS = 500,       /* buffers of what moves are kept: to free and get them each time costs as much as copying */
 };
+
+/* ---- buffers ---- */
+
+static void release(struct buf *buf)
+{
+	if (buf_len(buf) == 0)
+		buf_fini(buf);
+}
+
+/* Idle connections and streams hold no buffer. */
+static void on_release_due(struct loop_timer *timer)
+{
+	struct h2_relay *relay = CONTAINER_OF(timer, struct h2_relay, release);
+
+	for (int side = 0; side < H2_SIDES; side++) {
+		release(&relay->leg[side].out);
+		LIST_EACH(&relay->streams, link)
+			release(&LIST_ENTRY(link, struct h2_stream, link)->way[side].data);
+	}
+}
 
 /* ---- beginning ---- */
 
@@ -24,6 +45,7 @@ enum step h2_start(struct session *session)
 	list_init(&relay->streams);
 	list_init(&relay->waiting);
 	relay->was_idle = true;
+	relay->release.on_due = on_release_due;
 	session->h2 = relay;
 	session_go(session, SESSION_SERVE_H2);
 	if (h2_leg_init(&relay->leg[H2_ORIGIN], relay, H2_ORIGIN, session->origin) ||
@@ -90,6 +112,7 @@ void h2_free(struct session *session)
 			h2_stream_note(stream, relay->end_err ? relay->end_err : ERR_CLIENT_CLOSED, "");
 		h2_stream_free(stream);
 	}
+	loop_timer_clear(session->env->loop, &relay->release);
 	h2_leg_fini(&relay->leg[H2_CLIENT]);
 	h2_leg_fini(&relay->leg[H2_ORIGIN]);
 	free(relay);
@@ -287,13 +310,6 @@ static size_t move(struct h2_relay *relay)
 	return moved;
 }
 
-static void release_buffers(struct h2_relay *relay)
-{
-	for (int side = 0; side < H2_SIDES; side++)
-		if (buf_len(&relay->leg[side].out) == 0)
-			buf_fini(&relay->leg[side].out);
-}
-
 enum step step_serve_h2(struct session *session)
 {
 	struct h2_relay *relay = session->h2;
@@ -317,6 +333,7 @@ enum step step_serve_h2(struct session *session)
 		}
 	} while (now);
 	set_clock(relay, moved > 0);
-	release_buffers(relay);
+	if (moved)
+		loop_timer_set(loop, &relay->release, RELEASE_MS);
 	return STEP_WAIT;
 }

@@ -13,7 +13,7 @@ enum h2_side { H2_CLIENT, H2_ORIGIN, H2_SIDES };
 
 enum {
 	H2_STREAMS_MAX = 128,        /* that a client may have open at once */
-	H2_OUT_BYTES = 32768,        /* serialised and not written, per leg: about */
+	H2_OUT_BYTES = 65536,        /* serialised and not written, per leg: about */
 	H2_QUEUE_MAX = 500,          /* frames that wait in a leg before no more is read that could make others */
 	H2_INTERIM_MAX_BYTES = 65536,/* of all interim responses of one stream */
 	H2_NEVER_INDEXED_MAX = 8,
@@ -93,6 +93,7 @@ struct h2_relay {
 	uint64_t resets_at_ms;     /* abnormal ends: a bucket that leaks */
 	unsigned resets;
 	bool was_idle;             /* for the clock */
+	struct loop_timer release; /* of buffers, when nothing moves */
 };
 
 static inline enum h2_side h2_other(enum h2_side side)

@@ -168,8 +168,6 @@ void h2_stream_took(struct h2_way *way, size_t len)
 	bool is_ours = way->from == H2_ORIGIN && stream->is_page;
 
 	buf_consume(&way->data, len);
-	if (buf_len(&way->data) == 0)
-		buf_fini(&way->data); /* idle streams hold no buffer */
 	if (len && !is_ours && !stream->relay->leg[way->from].is_gone)
 		nghttp2_session_consume(ng_of(stream, way->from), stream->id[way->from], len);
 	h2_stream_touch(stream);
