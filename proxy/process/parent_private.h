@@ -57,6 +57,8 @@ struct loaded {
 	struct secret token;
 	bool made_token;            /* it was not there */
 	int text_fd, image_fd, access_fd, event_fd, ages_fd;
+	int trust_fd;               /* image of tls/trust.h; -1: nothing is opened */
+	size_t trust_bytes;
 	struct counters counters;
 	size_t image_bytes;
 	void *image;                /* mapped */
@@ -90,6 +92,7 @@ struct parent {
 	struct child workers[SETTINGS_WORKERS_MAX], logger, compiler, public, admin, verifier, pam, signer;
 	int nonces_fd;              /* the table of nonces */
 	uint8_t nonce_key[32];
+	struct ticket_seed ticket_seed; /* of the epoch before the one that runs */
 	int replay_fd;              /* the replay cache of Kerberos */
 	int64_t winbind_group, shadow_group; /* -1: there is none */
 	struct buf crl;             /* of this CA; empty: none yet */
