@@ -512,9 +512,9 @@ static enum err load_settings(struct loading *loading)
 	if (err == ERR_NONE)
 		err = auth_children_load(next, path, &loading->problems);
 	if (err == ERR_NONE)
-		err = load_trust(next, path, &loading->problems);
-	if (err == ERR_NONE)
 		err = signer_children_load(next, &loading->problems);
+	if (err == ERR_NONE)
+		err = load_trust(next, path, &loading->problems);
 	if (err == ERR_NONE)
 		err = shared_sealed("sallyport-settings", next->text, &next->text_fd);
 	return err;
