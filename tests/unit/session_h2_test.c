@@ -313,6 +313,7 @@ static void test_bad_requests(void **state)
 		snprintf(error, sizeof(error), "\"error\":\"%s\"", rows[i].error);
 		assert_has(&rig.log, error);
 	}
+	assert_has(&rig.log, "\"method\":\"CONNECT\",\"target\":\"origin.example:443\"");
 	assert_int_equal(origin.count, 0);
 }
 
@@ -421,6 +422,36 @@ static void test_interim_and_trailers(void **state)
 	assert_body(&origin.streams[0], "abc");
 	assert_has(&origin.streams[0].trailers, "x-trailer: the end\n");
 	assert_lacks(&stream->trailers, "via");
+}
+
+/* Trailers over the limit cut their stream, whichever side sends them, and no other. */
+static void test_large_trailers(void **state)
+{
+	struct h2_peer_stream *up, *down;
+	nghttp2_nv trailer;
+
+	(void)state;
+	default_settings();
+	memset(long_value, 'x', 9000);
+	long_value[9000] = '\0';
+	trailer = h2_peer_nv("x-long", long_value);
+	origin.on_request = answer_nothing;
+	up = h2_peer_request(&client, post, true);
+	up->holds = true;
+	down = h2_peer_request(&client, get, false);
+	UNTIL(origin.count == 2);
+	nghttp2_submit_trailer(client.ng, up->id, &trailer, 1);
+	UNTIL(up->closed && origin.streams[0].closed);
+	assert_has(&up->head, ":status: 431\n");
+	assert_int_equal(origin.streams[0].code, NGHTTP2_CANCEL);
+	origin.streams[1].text = SPAN("abc");
+	origin.streams[1].holds = true;
+	h2_peer_respond(&origin.streams[1], plain_ok, true);
+	UNTIL(buf_len(&down->body) == 3);
+	nghttp2_submit_trailer(origin.ng, origin.streams[1].id, &trailer, 1);
+	UNTIL(down->closed);
+	assert_int_equal(down->code, NGHTTP2_INTERNAL_ERROR);
+	assert_has(&rig.log, "\"error\":\"response_size\"");
 }
 
 static void answer_empty(struct h2_peer *peer, struct h2_peer_stream *stream)
@@ -1337,6 +1368,7 @@ int main(void)
 		TEST(test_large_head),
 		TEST(test_head_without_end),
 		TEST(test_interim_and_trailers),
+		TEST(test_large_trailers),
 		TEST(test_no_content),
 		TEST(test_fields_pass),
 		TEST(test_both_ways_at_once),

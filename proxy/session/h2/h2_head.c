@@ -223,8 +223,9 @@ enum err h2_head_request(struct h2_stream *stream, const char **detail)
 	struct exchange *exchange = stream->exchange;
 	struct http_head *head = &exchange->head;
 	enum err err = check_request(stream, detail);
+	struct span target = fields->path.len ? fields->path : fields->authority; /* the latter of a plain CONNECT */
 
-	*head = (struct http_head){.is_request = true, .minor = 1, .method = fields->method, .target = fields->path,
+	*head = (struct http_head){.is_request = true, .minor = 1, .method = fields->method, .target = target,
 	                           .reason = SPAN(""), .keep_alive = true};
 	exchange->target = (struct http_target){.scheme = SPAN("https"), .path = fields->path};
 	if (err == ERR_NONE)
