@@ -31,7 +31,7 @@ static struct tunnel_texts texts_of(const struct tunnel *tunnel)
 	return texts;
 }
 
-static struct policy_facts facts_of_tunnel(const struct session *session)
+struct policy_facts tunnel_facts(const struct session *session)
 {
 	const struct tunnel *tunnel = session->tunnel;
 	struct tunnel_texts texts = texts_of(tunnel);
@@ -41,13 +41,14 @@ static struct policy_facts facts_of_tunnel(const struct session *session)
 		.host = texts.host,
 		.port = tunnel->port,
 		.known = FACT_ADDRESS,
-		.absent = (unsigned)POLICY_NEVER_KNOWN | FACT_REQUEST,
+		.absent = (unsigned)FACT_REQUEST | FACT_RESPONSE,
 		.address = tunnel->origin,
 		.method = texts.method,
 		.sni = SPAN(""),
 		.inner_host = texts.other,
 		.url = SPAN(""),
 		.user = SPAN(""),
+		.content_type = SPAN(""),
 	};
 
 	if (tunnel->identity) {
@@ -58,11 +59,17 @@ static struct policy_facts facts_of_tunnel(const struct session *session)
 	} else {
 		facts.absent |= FACT_USER;
 	}
+	if (tunnel->is_sni_host || tunnel->sni) {
+		facts.known |= FACT_HELLO;
+		facts.sni = tunnel->sni ? span_from(tunnel->sni) : facts.host;
+	} else {
+		facts.absent |= FACT_HELLO;
+	}
 	if (address_parse(facts.host, &facts.host_address))
 		facts.host_address.port = tunnel->port;
 	if (tunnel->is_upgrade) {
-		facts.known |= FACT_REQUEST;
-		facts.absent &= ~(unsigned)FACT_REQUEST;
+		facts.known |= (unsigned)FACT_REQUEST | FACT_RESPONSE;
+		facts.absent &= ~((unsigned)FACT_REQUEST | FACT_RESPONSE);
 		facts.url = texts.target;
 	}
 	return facts;
@@ -114,7 +121,7 @@ static bool is_denied(struct session *session, struct policy_facts *facts,
 	const struct policy *policy = session->env->current->policy;
 	bool denied;
 
-	*facts = session->tunnel ? facts_of_tunnel(session) : session->exchange->facts;
+	*facts = session->tunnel ? tunnel_facts(session) : session->exchange->facts;
 	facts->wall_ms = loop_wall_ms(session->env->loop);
 	if (session->tunnel)
 		return denies(policy, facts, decision);

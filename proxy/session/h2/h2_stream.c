@@ -390,6 +390,7 @@ static bool make_page(struct h2_stream *stream, enum err err, const char *detail
 static void forget_response(struct h2_stream *stream)
 {
 	h2_fields_reset(&stream->way[H2_ORIGIN].fields);
+	stream->exchange->facts.content_type = SPAN(""); /* it was the response's */
 	arena_fini(&stream->exchange->response_arena);
 }
 
@@ -447,6 +448,8 @@ void h2_stream_on_request(struct h2_stream *stream)
 	h2_stream_touch(stream);
 	if (err == ERR_NONE) {
 		session = h2_stream_enter(stream);
+		if (session->inspect->request_count++ == 0)
+			pins_note_success(session);
 		err = inspect_decide(session);
 		h2_stream_leave(stream);
 		detail = stream->exchange->detail;
@@ -526,6 +529,13 @@ void h2_stream_on_response(struct h2_stream *stream)
 	}
 	if (exchange->response.status < 200) {
 		forward_interim(stream);
+		return;
+	}
+	h2_stream_enter(stream);
+	err = response_decide_head(session, &exchange->response);
+	h2_stream_leave(stream);
+	if (err) {
+		h2_stream_fail(stream, err, exchange->detail);
 		return;
 	}
 	exchange->has_response = true;
