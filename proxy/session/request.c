@@ -340,7 +340,7 @@ static void decide(struct session *session)
 
 	policy_decide(session->generation->policy, &exchange->facts, decision);
 	exchange->is_decided = true;
-	if ((decision->need & (FACT_REQUEST | FACT_RESPONSE)) && !(decision->open >> POLICY_TLS & 1) &&
+	if (exchange->is_connect && (decision->need & (FACT_REQUEST | FACT_RESPONSE)) && !(decision->open >> POLICY_TLS & 1) &&
 	    decision->answers[POLICY_TLS].answer == TLS_BYPASS) {
 		exchange->facts.absent |= (unsigned)FACT_REQUEST | FACT_RESPONSE;
 		policy_decide(session->generation->policy, &exchange->facts, decision);

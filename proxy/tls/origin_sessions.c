@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OF_SCOPE_MAX = 2 };
+/* One of TLS 1.3 is used once: so many handshakes at a time can be short. */
+enum { OF_SCOPE_MAX = 16 };
 
 struct entry {
 	struct list used;         /* in all, longest unused first */
@@ -17,7 +18,8 @@ struct entry {
 struct origin_sessions {
 	struct list all;
 	struct entry **buckets;
-	size_t bucket_count, count, max_count;
+	size_t bucket_count;
+	size_t count, max_count; /* of SSL_SESSION */
 };
 
 enum err origin_sessions_new(size_t max_count, struct origin_sessions **out)
@@ -65,10 +67,11 @@ static void drop(struct origin_sessions *sessions, struct entry *entry)
 	if (*at)
 		*at = entry->next;
 	list_remove(&entry->used);
-	for (size_t i = 0; i < OF_SCOPE_MAX; i++)
+	for (size_t i = 0; i < OF_SCOPE_MAX; i++) {
+		sessions->count -= entry->sessions[i] != NULL;
 		SSL_SESSION_free(entry->sessions[i]);
+	}
 	free(entry);
-	sessions->count--;
 }
 
 void origin_sessions_clear(struct origin_sessions *sessions, size_t max_count)
@@ -95,13 +98,10 @@ static struct entry *add(struct origin_sessions *sessions, const struct tls_scop
 
 	if (entry == NULL)
 		return NULL;
-	if (sessions->count >= sessions->max_count)
-		drop(sessions, LIST_ENTRY(list_first(&sessions->all), struct entry, used));
 	entry->scope = *scope;
 	entry->next = *bucket_of(sessions, scope);
 	*bucket_of(sessions, scope) = entry;
 	list_add_last(&sessions->all, &entry->used);
-	sessions->count++;
 	return entry;
 }
 
@@ -116,12 +116,16 @@ void origin_sessions_put(struct origin_sessions *sessions, const struct tls_scop
 		SSL_SESSION_free(session);
 		return;
 	}
-	/* A free place, else the older one's. */
-	if (entry->sessions[0] && (entry->sessions[1] == NULL || entry->until_ms[1] < entry->until_ms[0]))
-		at = 1;
+	/* A free place, else the oldest one's. */
+	for (size_t i = 1; i < OF_SCOPE_MAX && entry->sessions[at]; i++)
+		if (entry->sessions[i] == NULL || entry->until_ms[i] < entry->until_ms[at])
+			at = i;
+	sessions->count += entry->sessions[at] == NULL;
 	SSL_SESSION_free(entry->sessions[at]);
 	entry->sessions[at] = session;
 	entry->until_ms[at] = until_ms;
+	while (sessions->count > sessions->max_count && list_first(&sessions->all) != &entry->used)
+		drop(sessions, LIST_ENTRY(list_first(&sessions->all), struct entry, used));
 }
 
 SSL_SESSION *origin_sessions_take(struct origin_sessions *sessions, const struct tls_scope *scope, uint64_t now_ms,
@@ -139,6 +143,7 @@ SSL_SESSION *origin_sessions_take(struct origin_sessions *sessions, const struct
 		if (entry->until_ms[i] < now_ms || !SSL_SESSION_is_resumable(session)) {
 			SSL_SESSION_free(session);
 			entry->sessions[i] = NULL;
+			sessions->count--;
 			continue;
 		}
 		*until_ms = entry->until_ms[i];
@@ -148,6 +153,7 @@ SSL_SESSION *origin_sessions_take(struct origin_sessions *sessions, const struct
 			SSL_SESSION_up_ref(session);
 		else
 			entry->sessions[i] = NULL;
+		sessions->count -= entry->sessions[i] == NULL;
 		return session;
 	}
 	drop(sessions, entry);

@@ -167,7 +167,7 @@ const struct conf_option inspection_options[] = {
 
 bool inspection_is_on(const struct inspection_conf *conf)
 {
-	return conf->ca.certificate[0] != '\0';
+	return conf->ca.certificate && conf->ca.certificate[0];
 }
 
 void inspection_check(struct conf_loading *loading, const struct yaml_node *node, const void *at)

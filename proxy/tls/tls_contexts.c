@@ -142,7 +142,8 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 	}
 	if (!EVP_DecryptInit_ex2(cipher, contexts->cipher, key->aes, iv, NULL) || !set_mac_key(mac, contexts, key))
 		return -1;
-	return key == &contexts->current ? 1 : 2;
+	/* Whoever uses each ticket of TLS 1.3 once, as it should, needs a new one. */
+	return key == &contexts->current && SSL_version(ssl) < TLS1_3_VERSION ? 1 : 2;
 }
 
 /* ---- the client's leg ---- */

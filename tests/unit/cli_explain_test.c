@@ -89,7 +89,7 @@ static const struct row {
 } rows[] = {
 	{{OPEN, "a.example", {NULL}, {0}}, {"a.example port 443\n", "=> tunnelled\n"}, "tunnelled"},
 	{{OPEN, "a.example:80", {"GET"}, {OPTION_method}}, {"=> forwarded\n"}, "forwarded"},
-	{{SNI_RULE, "a.example", {NULL}, {0}}, {"never known here: sni", "=> refused: denied by policy (403)"}, "refused"},
+	{{SNI_RULE, "a.example", {NULL}, {0}}, {"depends on: sni", "=> open"}, "open"},
 	{{SNI_RULE, "a.example", {"y.example"}, {OPTION_sni}}, {"=> tunnelled"}, "tunnelled"},
 	{{URL_RULE, "a.example", {NULL}, {0}}, {"never known here: url", "=> refused"}, "refused"},
 	{{URL_RULE, "a.example", {"GET"}, {OPTION_method}}, {"depends on: url", "=> open"}, "open"},
@@ -106,7 +106,7 @@ static const struct row {
 	{{OPEN, "www.example", {NULL}, {0}}, {"=> tunnelled"}, "tunnelled"},
 	{{OPEN, "a.example", {"127.0.0.9"}, {OPTION_address}}, {"refused  loopback"}, "refused"},
 	{{OPEN, "10.0.0.5:3128", {NULL}, {0}}, {"refused  the proxy itself\n"}, "refused"},
-	{{INSPECT, "a.example", {NULL}, {0}}, {"refused with 501: this version cannot inspect", "=> refused: "}, "refused"},
+	{{INSPECT, "a.example", {NULL}, {0}}, {"refused with 501: there is no CA for it", "=> refused: "}, "refused"},
 	{{INSPECT, "http://a.example", {NULL}, {0}}, {"=> forwarded"}, "forwarded"},
 	{{OPEN, "B\xc3\xbc" "cher.example:80", {NULL}, {0}}, {"xn--bcher-kva.example port 80\n"}, "tunnelled"},
 	{{INNER, "http://a.example/", {"bad.example"}, {OPTION_inner_host}},

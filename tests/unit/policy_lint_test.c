@@ -80,7 +80,7 @@ static void conditions_and_answers(void **state)
 {
 	static const struct row rows[] = {
 		{"sni denies", "rules:\n- {name: r, when: {sni: x.example}, then: {access: deny}}\n" DENY, NULL, NULL,
-		 "never-known policy.yaml:2", "rule \"r\": in this version the condition sni holds for everyone"},
+		 "", NULL},
 		{"user and group", "rules:\n- {name: r, when: {user: j, group: g}, then: {log: none}}\n" DENY, NULL, NULL,
 		 "auth-impossible policy.yaml:2", "no rule and no default answers auth: required"},
 		{"url denies CONNECT", "rules:\n- {name: r, when: {url: 'http://a/'}, then: {access: deny}}\n" DENY, NULL,
@@ -91,7 +91,7 @@ static void conditions_and_answers(void **state)
 		 "", NULL},
 		{"type of a response denies CONNECT",
 		 "rules:\n- {name: r, when: {content-type: video/*}, then: {access: deny}}\n" DENY, NULL, NULL,
-		 "never-known policy.yaml:2", "the response of a CONNECT is never known: the condition content-type"},
+		 "never-known policy.yaml:2", "the response of a CONNECT is never known, and the condition content-type"},
 		{"type and GET", "rules:\n- {name: r, when: {content-type: video/*, method: GET}, then: {access: deny}}\n" DENY,
 		 NULL, NULL, "", NULL},
 		{"method in small letters",
@@ -101,15 +101,12 @@ static void conditions_and_answers(void **state)
 		 "unknown-method policy.yaml:2", "did you mean CONNECT?"},
 		{"no default", "rules: [{name: r, when: {to: a.example}, then: {access: allow}}]\n", NULL, NULL,
 		 "no-default policy.yaml:0", NULL},
-		{"answer without effect", "rules:\n- {name: r, when: {port: 1}, then: {opaque: tunnel}}\n" DENY, NULL, NULL,
-		 "no-effect policy.yaml:2", "opaque has no effect"},
-		{"default without effect", "defaults: {access: deny, tls: bypass, opaque: tunnel}\n", NULL, NULL,
-		 "no-effect policy.yaml:1", "defaults: opaque"},
+		{"opaque", "rules:\n- {name: r, when: {port: 1}, then: {opaque: tunnel}}\n" DENY, NULL, NULL, "", NULL},
 		{"class is logged", "rules:\n- {name: r, when: {port: 1}, then: {class: media}}\n" DENY, NULL, NULL, "", NULL},
 		{"unused list", TWO TO_A DENY, "a.example\n", "b.example\n", "unused-list policy.yaml:1",
 		 "no rule uses the list b"},
 		{"used in sni", "lists: {a: a.list}\nrules: [{name: r, when: {sni: a}, then: {log: none}}]\n" DENY,
-		 "a.example\n", NULL, "never-known policy.yaml:2", NULL},
+		 "a.example\n", NULL, "", NULL},
 	};
 
 	(void)state;
@@ -286,10 +283,10 @@ static void patterns_that_match_too_much_or_nothing(void **state)
 		{"bytes that a name may do without", BOTH DENY_A ALLOW,
 		 "/^(https:\\/\\/)?abc\\.example$/\n/abcd\\/?/\n/abcd\\.$|abce/\n/abcf\\\\.$/\n/abcg{2,3}/\n", "", "", NULL},
 		{"network in sni", "lists: {a: a.list}\nrules: [{name: r, when: {sni: a}, then: {log: none}}]\n" DENY,
-		 "10.0.0.0/8\n", NULL, "never-known policy.yaml:2, never-matches a.list:1", NULL},
+		 "10.0.0.0/8\n", NULL, "never-matches a.list:1", NULL},
 		{"network in sni and to",
 		 "lists: {a: a.list}\nrules: [{name: r, when: {sni: a, to: a}, then: {log: none}}]\n" DENY, "10.0.0.0/8\n",
-		 NULL, "never-known policy.yaml:2", NULL},
+		 NULL, "", NULL},
 		{"few slow expressions", BOTH DENY_A ALLOW, "/a.b/\n/a.c/\n", "", "", NULL},
 		{"slow expressions", BOTH DENY_A ALLOW, "/abcd/\n/a.b/\n/a.c/\n/a.d/\n/a.e/\n/a.f/\n/a.g/\n/a.h/\n/a.i/\n/a.j/\n",
 		 "", "slow-regex a.list:2", "8 more"},
