@@ -14,7 +14,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE)]
 import certificates  # noqa: E402
-import hello  # noqa: E402
+import client_hello as hello  # noqa: E402
 import origins  # noqa: E402
 from tls_site import PATIENCE_S, connect, context_of, ended, environment, main, opened, row, run, Session  # noqa: E402
 

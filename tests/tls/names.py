@@ -9,7 +9,7 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE)]
 from cryptography import x509  # noqa: E402
-import hello  # noqa: E402
+import client_hello as hello  # noqa: E402
 import origins  # noqa: E402
 from tls_site import (Refused, Session, connect, context_of, ended, expect_page, main, opened, row, row_named,  # noqa: E402
                       run)

@@ -19,7 +19,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "auth")]
 from auth_site import PATIENCE_S, free_port, wait_for  # noqa: E402
-import hello  # noqa: E402
+import client_hello as hello  # noqa: E402
 
 
 @dataclasses.dataclass
