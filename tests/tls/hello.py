@@ -65,9 +65,7 @@ class Memory:
             except ssl.SSLWantReadError:
                 sock.sendall(self.out.read())
                 data = sock.recv(65536)
-                if not data:
-                    self.into.write_eof()
-                self.into.write(data)
+                self.into.write(data) if data else self.into.write_eof()
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 return b""
 

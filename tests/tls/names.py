@@ -31,6 +31,7 @@ def prepare(site):
         made = web.site(*names)
         for name in names:
             site.origin.hosts.get(name) or site.origin.add(name, made)
+    site.origin.add("a_b.web.test", web.site("a_b.web.test"))  # no wildcard covers it for OpenSSL
     site.five = site.keep(origins.TlsOrigin(site.folder_of("five"), "127.0.0.5"))
     site.five.add("default", web.site("127.0.0.5"))
     site.five.add("bypass.test", web.site("bypass.test"))
@@ -109,7 +110,7 @@ def literal(site, authority, address, origin):
     with Session(site, authority, sni=address, context=context_of(site.proxy.ca_file)) as session:
         assert alternatives(session.leaf) == [x509.IPAddress(ipaddress.ip_address(address))]
         assert session.ask("GET", "/echo").json["sni"] is None
-    assert [seen.sni for seen in origin.seen[before:] if not seen.failed][-1] is None, "an address is no SNI (RFC 6066 section 3)"
+    assert any(seen.sni is None and seen.requests for seen in origin.seen[before:]), "an address is no SNI (RFC 6066 section 3)"
 
 
 row_named("an IPv4 address: in the leaf, verified at the origin, and no SNI",

@@ -312,9 +312,9 @@ def read_only(tls, seen):
 class RawOrigin:
     """Plain TCP: `serve(sock, seen)` for each connection, in a thread. The default echoes."""
 
-    def __init__(self, serve=None, address="127.0.0.1"):
+    def __init__(self, serve=None, address="127.0.0.1", port=0):
         self.serve_one = serve or echo
-        self.sock = socket.create_server((address, 0), backlog=512)
+        self.sock = socket.create_server((address, port), backlog=512)
         self.port, self.seen = self.sock.getsockname()[1], []
         threading.Thread(target=self.accept, daemon=True).start()
 

@@ -20,6 +20,7 @@ import yaml
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "auth")]
+import auth_site  # noqa: E402
 from auth_site import PATIENCE_S, Proxy, environment, free_port, run, run_rows, wait_for  # noqa: E402,F401
 from certificates import Web  # noqa: E402
 from origins import TlsOrigin  # noqa: E402
@@ -403,7 +404,9 @@ def main(title, prepare, at_once=4):
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument("--sallyport", default=str(HERE.parents[1] / "build/release/sallyport"))
     parser.add_argument("--only", default="", help="a regular expression of names")
+    parser.add_argument("--patience", type=float, default=PATIENCE_S, help="seconds that a row waits for what has to come")
     options = parser.parse_args()
+    auth_site.PATIENCE_S = options.patience
     site, status = Site(pathlib.Path(options.sallyport).resolve()), 1
     try:
         prepare(site)
