@@ -191,9 +191,9 @@ def with_early_data(pem, size):
         length = der[at + 1] if head == 2 else int.from_bytes(der[at + 2:at + head], "big")
         fields.append(der[at:at + head + length])
         at += head + length
-    number = size.to_bytes(3, "big")
+    number = size.to_bytes(2, "big")
     fields = [one for one in fields if one[0] != 0xaf] + [bytes([0xaf, 2 + len(number), 2, len(number)]) + number]
-    fields.sort(key=lambda one: (one[0] >= 0xa0, one[0]) if one[0] >= 0xa0 else (False, 0))
+    fields.sort(key=lambda one: one[0] if one[0] >= 0xa0 else 0)
     body = b"".join(fields)
     text = base64.encodebytes(b"\x30\x82" + len(body).to_bytes(2, "big") + body).decode()
     return f"-----BEGIN SSL SESSION PARAMETERS-----\n{text}-----END SSL SESSION PARAMETERS-----\n"
