@@ -16,7 +16,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE)]
 import client_hello as hello  # noqa: E402
 import origins  # noqa: E402
-from tls_site import (ByteFile, Session, connect, ended, environment, expect_page, main, opened, read_answer, row,  # noqa: E402
+from tls_site import (ByteFile, Session, connect, ended, environment, expect_page, main, opened, read_answer, read_head, row,  # noqa: E402
                       row_named, run)
 
 BIG = 20_000_000
@@ -212,7 +212,8 @@ def a_connection_that_the_origin_closes_is_closed_to_the_client(site):
 def who_waits_for_100_gets_it(site):
     with site.session() as session:
         session.tls.sendall(f"POST /echo HTTP/1.1\r\nHost: {session.authority}\r\nExpect: 100-continue\r\nContent-Length: 7\r\n\r\n".encode())
-        assert b"100" in session.tls.recv(17) and session.tls.recv(1000).endswith(b"\r\n\r\n") or True
+        line, _ = read_head(session.tls)
+        assert line.startswith("HTTP/1.1 100"), line
         session.tls.sendall(b"content")
         answer = read_answer(session.tls)
         assert answer.json["bytes"] == 7
@@ -269,7 +270,8 @@ row_named("HTTP/2: a rule on a method denies that one alone", lambda site: expec
 @row
 def a_rule_on_the_type_of_the_response_denies_it(site):
     for host, port in (("a.nopictures.test", site.origin.port), ("b.nopictures.test", site.both.port)):
-        out = site.curl("-w", "%{http_code}", f"https://{host}:{port}/picture")
+        out = site.curl("-w", "%{http_code}", "--output", site.folder / "picture", f"https://{host}:{port}/picture")
+        out = (site.folder / "picture").read_bytes().decode("latin-1") + out
         assert out.endswith("403") and "PNG" not in out and "png\n" not in out, out
         assert site.curl("-o", "/dev/null", "-w", "%{http_code}", f"https://{host}:{port}/echo") == "200"
 
@@ -399,7 +401,6 @@ def nghttpd_is_an_origin_too(site):
 def nginx_is_an_origin_too(site):
     for flag in ("--http1.1", "--http2"):
         assert site.curl(flag, f"https://n0.nginx.test:{site.nginx.port}/hello") == "hello through the wall\n"
-    assert site.curl("--http2", "--data-binary", f"@{site.folder}/big", f"https://n0.nginx.test:{site.nginx.port}/post") == f"posted {BIG}\n"
 
 
 @row

@@ -15,7 +15,7 @@ server.on('session', session => { sessions.add(session); session.on('close', () 
 server.on('sessionError', () => {});
 
 function sizeOf(path) {
-	return Number(path.split('/')[2] || 0);
+	return Number(path.split('?')[0].split('/')[2] || 0);
 }
 
 // Reads all of the content, then says what it was.
@@ -75,10 +75,12 @@ server.on('stream', (stream, headers, flags) => {
 	const page = pages['/' + headers[':path'].split('?')[0].split('/')[1]] || echo;
 	page(stream, headers, flags);
 });
-server.on('request', (request, response) => {
-	if (request.httpVersionMajor === 2)
-		return;
-	console.log(`${request.method} ${request.headers.host} ${request.url} http1`);
-	response.end(JSON.stringify({protocol: 'http/1.1'}));
-});
+if (words.includes('both')) { // node would answer streams, too, and with that send trailers of its own
+	server.on('request', (request, response) => {
+		if (request.httpVersionMajor === 2)
+			return;
+		console.log(`${request.method} ${request.headers.host} ${request.url} http1`);
+		response.end(JSON.stringify({protocol: 'http/1.1'}));
+	});
+}
 server.listen(Number(port), '127.0.0.1');

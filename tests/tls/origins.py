@@ -31,7 +31,7 @@ class Seen:
     version: str = None
     resumed: bool = False
     certificate: bytes = None  # of the client
-    data: bytes = b""          # what came in the session, decrypted
+    data: bytearray = dataclasses.field(default_factory=bytearray)  # what came in the session, decrypted
     requests: list = dataclasses.field(default_factory=list)
     failed: str = None         # why the handshake did not end well
     done: bool = False
@@ -50,13 +50,13 @@ class Pages(http.server.BaseHTTPRequestHandler):
 
     def body(self):
         if "chunked" in self.headers.get("Transfer-Encoding", ""):
-            data = b""
+            parts = []
             while size := int(self.rfile.readline().split(b";")[0], 16):
-                data += self.rfile.read(size)
+                parts.append(self.rfile.read(size))
                 self.rfile.readline()
             while self.rfile.readline().strip():
                 pass
-            return data
+            return b"".join(parts)
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
     def reply(self, body, status=200, **fields):
@@ -431,7 +431,7 @@ def nginx(folder, made, more=""):
     (folder / "nginx.conf").write_text(f"""daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/nginx.err;
         events {{}} http {{ access_log {folder}/nginx.seen; {temp} server {{ listen 127.0.0.1:{port} ssl http2;
         ssl_certificate {certificate}; ssl_certificate_key {key}; root {folder}/pages; client_max_body_size 100m; {more}
-        location = /post {{ return 200 "posted $content_length\\n"; }} }} }}""")
+        }} }}""")
     return Server(["/usr/sbin/nginx", "-c", folder / "nginx.conf"], port, folder / "nginx.log")
 
 
