@@ -118,7 +118,10 @@ class Pages(http.server.BaseHTTPRequestHandler):
         self.reply(b"too large\n", 413, Connection="close")
 
     def handle_expect_100(self):
-        return True if self.path.startswith("/too-large") else super().handle_expect_100()
+        if not self.path.startswith("/too-large"):
+            super().handle_expect_100()
+            self.wfile.flush()
+        return True
 
     def page_fields(self, _):
         self.reply(b"ok\n", Strict_Transport_Security="max-age=31536000", Content_Security_Policy="default-src 'self'",
