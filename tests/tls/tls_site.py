@@ -9,6 +9,7 @@ import json
 import pathlib
 import re
 import shutil
+import signal
 import socket
 import ssl
 import sys
@@ -58,6 +59,11 @@ class Inspector(Proxy):
         super().__init__(binary, {"schemes": []}, policy=(policy or POLICY).replace("MORE\n", rules), users={}, user_file="", files=files,
                          workers=workers, prepare=lambda folder: self.make_ca(folder, prepare),
                          more={"dns": {"hosts": hosts}, "destinations": permit, "inspection": inspection, **more}, **how)
+
+    def stop(self):
+        """At once: sessions that rows have left open need not end by themselves."""
+        self.process.send_signal(signal.SIGINT)
+        super().stop()
 
     def make_ca(self, folder, prepare):
         if prepare:
