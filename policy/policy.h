@@ -53,9 +53,6 @@ enum policy_fact {
 	FACT_REQUEST = 8,  /* method and url of the (inner) request */
 };
 
-/* What this version never learns: no ClientHello is read. */
-enum { POLICY_NEVER_KNOWN = FACT_HELLO };
-
 /* Everything borrowed until policy_decide() returns. Names are canonical (http/target.h). */
 struct policy_facts {
 	struct address from;       /* the client */

@@ -277,8 +277,9 @@ static void set_request(struct question *question)
 		question->groups[i] = span_from(line->groups[i]);
 	facts->groups = question->groups;
 	facts->group_count = line->group_count;
-	facts->absent = POLICY_NEVER_KNOWN;
-	if (span_equal(facts->method, SPAN("CONNECT")))
+	/* Of a CONNECT, the ClientHello may come to be known, and where sessions can be opened, what is asked inside. */
+	facts->absent = span_equal(facts->method, SPAN("CONNECT")) ? 0 : FACT_HELLO;
+	if (span_equal(facts->method, SPAN("CONNECT")) && !question->can_open)
 		facts->absent |= FACT_REQUEST;
 	facts->absent &= ~facts->known;
 }
@@ -288,6 +289,7 @@ bool question_make(struct question *question, const struct settings *settings, u
 	if (!set_host(question) || !set_listener(question, settings) || !set_address(question, settings) ||
 	    !set_from(question, now_ms) || !set_names(question))
 		return false;
+	question->can_open = inspection_is_on(&settings->inspection);
 	set_request(question);
 	return true;
 }

@@ -10,7 +10,7 @@ static void add_field(struct buf *out, const char *name, struct span value)
 }
 
 /* host[:port] as it belongs into Host: the default port is left out (RFC 9110 section 4.2.1). */
-static void add_host(const struct http_host *host, struct buf *out)
+static void add_host(const struct http_host *host, uint16_t default_port, struct buf *out)
 {
 	bool brackets = host->address.family == AF_INET6;
 
@@ -20,7 +20,7 @@ static void add_host(const struct http_host *host, struct buf *out)
 	buf_add(out, host->name);
 	if (brackets)
 		buf_add_byte(out, ']');
-	if (host->port != 80)
+	if (host->port != (default_port ? default_port : 80))
 		buf_printf(out, ":%u", host->port);
 	buf_add(out, SPAN("\r\n"));
 }
@@ -85,7 +85,8 @@ static void add_framing(const struct http_head *head, const struct http_forward 
 static void add_via(const struct http_head *head, const struct http_forward *forward,
                     struct buf *out)
 {
-	buf_printf(out, "Via: 1.%u %s\r\n", head->minor, forward->via);
+	if (!forward->without_via)
+		buf_printf(out, "Via: 1.%u %s\r\n", head->minor, forward->via);
 }
 
 static void add_max_forwards(const struct http_head *head, const struct http_forward *forward,
@@ -106,7 +107,7 @@ void http_write_request(const struct http_head *head, const struct http_target *
 	buf_add_byte(out, ' ');
 	buf_add(out, target->path);
 	buf_add(out, SPAN(" HTTP/1.1\r\n"));
-	add_host(&target->host, out);
+	add_host(&target->host, forward->default_port, out);
 	copy_fields(head, "host", out);
 	add_framing(head, forward, out);
 	add_max_forwards(head, forward, out);

@@ -14,6 +14,8 @@ struct http_forward {
 	enum http_framing framing;/* of the body as we will send it */
 	bool to_http10;           /* the receiver is an HTTP/1.0 client: answer as HTTP/1.1, but no chunks (RFC 9112 2.3) */
 	struct span fields;       /* of a response: further header lines, each with CRLF */
+	uint16_t default_port;    /* of requests: not written in Host; 0: 80 */
+	bool without_via;         /* inside TLS that was opened: origins would take the client for a proxy's */
 	uint64_t max_forwards;    /* UINT64_MAX: leave; else write this instead of what came */
 };
 

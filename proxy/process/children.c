@@ -100,13 +100,15 @@ void children_send_generation(struct child *worker, bool cut)
 	size_t own_count = listen_count + listeners_own(&loaded->web, own + listen_count,
 	                                                GENERATION_OWN_MAX - listen_count);
 	int fds[IPC_FDS_MAX] = {loaded->text_fd, loaded->image_fd, loaded->counters.rules_fd,
-	                        loaded->counters.entries_fd};
+	                        loaded->counters.entries_fd,
+	                        loaded->trust_fd >= 0 ? loaded->trust_fd : loaded->text_fd};
 	struct generation_head head = {
 		.number = loaded->number,
 		.text_bytes = loaded->text.len,
 		.image_bytes = loaded->image_bytes,
 		.rule_cells = loaded->counters.rule_cells,
 		.entry_cells = loaded->counters.entry_cells,
+		.trust_bytes = loaded->trust_bytes,
 		.listener_count = (uint32_t)loaded->listeners.count,
 		.own_count = (uint32_t)own_count,
 		.path_bytes = (uint32_t)strlen(parent->path),
@@ -206,6 +208,20 @@ static void send_first(struct child *child)
 		web_children_send_pages(parent, i);
 }
 
+/* Workers get the keys for tickets of now and of the epoch before, and none that are older. */
+static const struct ticket_seed *advance_seed(struct parent *parent)
+{
+	struct ticket_seed *seed = &parent->ticket_seed;
+	uint64_t epoch = clock_wall_ms() / parent->current->settings.inspection.ticket_ms - 1;
+
+	if (seed->epoch == 0) {
+		secret_random(seed->secret, sizeof(seed->secret));
+		seed->epoch = epoch;
+	}
+	ticket_seed_advance(seed, epoch);
+	return seed;
+}
+
 static void send_start(struct child *child)
 {
 	const struct parent *parent = child->parent;
@@ -222,9 +238,11 @@ static void send_start(struct child *child)
 	start = parent->identity;
 	if (is_worker)
 		memcpy(start.nonce_key, parent->nonce_key, sizeof(start.nonce_key));
+	if (is_worker)
+		start.ticket_seed = *advance_seed(child->parent);
 	auth_children_grant(child, &start);
 	children_send(child, IPC_START, 0, span_of(&start, sizeof(start)), fds, count);
-	explicit_bzero(start.nonce_key, sizeof(start.nonce_key));
+	explicit_bzero(&start, sizeof(start));
 	if (is_worker)
 		close(fds[3]);
 	send_first(child);

@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/hash.h"
 #include "process/roles.h"
+#include "tls/tls_contexts.h"
 
 enum { IPC_VERSION = 1, IPC_BYTES_MAX = 96 << 10, IPC_FDS_MAX = 250 };
 
@@ -19,7 +20,7 @@ enum { IPC_VERSION = 1, IPC_BYTES_MAX = 96 << 10, IPC_FDS_MAX = 250 };
 #define IPC_TYPES(X) \
 	X(START, sizeof(struct ipc_start), sizeof(struct ipc_start), 0, IPC_FDS_MAX, \
 	  "parent to all: who to become, shared regions") \
-	X(GENERATION, 64, IPC_BYTES_MAX, 4, IPC_FDS_MAX, "parent to worker: configuration and policy, generation.h") \
+	X(GENERATION, 64, IPC_BYTES_MAX, 5, IPC_FDS_MAX, "parent to worker: configuration and policy, generation.h") \
 	X(LOGS, sizeof(struct ipc_logs), sizeof(struct ipc_logs), 0, 2, "parent to logger: where lines go") \
 	X(EVENT, 5, 4096, 0, 0, "parent to logger: uint32_t level, then a line of the event log") \
 	X(DRAIN, 0, 0, 0, 0, "parent to worker: take no more clients, end when the last has gone") \
@@ -57,6 +58,7 @@ struct ipc_start {
 	uint32_t has_group, group;        /* one more group: auth_children_grant() */
 	uint64_t nonce_slots;             /* of the table of nonces */
 	uint8_t nonce_key[32];            /* of workers alone: signs nonces of Digest */
+	struct ticket_seed ticket_seed;   /* of workers alone: session tickets of opened sessions */
 };
 
 /* Descriptors, where the head says that they are there: the text of the configuration, the keytab, the password for LDAP, the

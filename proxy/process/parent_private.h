@@ -55,6 +55,8 @@ struct loaded {
 	struct secret token;
 	bool made_token;            /* it was not there */
 	int text_fd, image_fd, access_fd, event_fd, ages_fd;
+	int trust_fd;               /* image of tls/trust.h; -1: nothing is opened */
+	size_t trust_bytes;
 	struct counters counters;
 	size_t image_bytes;
 	void *image;                /* mapped */
@@ -88,6 +90,7 @@ struct parent {
 	struct child workers[SETTINGS_WORKERS_MAX], logger, compiler, public, admin, verifier, pam;
 	int nonces_fd;              /* the table of nonces */
 	uint8_t nonce_key[32];
+	struct ticket_seed ticket_seed; /* of the epoch before the one that runs */
 	int replay_fd;              /* the replay cache of Kerberos */
 	int64_t winbind_group, shadow_group; /* -1: there is none */
 	int pam_fd;                 /* the verifier's way to pam; -1: none */

@@ -47,6 +47,7 @@ struct worker {
 	int pages; /* to the public role */
 	struct loop_io verifier;       /* fd -1: it does not run */
 	struct auth_env auth_env;
+	struct ticket_seed ticket_seed;
 	struct ipc_message answer;     /* of the verifier */
 	struct generation *generation; /* the one in force; this holds one reference */
 	struct generation *next;       /* on its way into reach; its message is in `message` */
@@ -254,6 +255,8 @@ static void switch_to(struct worker *worker, struct generation *next)
 	worker->env.own_count = next->own_count;
 	if (worker->env.auth)
 		auth_use(worker->env.auth, next->session.auth);
+	if (worker->env.tls)
+		tls_contexts_use(worker->env.tls, &next->settings.inspection);
 	log_set_level((enum log_level)next->settings.events.level);
 	if (previous)
 		session_generation_unref(&previous->session);
@@ -522,6 +525,7 @@ static enum err map_regions(struct worker *worker, const struct ipc_start *start
 	if (!map_nonces(message->fds[4], (size_t)start->nonce_slots, &worker->auth_env.table))
 		return ERR_SYSTEM;
 	memcpy(worker->auth_env.keys.current, start->nonce_key, sizeof(start->nonce_key));
+	worker->ticket_seed = start->ticket_seed;
 	for (size_t i = 0; i < worker->places.count; i++) {
 		worker->places.pages[i] = i == number
 		                                  ? worker->places.own
@@ -544,7 +548,7 @@ static enum err take_start(struct worker *worker, unsigned number)
 	err = sandbox_drop(ROLE_WORKER, &start);
 	if (err == ERR_NONE)
 		err = map_regions(worker, &start, number);
-	explicit_bzero(start.nonce_key, sizeof(start.nonce_key));
+	explicit_bzero(&start, sizeof(start));
 	explicit_bzero(worker->message.bytes, worker->message.payload.len);
 	ipc_drop(&worker->message);
 	return err;
@@ -575,6 +579,10 @@ static enum err make_env(struct worker *worker, unsigned number)
 	if (err)
 		return err;
 	auth_use(env->auth, worker->generation->session.auth);
+	err = tls_contexts_new(&worker->generation->settings.inspection, &worker->ticket_seed, clock_wall_ms(), &env->tls);
+	explicit_bzero(&worker->ticket_seed, sizeof(worker->ticket_seed));
+	if (err)
+		return err;
 	err = resolver_new(worker->loop, worker->generation->session.dns, &env->resolver);
 	if (err == ERR_NONE)
 		err = pump_pipes_new(PIPES_OF_ALL / worker->worker_count, &env->pipes);
@@ -643,6 +651,7 @@ static void tear_down(struct worker *worker)
 	if (worker->verifier.fd >= 0)
 		loop_close(worker->loop, &worker->verifier);
 	auth_free(worker->env.auth);
+	tls_contexts_free(worker->env.tls);
 	resolver_free(worker->env.resolver);
 	pump_pipes_free(worker->env.pipes);
 	session_generation_unref(&worker->generation->session);

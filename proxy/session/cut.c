@@ -30,7 +30,7 @@ static struct tunnel_texts texts_of(const struct tunnel *tunnel)
 	return texts;
 }
 
-static struct policy_facts facts_of_tunnel(const struct session *session)
+struct policy_facts tunnel_facts(const struct session *session)
 {
 	const struct tunnel *tunnel = session->tunnel;
 	struct tunnel_texts texts = texts_of(tunnel);
@@ -40,7 +40,7 @@ static struct policy_facts facts_of_tunnel(const struct session *session)
 		.host = texts.host,
 		.port = tunnel->port,
 		.known = FACT_ADDRESS,
-		.absent = (unsigned)POLICY_NEVER_KNOWN | FACT_REQUEST,
+		.absent = FACT_REQUEST,
 		.address = tunnel->origin,
 		.method = texts.method,
 		.sni = SPAN(""),
@@ -56,6 +56,12 @@ static struct policy_facts facts_of_tunnel(const struct session *session)
 		facts.group_count = tunnel->identity->group_count;
 	} else {
 		facts.absent |= FACT_USER;
+	}
+	if (tunnel->is_sni_host || tunnel->sni) {
+		facts.known |= FACT_HELLO;
+		facts.sni = tunnel->sni ? span_from(tunnel->sni) : facts.host;
+	} else {
+		facts.absent |= FACT_HELLO;
 	}
 	if (address_parse(facts.host, &facts.host_address))
 		facts.host_address.port = tunnel->port;
@@ -113,7 +119,7 @@ static bool is_denied(struct session *session, struct policy_facts *facts,
 	const struct policy *policy = session->env->current->policy;
 	bool denied;
 
-	*facts = session->tunnel ? facts_of_tunnel(session) : session->exchange->facts;
+	*facts = session->tunnel ? tunnel_facts(session) : session->exchange->facts;
 	facts->wall_ms = loop_wall_ms(session->env->loop);
 	if (session->tunnel)
 		return denies(policy, facts, decision);

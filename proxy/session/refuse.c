@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* REFUSE and LINGER: replies of our own, and closing so that they arrive. */
-#include "session/session_private.h"
+#include "session/inspect.h"
 
 enum { QUOTE_MAX_BYTES = 4096 };
 
@@ -34,6 +34,7 @@ static const bool keeps_framing[ERR_COUNT] = {
 	[ERR_UPGRADE_FAILED] = true,
 	[ERR_REQUEST_SCHEME] = true,
 	[ERR_REQUEST_LOOP] = true,
+	[ERR_INNER_HOST] = true,
 };
 
 static bool is_about_auth(enum err err)
@@ -65,6 +66,9 @@ static bool can_keep(const struct session *session)
 {
 	const struct exchange *exchange = session->exchange;
 
+	/* Inside, what was wrong with the origin stays wrong; and one that was closed for this reply is gone. */
+	if (session->inspect && (session->inspect->err || session->origin == NULL || !stream_is_open(session->origin)))
+		return false;
 	if (!exchange->is_parsed || !wants_to_go_on(exchange) || !keeps_framing[exchange->err] ||
 	    session->env->draining || session->client_ended)
 		return false;
@@ -204,6 +208,12 @@ static void write_reply(struct session *session)
 	session->env->metrics->replies_total++;
 }
 
+/* Has the request, or a part of it, been sent to the origin? */
+static bool was_relayed(const struct exchange *exchange)
+{
+	return exchange->up.framing != HTTP_NO_BODY || exchange->up.done;
+}
+
 enum step step_refuse(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
@@ -211,7 +221,9 @@ enum step step_refuse(struct session *session)
 	size_t taken;
 	bool keep;
 
-	origin_close(session, false);
+	/* Of an opened session it stays, where nothing of the request has gone there. */
+	if (session->inspect == NULL || was_relayed(exchange))
+		origin_close(session, false);
 	resolve_cancel(exchange->query);
 	dial_cancel(exchange->dial);
 	exchange->query = NULL;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "session/inspect.h"
 
 enum {
 	BUDGET_BYTES = 1 << 20,      /* in one turn */
@@ -76,7 +77,7 @@ static struct span forwarded_of(struct session *session)
 	struct buf text;
 	struct span copy;
 
-	if (session_conf_of(session)->forwarding.forwarded == FORWARDED_OFF)
+	if (session_conf_of(session)->forwarding.forwarded == FORWARDED_OFF || session->inspect)
 		return SPAN("");
 	if (session->client_address.family == AF_UNIX)
 		return SPAN("for=unknown;proto=http");
@@ -98,12 +99,14 @@ static void write_request(struct session *session)
 		.forwarded = forwarded_of(session),
 		.keep_alive = !exchange->is_for_pages,
 		.framing = exchange->head.framing,
+		.default_port = session->inspect && !session->inspect->is_plain ? 443 : 0,
+		.without_via = session->inspect != NULL,
 		.max_forwards = max_forwards_of(&exchange->head),
 	};
 
 	exchange->up_framing = exchange->head.framing;
 	/* The public role is nobody's host, and HTTP/1.1 wants one. */
-	if (target.form == HTTP_TARGET_ORIGIN)
+	if (target.form == HTTP_TARGET_ORIGIN && session->inspect == NULL)
 		target.host = (struct http_host){.name = SPAN("localhost"), .port = 80};
 	http_write_request(&exchange->head, &target, &forward, &exchange->to_origin);
 }
@@ -112,6 +115,8 @@ enum step relay_start(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
 
+	if (session->inspect && !stream_is_open(session->origin))
+		return session_fail(session, ERR_ORIGIN_CLOSED, "");
 	http_body_init(&exchange->up, exchange->head.framing, exchange->head.body_bytes);
 	buf_reset(&exchange->to_origin);
 	write_request(session);
@@ -285,6 +290,7 @@ static void write_response(struct session *session, bool keep_alive)
 		.keep_alive = keep_alive,
 		.framing = exchange->down_framing,
 		.to_http10 = is_http10(session),
+		.without_via = session->inspect != NULL,
 		.max_forwards = UINT64_MAX,
 		.fields = exchange->response.status >= 200 ? exchange->success : SPAN(""),
 	};
@@ -311,7 +317,7 @@ static enum step switch_protocols(struct session *session)
 	}
 	first[PUMP_CLIENT] = buf_span(&session->in);
 	first[PUMP_ORIGIN] = buf_span(&exchange->to_client);
-	return tunnel_start(session, first);
+	return tunnel_start(session, first, false);
 }
 
 static void forward_interim(struct session *session)
@@ -450,10 +456,29 @@ static bool can_retry(const struct session *session)
 	       buf_len(&exchange->from_origin) == 0 && relay_is_repeatable(exchange);
 }
 
+/* Inside, the client has a connection of its own to try again with: it sees what it would see without us. */
+static enum step on_inner_origin_end(struct session *session, enum stream_state state)
+{
+	enum { CERTIFICATE_REQUIRED = 116 };
+	struct exchange *exchange = session->exchange;
+	bool is_first = session->inspect->request_count == 1;
+
+	if (session->origin->tls && tls_stream_failure(session->origin).alert == CERTIFICATE_REQUIRED)
+		return session_fail(session, ERR_CLIENT_CERTIFICATE, "the origin refuses whoever shows none (alert 116)");
+	if (!is_first && buf_len(&exchange->from_origin) == 0 && relay_is_repeatable(exchange)) {
+		session->env->metrics->errors[ERR_ORIGIN_CLOSED]++;
+		exchange->err = ERR_ORIGIN_CLOSED;
+		return session_go(session, SESSION_END);
+	}
+	return session_fail(session, state == STREAM_END ? ERR_ORIGIN_CLOSED : ERR_ORIGIN_RESET, "");
+}
+
 static enum step on_origin_end(struct session *session, enum stream_state state)
 {
 	struct exchange *exchange = session->exchange;
 
+	if (!exchange->has_response && session->inspect)
+		return on_inner_origin_end(session, state);
 	if (!exchange->has_response) {
 		if (can_retry(session)) {
 			exchange->was_retried = true;
@@ -529,7 +554,12 @@ static enum step finish(struct session *session)
 	bool keep = exchange->keep_client && exchange->up.done && !session->client_ended;
 
 	/* Bytes behind the response would be taken for the next one. */
-	if (exchange->keep_origin && exchange->up.done && !exchange->up_broken &&
+	if (session->inspect && exchange->keep_origin && exchange->up.done && !exchange->up_broken && keep &&
+	    buf_len(&exchange->from_origin) == 0)
+		;
+	else if (session->inspect)
+		keep = false;
+	else if (exchange->keep_origin && exchange->up.done && !exchange->up_broken &&
 	    buf_len(&exchange->from_origin) == 0 && !exchange->is_for_pages)
 		origin_pool_give(session);
 	else

@@ -168,7 +168,7 @@ static void what_is_never_known_is_said(void **state)
 	json_t *root;
 
 	(void)state;
-	facts.absent = (unsigned)POLICY_NEVER_KNOWN | FACT_USER | FACT_REQUEST;
+	facts.absent = (unsigned)FACT_HELLO | FACT_USER | FACT_REQUEST;
 	text = explain(&facts, false);
 	json = explain(&facts, true);
 	root = json_loads(json, JSON_REJECT_DUPLICATES, NULL);
@@ -506,7 +506,7 @@ static void what_counts_as_true_is_named(void **state)
 	json_t *root;
 
 	(void)state;
-	facts.absent = (unsigned)POLICY_NEVER_KNOWN | FACT_USER;
+	facts.absent = (unsigned)FACT_HELLO | FACT_USER;
 	text = explain_by(policy, &facts, false);
 	assert_has(text, "  access             deny     rule \"s\" (policy.yaml:1) [never-known]\n");
 	assert_has(text, "what it asks of user, sni can never be known here, and counts as true\n");
