@@ -22,10 +22,9 @@ class Browser:
         command = [*inside, PROGRAM, "--remote-debugging-pipe", "--no-sandbox", "--disable-background-networking",
                    "--disable-component-update", *([] if verifies else ["--ignore-certificate-errors"]), "--proxy-bypass-list=<-loopback>",
                    f"--proxy-server={proxy_url}", f"--user-data-dir={self.folder}", *flags, "about:blank"]
-        # It reads from descriptor 3 and writes to 4.
-        self.process = subprocess.Popen(command, pass_fds=(3, 4), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.DEVNULL, env=env,
-                                        preexec_fn=lambda: (os.dup2(ends[0], 3), os.dup2(ends[1], 4)))
+        # It reads from descriptor 3 and writes to 4, which are another thread's here.
+        self.process = subprocess.Popen(["bash", "-c", f'exec "$@" 3<&{ends[0]} 4>&{ends[1]}', "bash", *command], pass_fds=ends, env=env,
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for fd in (to_read, to_write, *ends):
             os.close(fd)
         self.up, self.down, self.bytes, self.id = to_browser, from_browser, b"", 0
