@@ -153,7 +153,7 @@ for part in $parts; do
 		;;
 	tls)
 		step release-build-for-tls build_release
-		for area in bypass names hello leaf upstream alpn_http resumption client_certificate client_leg ca_in_use clients; do
+		for area in bypass names hello leaf upstream alpn_http resumption client_certificate client_leg ca_in_use clients pins; do
 			counted "tls-$area" $python -W ignore "tests/tls/$area.py" --sallyport build/release/sallyport
 		done
 		;;

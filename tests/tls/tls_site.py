@@ -238,12 +238,12 @@ def read_head(sock):
 class Session:
     """TLS through the proxy, and HTTP/1.1 in it."""
 
-    def __init__(self, site, authority, sni=None, proxy=None, context=None, session=None, early=b"", **how):
+    def __init__(self, site, authority, sni=None, proxy=None, context=None, session=None, early=b"", source=None, **how):
         self.proxy = proxy or site.proxy
         self.host = authority.rpartition(":")[0].strip("[]")
         self.authority = authority
         context = context or context_of(self.proxy.ca_file, **how)
-        sock = connect(self.proxy, authority, early)
+        sock = connect(self.proxy, authority, early, source)
         try:
             self.tls = context.wrap_socket(sock, server_hostname=self.host if sni is None else sni or None, session=session,
                                            suppress_ragged_eofs=False)
