@@ -394,7 +394,17 @@ static bool is_for_us(struct session *session)
 	return counts && field && span_equal(field->value, SPAN("0"));
 }
 
-/* The PAC file, asked of the proxy itself; or whatever the URL is asked for by which clients know the public role. */
+static bool is_page(struct span path)
+{
+	static const char *const pages[] = {"/proxy.pac", "/wpad.dat", "/ca", "/ca.pem", "/ca.crt", "/ca.crl"};
+
+	for (size_t i = 0; i < COUNT_OF(pages); i++)
+		if (span_equal(path, span_from(pages[i])))
+			return true;
+	return false;
+}
+
+/* The PAC file or the CA's certificate, asked of the proxy itself; or whatever the URL is asked for by which clients know the public role. */
 static bool is_for_pages(const struct session *session)
 {
 	const struct session_generation *generation = session->generation;
@@ -407,7 +417,7 @@ static bool is_for_pages(const struct session *session)
 	    span_equal(exchange->head.method, SPAN("OPTIONS")))
 		return false;
 	if (exchange->target.form == HTTP_TARGET_ORIGIN)
-		return span_equal(path, SPAN("/proxy.pac")) || span_equal(path, SPAN("/wpad.dat"));
+		return is_page(path);
 	return url->name.len && span_equal(host->name, url->name) && host->port == url->port;
 }
 
