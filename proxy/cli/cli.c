@@ -19,7 +19,7 @@ static const struct command commands[] = {
 	 BIT(config) | BIT(json), check_command},
 	{"explain", "HOST[:PORT]", "say what policy answers for a host, and which line says it",
 	 BIT(config) | BIT(json) | BIT(from) | BIT(user) | BIT(group) | BIT(sni) | BIT(method) |
-	         BIT(inner_host) | BIT(url) | BIT(address) | BIT(listener) | BIT(at) | BIT(stdin) | BIT(verbose),
+	         BIT(inner_host) | BIT(url) | BIT(content_type) | BIT(address) | BIT(listener) | BIT(at) | BIT(stdin) | BIT(verbose),
 	 explain_command},
 	{"replay", "ACCESS_LOG...", "say what a proposed policy would have changed (- is standard input; .gz, too)",
 	 BIT(config) | BIT(with) | BIT(listener) | BIT(json), replay_command},

@@ -21,6 +21,7 @@ enum { EXIT_WELL = 0, EXIT_FINDING = 1, EXIT_USAGE = 2 };
 	X(inner_host, 0, "inner-host", "NAME", "the Host field, where it names another host") \
 	X(method, 0, "method", "METHOD", "the request's method (default CONNECT; GET with --url)") \
 	X(url, 0, "url", "URL", "the request's URL") \
+	X(content_type, 0, "content-type", "TYPE", "the response's Content-Type, or none") \
 	X(address, 0, "address", "IP", "the address that would be dialled") \
 	X(listener, 0, "listener", "NAME", "where the client comes in (default: the first)") \
 	X(at, 0, "at", "TIME", "when: 2026-11-23T08:00:00Z (default now)") \

@@ -254,6 +254,7 @@ bool request_fill_facts(struct session *session)
 		.url = SPAN(""),
 		.user = SPAN(""),
 		.inner_host = SPAN(""),
+		.content_type = SPAN(""),
 		.wall_ms = loop_wall_ms(session->env->loop),
 		.absent = exchange->is_connect ? 0 : FACT_HELLO,
 	};
@@ -266,7 +267,7 @@ bool request_fill_facts(struct session *session)
 	if (exchange->is_connect) {
 		/* What is asked inside is seen only where the session can be opened. */
 		if (!inspect_is_possible(session))
-			facts->absent |= FACT_REQUEST;
+			facts->absent |= (unsigned)FACT_REQUEST | FACT_RESPONSE;
 	} else {
 		facts->known |= FACT_REQUEST;
 		facts->url = url_of(exchange);
@@ -339,9 +340,9 @@ static void decide(struct session *session)
 
 	policy_decide(session->generation->policy, &exchange->facts, decision);
 	exchange->is_decided = true;
-	if ((decision->need & FACT_REQUEST) && !(decision->open >> POLICY_TLS & 1) &&
+	if ((decision->need & (FACT_REQUEST | FACT_RESPONSE)) && !(decision->open >> POLICY_TLS & 1) &&
 	    decision->answers[POLICY_TLS].answer == TLS_BYPASS) {
-		exchange->facts.absent |= FACT_REQUEST;
+		exchange->facts.absent |= (unsigned)FACT_REQUEST | FACT_RESPONSE;
 		policy_decide(session->generation->policy, &exchange->facts, decision);
 	}
 	if (exchange->identity || (exchange->facts.absent & FACT_USER) || (decision->open >> POLICY_AUTH & 1) ||
