@@ -159,13 +159,15 @@ def framed_media_passes_without_a_wait_for_a_hello(site):
 
 
 @row
-def a_hello_in_pieces_goes_on_in_pieces(site):
-    """Nobody waits for its rest: the first byte is at the origin before the second one is sent."""
+def a_hello_in_pieces_goes_on_as_it_came(site):
+    """It is held while it is unfinished, as its SNI might say otherwise."""
     first = hello.of_openssl("b11.bypass.test")
     with connect(site.proxy, site.at("b11.bypass.test", site.raw.port)) as sock:
-        for at in range(0, 40):
+        for at in range(len(first)):
             sock.sendall(first[at:at + 1])
-            assert sock.recv(1) == first[at:at + 1]
+        assert sock.recv(len(first), socket.MSG_WAITALL) == first
+        sock.sendall(b"x")
+        assert sock.recv(1) == b"x", "what follows is held no more"
     untouched(site, "b11.bypass.test")
 
 
