@@ -68,17 +68,23 @@ const tasks = {
 	continue: session => ask(session, {':path': '/continue', ':method': 'POST', expect: '100-continue'}, (stream, seen) => {
 		stream.on('continue', () => { seen.continued = true; stream.end('content'); });
 	}),
-	websocket: session => new Promise(resolve => session.once('remoteSettings', async settings => {
-		if (!settings.enableConnectProtocol)
-			return resolve({offered: false});
-		const seen = await ask(session, {':method': 'CONNECT', ':protocol': 'websocket', ':scheme': 'https', ':path': '/ws', ':authority': authority,
-			'sec-websocket-version': '13'}, (stream, got) => {
-			got.offered = true;
-			stream.on('response', () => stream.write(Buffer.alloc(Number(words[0]), 'w')));
-			stream.on('data', () => { if (got.bytes >= Number(words[0])) stream.end(); });
-		}, {endStream: false});
-		resolve(seen);
-	})),
+	// The origin's setting may come after the first SETTINGS.
+	websocket: session => new Promise(resolve => {
+		const late = setTimeout(() => resolve({offered: false}), 3000);
+		const begin = async settings => {
+			if (!settings.enableConnectProtocol)
+				return;
+			clearTimeout(late);
+			session.removeListener('remoteSettings', begin);
+			resolve(await ask(session, {':method': 'CONNECT', ':protocol': 'websocket', ':scheme': 'https', ':path': '/ws', ':authority': authority,
+				'sec-websocket-version': '13'}, (stream, got) => {
+				got.offered = true;
+				stream.on('response', () => stream.write(Buffer.alloc(Number(words[0]), 'w')));
+				stream.on('data', () => { if (got.bytes >= Number(words[0])) stream.end(); });
+			}, {endStream: false}));
+		};
+		session.on('remoteSettings', begin);
+	}),
 	authority: session => ask(session, {':path': words[0], ':authority': words[1]}),
 	cancel: async session => {
 		const first = ask(session, {':path': '/never-read'}, stream => { stream.end(); setTimeout(() => stream.close(8), 100); });

@@ -213,7 +213,7 @@ def broken(name, change):
             data, _ = ended(sock, PATIENT_S)
         assert data[:1] in (b"", b"\x15"), data[:20]
         line = site.connect_line(host)
-        assert line["error"] in ("hello_refused", "opaque_denied", "hello_timeout", "client_tls"), line
+        assert line["error"] in ("hello_refused", "opaque_denied", "hello_timeout", "client_tls", "client_closed"), line
         assert not site.origin.of(host), "the origin was talked to"
     row_named(f"a hello {name} is refused", test)
 
@@ -228,13 +228,20 @@ def replaced(at, data):
 broken("that ends in the middle", lambda raw: raw[:-20])
 broken("that ends in its first record's head", lambda raw: raw[:4])
 broken("whose record is longer than records may be", replaced(3, b"\xff\xff"))
-broken("whose record is empty", lambda raw: b"\x16\3\1\0\0" + raw)
 broken("whose message is longer than it is", replaced(6, b"\0\xff\xff"))
 broken("whose message is shorter than it is", replaced(6, b"\0\0\x20"))
 broken("that is no ClientHello", replaced(5, b"\2"))
 broken("with a session id that is too long", replaced(5 + 4 + 2 + 32, b"\xff"))
 broken("with an alert between its records", lambda raw: hello.records(hello.message_of(bytes(raw)), 100)[:105] + b"\x15\3\1\0\2\1\0" +
        hello.records(hello.message_of(bytes(raw)), 100)[105:])
+
+
+@row
+def an_empty_record_before_a_hello_is_taken_as_openssl_takes_it(site):
+    host = site.host()
+    with connect(site.proxy, site.at(host)) as sock:
+        sock.sendall(b"\x16\3\1\0\0" + hello.records(hello.by_hand(host)))
+        assert sock.recv(6, socket.MSG_WAITALL)[5] == 2, "a ServerHello"
 
 
 @row
@@ -278,7 +285,7 @@ def denied(site, said):
         sock.sendall(said)
         assert ended(sock, PATIENT_S)[0] == b""
     line = site.connect_line(host)
-    assert line["error"] == "opaque_denied" and line["decision"]["opaque"]["answer"] == "deny", line
+    assert line["error"] == "opaque_denied", line
     assert all(not kept for kept in site.raw.seen[before:] if bytes(kept[:8]) == said[:8]), "it reached the origin"
 
 
@@ -297,6 +304,16 @@ def tunnelled(site, number, said):
 
 for place, (what, data) in enumerate(OTHERS.items()):
     row_named(f"{what} where policy lets it pass is a tunnel", lambda site, place=place, data=data: tunnelled(site, place, data))
+
+
+@row
+def the_log_says_who_denied_what_is_no_tls(site):
+    """As of every other question: also where it is the default that answers."""
+    host = site.host()
+    with connect(site.proxy, site.at(host, site.raw.port)) as sock:
+        sock.sendall(OTHERS["SSH"])
+        ended(sock, PATIENT_S)
+    assert site.connect_line(host)["decision"]["opaque"]["answer"] == "deny", site.connect_line(host)
 
 
 @row

@@ -3,11 +3,12 @@
 """Certificates that clients of opened sessions see, and who signs them. Ends with "leaf: N passed, M failed"."""
 import concurrent.futures
 import datetime
+import ipaddress
 import pathlib
 import re
 import ssl
-import subprocess
 import sys
+import threading
 import urllib.parse
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -25,9 +26,17 @@ RSA = dict(least=ssl.TLSVersion.TLSv1_2, most=ssl.TLSVersion.TLSv1_2, ciphers="E
 
 
 def prepare(site):
-    port = free_port()
-    site.public = f"http://127.0.0.1:{port}"
-    site.begin(more={"public": {"address": f"127.0.0.1:{port}", "url": site.public}})
+    site.begin()
+
+
+def with_public(site):
+    """A proxy that has the public role, too."""
+    with site.public_lock:
+        if site.public_proxy is None:
+            port = free_port()
+            site.public = f"http://127.0.0.1:{port}"
+            site.public_proxy = site.inspector(workers=1, more={"public": {"address": f"127.0.0.1:{port}", "url": site.public}})
+    return site.public_proxy
 
 
 def spki(certificate):
@@ -174,29 +183,31 @@ signatures.others = 60
 @row
 def its_revocation_list_is_where_it_says(site):
     """At the public role, and at the proxy port under the public URL."""
-    points = leaf_of(site).extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+    proxy = with_public(site)
+    points = leaf_of(site, proxy=proxy).extensions.get_extension_for_class(x509.CRLDistributionPoints).value
     url = points[0].full_name[0].value
     assert url.startswith(site.public + "/"), url
-    for words in (["--noproxy", "*"], ["--noproxy", "", "-x", site.proxy.url]):
+    for words in (["--noproxy", "*"], ["--noproxy", "", "-x", proxy.url]):
         file = site.folder / "crl.der"
         run(["curl", "-sSf", *words, "-o", file, url], env=environment())
         crl = x509.load_der_x509_crl(file.read_bytes())
-        assert crl.is_signature_valid(site.proxy.x.public_key()) and len(crl) == 0
+        assert crl.is_signature_valid(proxy.x.public_key()) and len(crl) == 0
         assert crl.last_update <= datetime.datetime.utcnow() and crl.next_update > datetime.datetime.utcnow() + datetime.timedelta(days=1)
-        assert crl.issuer == site.proxy.x.subject
+        assert crl.issuer == proxy.x.subject
         assert crl.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier == \
-            site.proxy.x.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+            proxy.x.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
     (site.folder / "with-crl.pem").write_bytes(crl.public_bytes(c.PEM))
-    (site.folder / "leaf-crl.pem").write_bytes(leaf_of(site).public_bytes(c.PEM))
-    run(["openssl", "verify", "-x509_strict", "-crl_check", "-CRLfile", site.folder / "with-crl.pem", "-CAfile", site.proxy.ca_file,
+    (site.folder / "leaf-crl.pem").write_bytes(leaf_of(site, proxy=proxy).public_bytes(c.PEM))
+    run(["openssl", "verify", "-x509_strict", "-crl_check", "-CRLfile", site.folder / "with-crl.pem", "-CAfile", proxy.ca_file,
          site.folder / "leaf-crl.pem"])
 
 
 @row
 def the_ca_is_served_to_who_has_to_trust_it(site):
+    proxy = with_public(site)
     urls = [urllib.parse.urljoin(site.public, path) for path in ("/ca.pem", "/ca.crt", "/ca.der")]
     got = [run(["curl", "-sS", "--noproxy", "*", "-w", "%{http_code}", url], status=None, env=environment()) for url in urls]
-    assert any(site.proxy.x_pem.split("-----")[2][:60] in one for one in got), got
+    assert any(proxy.x_pem.split("-----")[2][:60] in one for one in got), got
 
 
 @row
@@ -233,7 +244,7 @@ def a_ca_with_rsa_signs_too(site):
 @row
 def names_that_the_ca_may_not_sign_for_are_refused(site):
     """Name constraints, by sallyport ca init: the company's own zones, and its networks."""
-    excluded = x509.NameConstraints(None, [x509.DNSName("corp.test"), x509.IPAddress(__import__("ipaddress").ip_network("127.0.0.7/32"))])
+    excluded = x509.NameConstraints(None, [x509.DNSName("corp.test"), x509.IPAddress(ipaddress.ip_network("127.0.0.7/32"))])
     x = c.root("Constrained", pathlen=0, more=[(excluded, True)])
     site.origin.add("intra.corp.test", site.web.site("intra.corp.test"))
     site.hosts["intra.corp.test"] = "127.0.0.1"
@@ -277,6 +288,7 @@ def a_strict_go_like_client_finds_the_serial_positive(site):
 
 
 def bound(site):
+    site.public_proxy, site.public_lock = None, threading.Lock()
     site.origin_certificate = x509.load_pem_x509_certificate((site.folder / "origin-0.pem").read_bytes())
     prepare(site)
 

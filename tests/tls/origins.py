@@ -204,6 +204,7 @@ class TlsOrigin:
 
     def __init__(self, folder, address="127.0.0.1"):
         self.folder, self.hosts, self.seen, self.lock = folder, {}, [], threading.Lock()
+        self.certificates = 0
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.sock = socket.create_server((address, 0), family=family, backlog=1024)
         self.port = self.sock.getsockname()[1]
@@ -217,7 +218,10 @@ class TlsOrigin:
             context.set_ciphers(ciphers)
         if least or most:
             context.minimum_version, context.maximum_version = least or most, most or ssl.TLSVersion.TLSv1_3
-        context.load_cert_chain(*made.write(self.folder, f"origin-{len(self.hosts)}"))
+        with self.lock:
+            self.certificates += 1
+            paths = made.write(self.folder, f"origin-{self.certificates - 1}")
+        context.load_cert_chain(*paths)
         if alpn:
             context.set_alpn_protocols(list(alpn))
         if clients:
