@@ -16,9 +16,9 @@ TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 
 
 def prepare(site):
-    site.names("pair-a.test", "pair-b.test", "renewed.test")
-    made = site.web.site("pair-a.test", "pair-b.test")
-    for name in ("pair-a.test", "pair-b.test"):
+    site.names("pair-a.test", "pair-b.test", "pair-c.test", "pair-d.test", "renewed.test")
+    made = site.web.site("pair-a.test", "pair-b.test", "pair-c.test", "pair-d.test")
+    for name in ("pair-a.test", "pair-b.test", "pair-c.test", "pair-d.test"):
         site.origin.add(name, made)
     site.begin()
 
@@ -143,10 +143,10 @@ def origins_are_resumed_too(site):
 @row
 def sessions_of_origins_are_for_their_names_alone(site):
     for _ in range(4):
-        site.get("pair-a.test")
-    before = len(site.origin.of("pair-b.test"))
-    site.get("pair-b.test")
-    assert not site.origin.of("pair-b.test")[before].resumed
+        site.get("pair-c.test")
+    before = len(site.origin.of("pair-d.test"))
+    site.get("pair-d.test")
+    assert not site.origin.of("pair-d.test")[before].resumed
 
 
 @row
