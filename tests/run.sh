@@ -18,7 +18,7 @@ Parts (default: all of them):
             the PAC file in JavaScript engines, metrics; the
             conversations once more, under seccomp
   auth      real clients against real authorities (MIT KDC, Samba AD, OpenLDAP, PAM), and what goes wrong there
-  tls       sessions that are opened, and those that are not: origins good and bad, real clients, a CA of our own
+  tls       sessions that are opened, and those that are not: origins good and bad, real clients, the CA, the role that signs
   e2e       real clients through the proxy: curl, wget, git, apt, Chromium, ssh
   package   the Debian package: installed, started, reloaded, removed in a chroot
 EOF
