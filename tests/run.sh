@@ -18,7 +18,7 @@ Parts (default: all of them):
             the PAC file in JavaScript engines, metrics; the
             conversations once more, under seccomp
   auth      real clients against real authorities (MIT KDC, Samba AD, OpenLDAP, PAM), and what goes wrong there
-  tls       the CA for inspection: made, shown, changed, refused; the role that signs; strict clients
+  tls       sessions that are opened, and those that are not: origins good and bad, real clients, the CA, the role that signs
   e2e       real clients through the proxy: curl, wget, git, apt, Chromium, ssh
   package   the Debian package: installed, started, reloaded, removed in a chroot
 EOF
@@ -155,6 +155,9 @@ for part in $parts; do
 		step release-build-for-tls build_release
 		step asan-build-for-tls build_asan
 		counted ca $python tests/tls/ca.py --sallyport build/release/sallyport --mint-try build/asan/tests/mint_try
+		for area in bypass names hello leaf upstream alpn_http resumption client_certificate client_leg ca_in_use clients pins; do
+			counted "tls-$area" $python -W ignore "tests/tls/$area.py" --sallyport build/release/sallyport
+		done
 		;;
 	e2e)
 		step release-build-for-e2e build_release

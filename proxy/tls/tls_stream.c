@@ -260,9 +260,15 @@ static enum stream_state tls_write(struct stream *stream, struct span bytes, siz
 	}
 	*taken = tls->held < bytes.len ? tls->held : bytes.len;
 	tls->held = 0;
-	while (*taken < bytes.len && result == 1 && shared.out_len + RECORD_SPACE <= SHARED_BYTES) {
+	while (*taken < bytes.len && result == 1) {
 		struct span piece = span_first(span_skip(bytes, *taken), RECORD_BYTES);
 
+		/* Less than all may be taken only where the socket is full: else nobody would come back for the rest. */
+		if (shared.out_len + RECORD_SPACE > SHARED_BYTES) {
+			flush(tls);
+			if (buf_len(&tls->unsent) || (tls->wire != STREAM_OK && tls->wire != STREAM_AGAIN && tls->wire != STREAM_END))
+				break;
+		}
 		result = SSL_write_ex(tls->ssl, piece.at, piece.len, &count);
 		if (result == 1)
 			*taken += count;
