@@ -210,6 +210,9 @@ static void add_tls(const struct inspect *inspect, struct buf *out)
 	}
 	if (inspect->client_leg.version == NULL)
 		add_text(out, "ja4", span_from(inspect->ja4));
+	if (inspect->was_asked)
+		buf_add_string(out, ",\"asks_certificate\":true");
+	add_text(out, "evidence", span_from(pins_score_name(inspect->sign)));
 	buf_add_byte(out, '}');
 }
 
@@ -396,6 +399,7 @@ static void add_field(const struct record *record, enum access_field field, stru
 	TEXT(TLS, record->inspect ? span_from(record->inspect->is_open ? "opened" : "not-opened") : SPAN(""));
 	TEXT(JA4, record->inspect ? span_from(record->inspect->ja4) : SPAN(""));
 	TEXT(VERIFY, record->inspect ? span_from(verify_text(record->inspect)) : SPAN(""));
+	TEXT(EVIDENCE, record->inspect ? span_from(pins_score_name(record->inspect->sign)) : SPAN(""));
 	TEXT(SNI, record->sni);
 	NUMBER(FIRST_BYTE_MS, record->timing.first_byte_ms, ABSENT_MS);
 	NUMBER(POLICY, session->generation->number, 0);
@@ -495,11 +499,13 @@ static struct span tunnel_sni(const struct tunnel *tunnel)
 void access_log_exchange(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
+	uint64_t ended_ms;
 	struct record record;
 
 	if (exchange == NULL || exchange->was_logged)
 		return;
 	exchange->was_logged = true;
+	ended_ms = exchange->ended_ms ? exchange->ended_ms : loop_now_ms(session->env->loop);
 	record = (struct record){
 		.session = session,
 		.method = exchange->is_parsed ? exchange->head.method : SPAN(""),
@@ -519,7 +525,7 @@ void access_log_exchange(struct session *session)
 		.why = access_reason(exchange),
 		.bytes_up = exchange->bytes_up,
 		.bytes_down = exchange->bytes_down,
-		.duration_ms = loop_now_ms(session->env->loop) - exchange->started_ms,
+		.duration_ms = ended_ms - exchange->started_ms,
 		.timing = exchange->timing,
 	};
 	record.how = how_of(exchange->err);

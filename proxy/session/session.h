@@ -83,6 +83,7 @@ struct session_env {
 	/* owned by session/; made by session_env_init(): */
 	struct session_idle_origins *idle_origins;
 	struct asked_origins *asked;
+	struct pins *pins;                      /* clients that do not like our certificate */
 	struct buf line;                        /* the line of the access log that is being written */
 };
 
