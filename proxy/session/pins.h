@@ -1,20 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Clients that do not like our certificate: what is counted as evidence, and of what (pins_score.h says by which rules). Nothing
- * is bypassed for it: an event proposes the narrowest entry, once an hour for a client and a host. A client is its address (of
- * IPv6 its /64), and its user where there is one. Each worker sees its own connections; `list suggest` sees those of all.
+ * is bypassed for it: an event proposes the narrowest entry, once an hour for a client and a host. Each worker sees its own connections; `list suggest` sees those of all.
  * Private to this folder. */
 #ifndef SESSION_PINS_H
 #define SESSION_PINS_H
 
-#include "base/err.h"
 #include "session/pins_score.h"
 
 struct session;
-struct pins;
-
-/* Tables of fixed size: what is oldest makes room. */
-MUST_USE enum err pins_new(struct pins **out);
-void pins_free(struct pins *pins);
 
 /* The client broke off the handshake after it saw our certificate; with this alert, -1: with none. */
 void pins_note_failure(struct session *session, int alert);
