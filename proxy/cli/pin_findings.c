@@ -115,6 +115,15 @@ static void note_asking(struct pin_findings *findings, uint32_t host, uint32_t p
 		findings->is_full = true;
 }
 
+/* A log is text that others had a part in. NAMES_NONE: it is no fingerprint. */
+static uint32_t ja4_of(struct pin_findings *findings, struct span text)
+{
+	for (size_t i = 0; i < text.len; i++)
+		if (!((text.at[i] >= '0' && text.at[i] <= '9') || (text.at[i] >= 'a' && text.at[i] <= 'z') || text.at[i] == '_'))
+			return NAMES_NONE;
+	return text.len && text.len <= 64 ? number_of(findings, text) : NAMES_NONE;
+}
+
 static void note_sign(struct pin_findings *findings, struct pin_pair *pair, struct pin_client *client, enum pins_sign sign,
                       const struct replay_request *request)
 {
@@ -123,8 +132,7 @@ static void note_sign(struct pin_findings *findings, struct pin_pair *pair, stru
 	if (!pins_score_add(&pair->evidence, sign, now_ms))
 		return;
 	pins_score_note_failure(&client->state, pair->host, pins_score_is_strong(sign));
-	if (request->tls.ja4.len)
-		pair->ja4 = number_of(findings, span_first(request->tls.ja4, 64));
+	pair->ja4 = ja4_of(findings, request->tls.ja4);
 	pair->is_suspected |= pins_score_judge(&pair->evidence, &client->state, pair->success_ms, now_ms) == PINS_SUSPECTED;
 }
 
