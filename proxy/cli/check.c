@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* check: what loading does, without a running proxy. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -9,6 +10,7 @@
 #include "cli/files.h"
 #include "process/auth_files.h"
 #include "process/token.h"
+#include "tls/trust.h"
 
 /* ---- how far it is: on a terminal, and only where it takes a while ---- */
 
@@ -113,6 +115,18 @@ static bool is_auth_well(struct loaded_files *files, const char *path)
 	return true;
 }
 
+/* Roots, intermediates and revocations for origins that are opened. */
+static bool is_trust_well(struct loaded_files *files, const char *path)
+{
+	const struct inspection_conf *conf = &files->settings.inspection;
+	void *image = NULL;
+	size_t bytes;
+	bool is_well = !inspection_is_on(conf) || trust_build(conf, path, &files->problems, &image, &bytes) == ERR_NONE;
+
+	free(image);
+	return is_well;
+}
+
 int check_command(const struct command_line *line)
 {
 	const char *path = command_config(line);
@@ -126,7 +140,7 @@ int check_command(const struct command_line *line)
 	if (path == NULL)
 		return EXIT_USAGE;
 	is_ok = files_load_with(&files, path, &options) == ERR_NONE && is_token_well(&files, path) &&
-	        is_auth_well(&files, path);
+	        is_auth_well(&files, path) && is_trust_well(&files, path);
 	wipe(&bar);
 	problems_sort(&files.problems);
 	status = !is_ok ? EXIT_USAGE : files.problems.warning_count ? EXIT_FINDING : EXIT_WELL;

@@ -100,13 +100,15 @@ void children_send_generation(struct child *worker, bool cut)
 	size_t own_count = listen_count + listeners_own(&loaded->web, own + listen_count,
 	                                                GENERATION_OWN_MAX - listen_count);
 	int fds[IPC_FDS_MAX] = {loaded->text_fd, loaded->image_fd, loaded->counters.rules_fd,
-	                        loaded->counters.entries_fd};
+	                        loaded->counters.entries_fd,
+	                        loaded->trust_fd >= 0 ? loaded->trust_fd : loaded->text_fd};
 	struct generation_head head = {
 		.number = loaded->number,
 		.text_bytes = loaded->text.len,
 		.image_bytes = loaded->image_bytes,
 		.rule_cells = loaded->counters.rule_cells,
 		.entry_cells = loaded->counters.entry_cells,
+		.trust_bytes = loaded->trust_bytes,
 		.listener_count = (uint32_t)loaded->listeners.count,
 		.own_count = (uint32_t)own_count,
 		.path_bytes = (uint32_t)strlen(parent->path),

@@ -20,7 +20,7 @@ enum { IPC_VERSION = 1, IPC_BYTES_MAX = 96 << 10, IPC_FDS_MAX = 250 };
 #define IPC_TYPES(X) \
 	X(START, sizeof(struct ipc_start), sizeof(struct ipc_start), 0, IPC_FDS_MAX, \
 	  "parent to all: who to become, shared regions") \
-	X(GENERATION, 64, IPC_BYTES_MAX, 4, IPC_FDS_MAX, "parent to worker: configuration and policy, generation.h") \
+	X(GENERATION, 64, IPC_BYTES_MAX, 5, IPC_FDS_MAX, "parent to worker: configuration and policy, generation.h") \
 	X(LOGS, sizeof(struct ipc_logs), sizeof(struct ipc_logs), 0, 2, "parent to logger: where lines go") \
 	X(EVENT, 5, 4096, 0, 0, "parent to logger: uint32_t level, then a line of the event log") \
 	X(DRAIN, 0, 0, 0, 0, "parent to worker: take no more clients, end when the last has gone") \

@@ -19,6 +19,7 @@
 #include "process/shared.h"
 #include "process/token.h"
 #include "process/web_children.h"
+#include "tls/trust.h"
 
 enum {
 	ARENA_MAX_BYTES = 64 << 20,
@@ -60,6 +61,7 @@ void loaded_free(struct loaded *loaded, const struct loaded *next)
 	close_fd(&loaded->ages_fd);
 	close_fd(&loaded->text_fd);
 	close_fd(&loaded->image_fd);
+	close_fd(&loaded->trust_fd);
 	counters_close(&loaded->counters);
 	policy_close(loaded->policy);
 	shared_unmap(loaded->image, loaded->image_bytes);
@@ -76,7 +78,7 @@ static struct loaded *loaded_new(void)
 	if (loaded == NULL)
 		return NULL;
 	arena_init(&loaded->arena, ARENA_MAX_BYTES);
-	loaded->text_fd = loaded->image_fd = -1;
+	loaded->text_fd = loaded->image_fd = loaded->trust_fd = -1;
 	counters_init(&loaded->counters);
 	auth_files_init(&loaded->auth_files);
 	loaded->access_fd = loaded->event_fd = loaded->ages_fd = -1;
@@ -455,6 +457,22 @@ static enum err load_token(struct loaded *next, const char *path, struct problem
 	return token_load(admin->token, true, path, problems, &next->token, &next->made_token);
 }
 
+/* Whom origins are verified by: an image, so that no worker parses what it does not need. */
+static enum err load_trust(struct loaded *next, const char *path, struct problems *problems)
+{
+	void *image;
+	enum err err;
+
+	if (!inspection_is_on(&next->settings.inspection))
+		return ERR_NONE;
+	err = trust_build(&next->settings.inspection, path, problems, &image, &next->trust_bytes);
+	if (err)
+		return err;
+	err = shared_sealed("sallyport-trust", span_of(image, next->trust_bytes), &next->trust_fd);
+	free(image);
+	return err;
+}
+
 static enum err load_settings(struct loading *loading)
 {
 	struct loaded *next = loading->next;
@@ -479,6 +497,8 @@ static enum err load_settings(struct loading *loading)
 		err = load_token(next, path, &loading->problems);
 	if (err == ERR_NONE)
 		err = auth_children_load(next, path, &loading->problems);
+	if (err == ERR_NONE)
+		err = load_trust(next, path, &loading->problems);
 	if (err == ERR_NONE)
 		err = shared_sealed("sallyport-settings", next->text, &next->text_fd);
 	return err;

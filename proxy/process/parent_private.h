@@ -55,6 +55,8 @@ struct loaded {
 	struct secret token;
 	bool made_token;            /* it was not there */
 	int text_fd, image_fd, access_fd, event_fd, ages_fd;
+	int trust_fd;               /* image of tls/trust.h; -1: nothing is opened */
+	size_t trust_bytes;
 	struct counters counters;
 	size_t image_bytes;
 	void *image;                /* mapped */

@@ -94,6 +94,7 @@ bool inspect_check_request(struct session *session);
 bool inspect_has_origin_gone(const struct session *session);
 
 enum step step_read_hello(struct session *session);
+void read_hello_on_due(struct session *session);
 enum step step_tls_origin(struct session *session);
 enum step step_mint(struct session *session);
 enum step step_tls_client(struct session *session);

@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+enum { FIRST_BYTE_TLS = 0x16, UNDECIDED_MS = 1000 };
+
 /* ---- what the bytes are ---- */
 
 /* The SNI is a name of the session from now on; or it is known that there is none. */
@@ -231,11 +233,26 @@ enum step step_read_hello(struct session *session)
 		if (said != HELLO_MORE)
 			return on_hello(session);
 		state = request_read_more(session);
+		if (state == STREAM_AGAIN && bytes.len && bytes.at[0] != FIRST_BYTE_TLS)
+			session_timeout(session, UNDECIDED_MS); /* whoever has said so little may wait for an answer */
 		if (state == STREAM_AGAIN)
 			return bytes.len ? STEP_WAIT : on_silence(session);
 		if (state != STREAM_OK)
 			return session_fail(session, state == STREAM_END ? ERR_CLIENT_CLOSED : ERR_CLIENT_RESET, "");
 	}
+}
+
+void read_hello_on_due(struct session *session)
+{
+	struct span bytes = buf_span(&session->in);
+
+	if (bytes.len && bytes.at[0] != FIRST_BYTE_TLS) {
+		session->inspect->class = HELLO_UNKNOWN;
+		on_hello(session);
+		return;
+	}
+	session->inspect->class = HELLO_SILENT;
+	session_fail(session, ERR_HELLO_TIMEOUT, bytes.len ? "the ClientHello is not complete" : "neither side has said anything");
 }
 
 /* ---- a tunnel that has begun ---- */
@@ -286,7 +303,9 @@ enum pump_look tunnel_look(struct pump *pump, struct span bytes, bool is_end)
 {
 	struct tunnel *tunnel = CONTAINER_OF(pump, struct tunnel, pump);
 	struct hello fresh = {.class = HELLO_TLS}, *hello = tunnel->hello ? tunnel->hello : &fresh;
-	enum hello_state said = bytes.len ? hello_read(hello, bytes) : HELLO_MORE;
+	/* Only what may become a ClientHello is held. */
+	bool is_tls = bytes.len && bytes.at[0] == FIRST_BYTE_TLS;
+	enum hello_state said = is_tls ? hello_read(hello, bytes) : bytes.len ? HELLO_OTHER : HELLO_MORE;
 	enum pump_look result = PUMP_LOOK_MORE;
 
 	if (said != HELLO_MORE)

@@ -207,8 +207,11 @@ static void on_due(struct loop_timer *timer)
 		tunnel_stop(session, err);
 		return;
 	}
-	if (session->state == SESSION_TLS_ORIGIN) {
-		inspect_on_origin_due(session);
+	if (session->state == SESSION_TLS_ORIGIN || session->state == SESSION_READ_HELLO) {
+		if (session->state == SESSION_READ_HELLO)
+			read_hello_on_due(session);
+		else
+			inspect_on_origin_due(session);
 		session_run(session);
 		return;
 	}

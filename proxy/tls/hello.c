@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Records: OpenSSL's framing (ssl3_get_record, ssl3_read_bytes, tls_get_message_header), which differs from RFC 8446 5.1:
- * up to 32 empty records in a row are passed over, also between the parts of a message. An alert, or the record that TLS 1.3
- * changes ciphers with, is nothing that it takes before a ClientHello. */
+ * up to 32 empty records in a row are passed over, also between the parts of a message. What it does not take before a
+ * ClientHello are alerts, and a change of ciphers that is not empty. */
 #include "tls/hello.h"
 
 #include "base/cursor.h"
 #include "tls/hello_private.h"
 
 enum {
+	RECORD_CHANGE_CIPHERS = 20,
 	RECORD_ALERT = 21,
 	RECORD_HANDSHAKE = 22,
 	RECORD_HEAD_BYTES = 5,
@@ -71,13 +72,15 @@ static enum hello_state take_handshake(struct hello *hello, struct span part)
 	return state == HELLO_MORE ? take_message(hello, buf_span(&hello->assembled)) : state;
 }
 
-static const char *check_record_head(uint8_t type, uint16_t version, size_t len)
+static const char *check_record_head(const struct hello *hello, uint8_t type, uint16_t version, size_t len)
 {
+	bool is_empty = type == RECORD_CHANGE_CIPHERS && len == 0 && buf_len(&hello->assembled) < MESSAGE_HEAD_BYTES;
+
 	if (version >> 8 != 3)
 		return "a record of another protocol";
 	if (type == RECORD_ALERT)
 		return "an alert in place of a ClientHello";
-	if (type != RECORD_HANDSHAKE)
+	if (type != RECORD_HANDSHAKE && !is_empty)
 		return "a record of another type before the ClientHello is whole";
 	if (len > HELLO_RECORD_MAX_BYTES)
 		return "a record is too long";
@@ -96,7 +99,7 @@ static enum hello_state take_record(struct hello *hello, struct span bytes, bool
 
 	if (cursor.overrun)
 		return HELLO_MORE;
-	problem = check_record_head(type, version, len);
+	problem = check_record_head(hello, type, version, len);
 	if (problem)
 		return refuse(hello, problem);
 	if (hello->records == HELLO_RECORDS_MAX)

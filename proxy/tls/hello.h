@@ -39,7 +39,8 @@ struct hello_list {
 	size_t count, total; /* kept; seen, GREASE left out of both */
 };
 
-/* Zeroed is the beginning; hello_fini() at the end. Spans lie in it, or in the bytes of the call that gave the answer. */
+/* Zeroed is the beginning; hello_fini() at the end. Spans lie in it, or in the bytes of the call that gave the answer: neither
+ * may move while they are used. */
 struct hello {
 	enum hello_class class;
 	const char *problem;      /* HELLO_REFUSED: what is wrong, a constant */

@@ -50,13 +50,16 @@ static enum match begins(struct span bytes, struct span with)
 	return span_starts_with(with, bytes) ? MATCH_MAYBE : MATCH_NO;
 }
 
-/* A handshake record with a ClientHello, or an empty one, which OpenSSL passes over. An alert is of TLS, but no way to begin. */
+/* A handshake record with a ClientHello; or what OpenSSL passes over: an empty one, or an empty change of ciphers. An alert
+ * is of TLS, but no way to begin. */
 static enum match is_tls(struct span bytes)
 {
-	enum match head = ALL(check(at(bytes, 0), 21, 22), check(at(bytes, 1), 3, 3), check(pair(bytes, 3), 0, 16384));
+	enum match head = ALL(check(at(bytes, 0), 20, 22), check(at(bytes, 1), 3, 3), check(pair(bytes, 3), 0, 16384));
 
 	if (at(bytes, 0) == 21)
 		return ALL(head, check(pair(bytes, 3), 2, 2), check(at(bytes, 5), 1, 2));
+	if (at(bytes, 0) == 20)
+		return ALL(head, check(pair(bytes, 3), 0, 0));
 	if (pair(bytes, 3) == 0)
 		return head;
 	return ALL(head, check(at(bytes, 5), 1, 1));

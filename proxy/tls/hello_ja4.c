@@ -127,7 +127,7 @@ static size_t take_values(struct span bytes, uint16_t values[static VALUES_MAX])
 	struct cursor cursor = cursor_over(bytes);
 	size_t count = 0;
 
-	while (cursor.rest.len) {
+	while (cursor.rest.len >= 2) {
 		uint16_t value = cursor_u16(&cursor);
 
 		if (!hello_is_grease(value))
@@ -141,7 +141,7 @@ static size_t take_extensions(struct span bytes, uint16_t values[static VALUES_M
 	struct cursor cursor = cursor_over(bytes);
 	size_t count = 0;
 
-	while (cursor.rest.len) {
+	while (cursor.rest.len >= 4 && !cursor.overrun) {
 		uint16_t number = cursor_u16(&cursor);
 
 		cursor_take(&cursor, cursor_u16(&cursor));

@@ -205,7 +205,7 @@ static bool has_ecdsa_cipher(struct span ciphers)
 {
 	struct cursor cursor = cursor_over(ciphers);
 
-	while (cursor.rest.len)
+	while (cursor.rest.len >= 2)
 		if (is_ecdsa_cipher(cursor_u16(&cursor)))
 			return true;
 	return false;

@@ -137,7 +137,8 @@ static void warn_of_time(struct builder *builder, const struct spot *spot, X509 
 	time_t now = time(NULL);
 	char name[TRUST_NAME_TEXT], date[TRUST_DATE_TEXT];
 
-	if (builder->told_expired || X509_cmp_time(X509_get0_notAfter(certificate), &now) >= 0)
+	/* What the system has is not for us to mend. */
+	if (builder->told_expired || strcmp(spot->path, SYSTEM_BUNDLE) == 0 || X509_cmp_time(X509_get0_notAfter(certificate), &now) >= 0)
 		return;
 	builder->told_expired = true;
 	problem_add(builder->problems, PROBLEM_WARNING, spot->path, 0, 0,

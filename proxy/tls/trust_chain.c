@@ -11,7 +11,8 @@ enum {
 	DEPTH_MAX = 10,
 	LEVEL_USUAL = 2,           /* OpenSSL's: 112 bits */
 	EXTENSIONS_MAX = 64,       /* of one certificate */
-	ELEMENTS_MAX = 6000,       /* in all extensions together: what parsing them costs */
+	FETCHED_ELEMENTS_MAX = 500,
+	ELEMENTS_MAX = 4000,       /* in all extensions together: what parsing them costs */
 	CONSTRAINTS_MAX = 200000,  /* names that are compared with constraints */
 	NESTED_MAX = 16,
 	RSA_MAX_BITS = 8192,       /* so long a verification may take */
@@ -107,6 +108,14 @@ static void add_amounts(X509 *certificate, struct amounts *amounts)
 	amounts->names += (size_t)X509_NAME_entry_count(X509_get_subject_name(certificate));
 	amounts->has_huge_key |= is_huge(certificate);
 	add_extensions(certificate, amounts);
+}
+
+bool trust_certificate_is_large(X509 *certificate)
+{
+	struct amounts amounts = {.bytes = 0};
+
+	add_amounts(certificate, &amounts);
+	return amounts.elements > FETCHED_ELEMENTS_MAX || amounts.has_many_extensions || amounts.has_huge_key;
 }
 
 bool trust_chain_is_too_large(struct verify *verify)

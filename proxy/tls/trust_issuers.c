@@ -232,7 +232,7 @@ bool trust_issuers_url(struct issuers *issuers, X509 *certificate, uint64_t wall
 
 static void keep(struct fetched *fetched, X509 *certificate)
 {
-	if (fetched->count == FETCHED_CERTIFICATES_MAX || X509_up_ref(certificate) != 1)
+	if (fetched->count == FETCHED_CERTIFICATES_MAX || trust_certificate_is_large(certificate) || X509_up_ref(certificate) != 1)
 		return;
 	fetched->certificates[fetched->count++] = certificate;
 }

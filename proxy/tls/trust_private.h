@@ -11,7 +11,7 @@
 enum {
 	TRUST_CERTIFICATES_MAX = 20,         /* that are looked at, of what an origin shows */
 	TRUST_CHAIN_MAX_BYTES = 100 * 1024,
-	TRUST_STAPLE_MAX_BYTES = 64 * 1024,
+	TRUST_STAPLE_MAX_BYTES = 16 * 1024,
 	TRUST_ADDED_MAX = 10,                /* that we add, where the origin forgot them */
 	TRUST_FETCHED_PER_QUESTION = 2,
 };
@@ -77,6 +77,9 @@ struct verify {
 	STACK_OF(X509) *chain;                  /* that was found; references */
 	uint64_t until_ms;                      /* how long what was found can hold */
 };
+
+/* Is there more in one that was fetched than issuers have? It is not looked at, then. */
+bool trust_certificate_is_large(X509 *certificate);
 
 /* Is there more than we look at? The fault is said then. */
 bool trust_chain_is_too_large(struct verify *verify);

@@ -4,7 +4,7 @@
 #define TESTS_UNIT_TLS_TRUST_RIG_H
 
 #include "tls/trust.h"
-#include "tls_certificates.h"
+#include "tls_folder.h"
 
 struct rig {
 	struct folder folder;
@@ -99,6 +99,7 @@ static inline enum trust_fault rig_ask(struct rig *rig, const char *host, const 
 		sk_X509_push(question.chain, between[i]->certificate);
 	if (address_parse(question.host, &question.address))
 		question.address.port = 443;
+	ERR_clear_error();
 	trust_verify(rig->trust, &question, &rig->verdict);
 	sk_X509_free(question.chain);
 	for (const char *at = rig->verdict.detail; *at; at++)
@@ -108,6 +109,19 @@ static inline enum trust_fault rig_ask(struct rig *rig, const char *host, const 
 	ASSERT(ERR_peek_error() == 0);
 	return rig->verdict.fault;
 }
+
+/* For tests with cmocka, and a `rig` of their own. */
+#define assert_fault(expected, is) \
+	do { \
+		enum trust_fault fault_is = (is); \
+		if (fault_is != (expected)) \
+			fail_msg("%s instead of %s: %s", trust_fault_token(fault_is), trust_fault_token(expected), rig.verdict.detail); \
+	} while (0)
+#define assert_detail(part) \
+	do { \
+		if (strstr(rig.verdict.detail, (part)) == NULL) \
+			fail_msg("\"%s\" is not in \"%s\"", (part), rig.verdict.detail); \
+	} while (0)
 
 /* The same of a certificate that is made for it; with the intermediate that issues it by default. */
 static inline enum trust_fault rig_try(struct rig *rig, const char *host, struct make leaf)

@@ -25,19 +25,6 @@ static int tear_down(void **state)
 	return 0;
 }
 
-#define assert_fault(expected, is) \
-	do { \
-		enum trust_fault fault_is = (is); \
-		if (fault_is != (expected)) \
-			fail_msg("%s instead of %s: %s", trust_fault_token(fault_is), trust_fault_token(expected), rig.verdict.detail); \
-	} while (0)
-
-static void assert_detail(const char *part)
-{
-	if (strstr(rig.verdict.detail, part) == NULL)
-		fail_msg("\"%s\" is not in \"%s\"", part, rig.verdict.detail);
-}
-
 /* ---- what is good ---- */
 
 static void good_chains(void **state)
@@ -183,9 +170,6 @@ static void other_hosts(void **state)
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		enum trust_fault fault = rig_try(&rig, rows[i].host, (struct make){.names = rows[i].names});
 
-		/* OpenSSL takes a star for two labels at least. */
-		if (i == 5)
-			continue;
 		if (fault != TRUST_FAULT_WRONG_HOST)
 			fail_msg("\"%s\" with %s: %s", rows[i].host, rows[i].names, rig.verdict.detail);
 	}
@@ -253,9 +237,9 @@ static void bad_issuers(void **state)
 		{"weak key", {.is_ca = true, .kind = KEY_RSA1024}, TRUST_FAULT_WEAK},
 		{"weak curve", {.is_ca = true, .kind = KEY_P192}, TRUST_FAULT_WEAK},
 		{"signed with SHA-1", {.is_ca = true, .digest = "SHA1"}, TRUST_FAULT_WEAK},
-		{"signed with MD5", {.is_ca = true, .digest = "MD5", .kind = KEY_P256}, TRUST_FAULT_WEAK},
+		{"signed with MD5", {.is_ca = true, .digest = "MD5"}, TRUST_FAULT_WEAK},
 	};
-	/* OpenSSL does not sign ECDSA with MD5. */
+	/* MD5 is signed with RSA alone. */
 	struct made rsa_root = make(&(struct make){.name = "RSA Root", .is_ca = true, .kind = KEY_RSA2048});
 	const struct made *roots[] = {&rsa_root};
 
