@@ -557,8 +557,8 @@ static int suggest_all(struct suggest *suggest)
 	(line->options[OPTION_json] ? print_json : print_text)(suggest);
 	fwrite(buf_span(&suggest->out).at, 1, buf_len(&suggest->out), stdout);
 	if (suggest->unreadable)
-		fprintf(stderr, "sallyport: note: %llu lines could not be read; the first: %s:%llu: %s\n",
-		        (unsigned long long)suggest->unreadable, suggest->first_path, (unsigned long long)suggest->first_number,
+		fprintf(stderr, "sallyport: note: %llu line%s could not be read; the first: %s:%llu: %s\n",
+		        (unsigned long long)suggest->unreadable, suggest->unreadable == 1 ? "" : "s", suggest->first_path, (unsigned long long)suggest->first_number,
 		        suggest->first_why);
 	if (suggest->found.is_full || !buf_is_whole(&suggest->out))
 		fprintf(stderr, "sallyport: note: there are more clients and hosts than can be told apart; the rest was left out\n");

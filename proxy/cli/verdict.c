@@ -60,8 +60,8 @@ static bool decide(const struct verdict_proxy *proxy, struct verdict *verdict)
 		return refuse(verdict, POLICY_ACCESS, ERR_POLICY_DENIED);
 	if (is_answered(decision, POLICY_AUTH, AUTH_REQUIRED) && !is_known)
 		return refuse(verdict, POLICY_AUTH, asked_or_not(proxy, facts));
-	if (verdict->is_connect && is_answered(decision, POLICY_TLS, TLS_BYPASS) && (decision->need & FACT_REQUEST)) {
-		facts->absent |= FACT_REQUEST; /* nobody will see it */
+	if (verdict->is_connect && is_answered(decision, POLICY_TLS, TLS_BYPASS) && (decision->need & (FACT_REQUEST | FACT_RESPONSE))) {
+		facts->absent |= (unsigned)FACT_REQUEST | FACT_RESPONSE; /* nobody will see it */
 		policy_decide(proxy->policy, facts, &verdict->decision);
 	}
 	verdict->is_opened = verdict->is_connect && is_answered(decision, POLICY_TLS, TLS_INSPECT);

@@ -36,19 +36,41 @@ static bool is_written_here(struct span name)
 	return false;
 }
 
-static void copy_fields(const struct http_head *head, const char *without, struct buf *out)
+static bool is_edited(const struct http_forward *forward, struct span name)
+{
+	for (size_t i = 0; i < forward->edit_count; i++)
+		if (span_equal_nocase(forward->edits[i].name, name))
+			return true;
+	return false;
+}
+
+static void add_edits(const struct http_forward *forward, struct buf *out)
+{
+	for (size_t i = 0; i < forward->edit_count; i++) {
+		if (!forward->edits[i].is_set)
+			continue;
+		buf_add(out, forward->edits[i].name);
+		buf_add(out, SPAN(": "));
+		buf_add(out, forward->edits[i].value);
+		buf_add(out, SPAN("\r\n"));
+	}
+}
+
+static void copy_fields(const struct http_head *head, const char *without, const struct http_forward *forward,
+                        struct buf *out)
 {
 	for (size_t i = 0; i < head->field_count; i++) {
 		const struct http_field *field = &head->fields[i];
 
 		if (http_is_hop_by_hop(head, field->name) || is_written_here(field->name) ||
-		    span_equal_nocase(field->name, span_from(without)))
+		    span_equal_nocase(field->name, span_from(without)) || is_edited(forward, field->name))
 			continue;
 		buf_add(out, field->name);
 		buf_add(out, SPAN(": "));
 		buf_add(out, field->value);
 		buf_add(out, SPAN("\r\n"));
 	}
+	add_edits(forward, out);
 }
 
 static void copy_named(const struct http_head *head, const char *name, struct buf *out)
@@ -108,11 +130,11 @@ void http_write_request(const struct http_head *head, const struct http_target *
 	buf_add(out, target->path);
 	buf_add(out, SPAN(" HTTP/1.1\r\n"));
 	add_host(&target->host, forward->default_port, out);
-	copy_fields(head, "host", out);
+	copy_fields(head, "host", forward, out);
 	add_framing(head, forward, out);
 	add_max_forwards(head, forward, out);
 	add_via(head, forward, out);
-	if (forward->forwarded.len)
+	if (forward->forwarded.len && !is_edited(forward, SPAN("Forwarded")))
 		add_field(out, "Forwarded", forward->forwarded);
 	if (http_has_token(head, "te", SPAN("trailers")) && !head->upgrade)
 		buf_add(out, SPAN("TE: trailers\r\nConnection: TE\r\n"));
@@ -129,7 +151,7 @@ void http_write_response(const struct http_head *head, const struct http_forward
 	buf_printf(out, "HTTP/1.1 %d ", head->status);
 	buf_add(out, head->reason);
 	buf_add(out, SPAN("\r\n"));
-	copy_fields(head, "", out);
+	copy_fields(head, "", forward, out);
 	add_framing(head, forward, out);
 	add_via(head, forward, out);
 	buf_add(out, forward->fields);

@@ -27,6 +27,8 @@ struct record {
 	const char *ended_by, *how;
 	uint64_t bytes_up, bytes_down, duration_ms;
 	struct timing timing;
+	unsigned question_count; /* of `answers` */
+	const struct span *content_type; /* of the response; NULL: there was none */
 	bool is_tunnel;
 };
 
@@ -132,7 +134,7 @@ static void add_decision(const struct record *record, struct buf *out)
 	if (record->answers == NULL)
 		return;
 	buf_add_string(out, ",\"decision\":{");
-	for (int q = 0; q < POLICY_QUESTION_COUNT; q++) {
+	for (unsigned q = 0; q < record->question_count; q++) {
 		if ((record->open >> q & 1) || !is_told((enum policy_question)q, &record->answers[q]))
 			continue;
 		add_answer(policy, (enum policy_question)q, &record->answers[q], first, out);
@@ -274,6 +276,10 @@ static void write_json(const struct record *record, bool brief, struct buf *out)
 		add_decision(record, out);
 	if (record->status)
 		add_number(out, "status", (uint64_t)record->status);
+	if (record->content_type) { /* a response without a type has an empty one */
+		add_key(out, "content_type");
+		buf_add_json(out, *record->content_type);
+	}
 	if (record->err)
 		add_text(out, "error", span_from(err_name(record->err)));
 	add_text(out, "why", span_from(reason_name(record->why)));
@@ -319,7 +325,9 @@ static void write_squid(const struct record *record, struct buf *out)
 	buf_add_percent(out, record->identity ? record->identity->user : SPAN("-"));
 	buf_add_string(out, record->origin.family ? " HIER_DIRECT/" : " HIER_NONE/");
 	address_format(&record->origin, out);
-	buf_add_string(out, " -\n");
+	buf_add_byte(out, ' ');
+	buf_add_percent(out, record->content_type && record->content_type->len ? *record->content_type : SPAN("-"));
+	buf_add_byte(out, '\n');
 }
 
 /* ---- templates ---- */
@@ -382,6 +390,7 @@ static void add_field(const struct record *record, enum access_field field, stru
 	NUMBER(PORT, record->port, 0);
 	FIELD(ORIGIN) address_format_with_port(&record->origin, out);
 	NUMBER(STATUS, (uint64_t)record->status, 0);
+	TEXT(CONTENT_TYPE, record->content_type ? *record->content_type : SPAN(""));
 	TEXT(ERROR, record->err ? span_from(err_name(record->err)) : SPAN(""));
 	TEXT(WHY, span_from(reason_name(record->why)));
 	TEXT(REASON, span_from(record->reason));
@@ -518,6 +527,8 @@ void access_log_exchange(struct session *session)
 		.port = exchange->target.host.port,
 		.origin = exchange->origin,
 		.answers = exchange->is_decided ? exchange->decision.answers : NULL,
+		.question_count = POLICY_QUESTION_COUNT,
+		.content_type = exchange->facts.known & FACT_RESPONSE ? &exchange->facts.content_type : NULL,
 		.open = exchange->decision.open,
 		.status = exchange->status,
 		.err = exchange->err,
@@ -566,6 +577,7 @@ void access_log_tunnel(struct session *session, bool is_running, const struct pu
 		.port = tunnel->port,
 		.origin = tunnel->origin,
 		.answers = tunnel->answers,
+		.question_count = POLICY_TUNNEL_QUESTION_COUNT,
 		.status = tunnel->status,
 		.err = tunnel->err,
 		.bytes_up = tunnel->pump.bytes[PUMP_CLIENT],

@@ -35,7 +35,8 @@ static bool filter(struct session *session, const struct resolve_answer *answer,
 			exchange->facts.address = address;
 			policy_decide(session->generation->policy, &exchange->facts,
 			              &exchange->decision);
-			if (exchange->decision.answers[POLICY_ACCESS].answer == ACCESS_DENY)
+			if (!(exchange->decision.open >> POLICY_ACCESS & 1) &&
+			    exchange->decision.answers[POLICY_ACCESS].answer == ACCESS_DENY)
 				continue;
 			/* One set of answers holds for all that are dialled: those of the first. */
 			if (exchange->address_count &&

@@ -40,13 +40,14 @@ struct policy_facts tunnel_facts(const struct session *session)
 		.host = texts.host,
 		.port = tunnel->port,
 		.known = FACT_ADDRESS,
-		.absent = FACT_REQUEST,
+		.absent = (unsigned)FACT_REQUEST | FACT_RESPONSE,
 		.address = tunnel->origin,
 		.method = texts.method,
 		.sni = SPAN(""),
 		.inner_host = texts.other,
 		.url = SPAN(""),
 		.user = SPAN(""),
+		.content_type = SPAN(""),
 	};
 
 	if (tunnel->identity) {
@@ -66,8 +67,8 @@ struct policy_facts tunnel_facts(const struct session *session)
 	if (address_parse(facts.host, &facts.host_address))
 		facts.host_address.port = tunnel->port;
 	if (tunnel->is_upgrade) {
-		facts.known |= FACT_REQUEST;
-		facts.absent &= ~(unsigned)FACT_REQUEST;
+		facts.known |= (unsigned)FACT_REQUEST | FACT_RESPONSE;
+		facts.absent &= ~((unsigned)FACT_REQUEST | FACT_RESPONSE);
 		facts.url = texts.target;
 	}
 	return facts;

@@ -120,6 +120,7 @@ static bool fill_facts(struct session *session)
 		.url = SPAN(""),
 		.user = SPAN(""),
 		.inner_host = SPAN(""),
+		.content_type = SPAN(""),
 		.wall_ms = loop_wall_ms(session->env->loop),
 		.known = FACT_ADDRESS,
 		.address = inspect->origin,
@@ -137,7 +138,7 @@ static bool fill_facts(struct session *session)
 		facts->absent |= FACT_USER;
 	}
 	if (exchange->is_connect) { /* what is no HTTP */
-		facts->absent |= FACT_REQUEST;
+		facts->absent |= (unsigned)FACT_REQUEST | FACT_RESPONSE;
 		return true;
 	}
 	facts->known |= FACT_REQUEST;

@@ -71,6 +71,8 @@ static void count(struct pins_evidence *evidence, enum pins_sign sign, uint64_t 
 {
 	if (evidence->counts[sign] < UINT16_MAX)
 		evidence->counts[sign]++;
+	if (evidence->last == PINS_SIGN_NONE)
+		evidence->first_ms = now_ms;
 	evidence->last = (uint8_t)sign;
 	evidence->last_ms = now_ms;
 }
@@ -85,14 +87,13 @@ bool pins_score_add(struct pins_evidence *evidence, enum pins_sign sign, uint64_
 		*evidence = (struct pins_evidence){.last_ms = 0};
 		last = PINS_SIGN_NONE;
 	}
-	if (last == PINS_SIGN_NONE || between(now_ms, evidence->last_ms) >= SPACED_MS) {
-		count(evidence, sign, now_ms);
-		return true;
+	if (last != PINS_SIGN_NONE && between(now_ms, evidence->last_ms) < SPACED_MS) {
+		if (pins_score_is_weak(sign))
+			return false;
+		if (pins_score_is_weak(last))
+			evidence->counts[last]--;
 	}
-	if (!pins_score_is_weak(last) || !pins_score_is_strong(sign))
-		return false;
-	evidence->counts[last]--;
-	count(evidence, sign, evidence->last_ms);
+	count(evidence, sign, now_ms);
 	return true;
 }
 
@@ -142,6 +143,9 @@ static bool is_enough(const struct pins_evidence *evidence)
 {
 	unsigned strong = pins_score_strong_count(evidence);
 
+	/* An app that tries again at once, on many connections, has met one obstacle. */
+	if (between(evidence->last_ms, evidence->first_ms) < SPACED_MS)
+		return false;
 	return strong >= STRONG_ENOUGH || strong + pins_score_weak_count(evidence) >= WEAK_ENOUGH;
 }
 

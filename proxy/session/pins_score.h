@@ -41,13 +41,13 @@ enum pins_sign pins_score_parse(struct span name);
 
 /* What one client did with one host since it took our certificate for it last. Zeroed: nothing. */
 struct pins_evidence {
-	uint64_t last_ms;                 /* of what was counted */
+	uint64_t first_ms, last_ms;       /* of what was counted */
 	uint16_t counts[PINS_SIGN_COUNT]; /* they stop at their largest */
 	uint8_t last;                     /* enum pins_sign */
 };
 
-/* Count a sign. What comes within a second is the same attempt, and counts once, as the strongest; what lies a day back is
- * forgotten. False: it counted nothing. */
+/* Count a sign. A close within a second of what was counted last may be the same attempt, and counts nothing; an alert in its
+ * place does. What lies a day back is forgotten. False: it counted nothing. */
 bool pins_score_add(struct pins_evidence *evidence, enum pins_sign sign, uint64_t now_ms);
 
 unsigned pins_score_strong_count(const struct pins_evidence *evidence);

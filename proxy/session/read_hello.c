@@ -168,9 +168,9 @@ static enum step on_hello(struct session *session)
 		return session_fail(session, ERR_CLIENT_RESET, "");
 	add_hello_fact(&exchange->facts, inspect->sni);
 	policy_decide(session->generation->policy, &exchange->facts, decision);
-	if ((decision->need & FACT_REQUEST) && !(decision->open >> POLICY_TLS & 1) &&
+	if ((decision->need & (FACT_REQUEST | FACT_RESPONSE)) && !(decision->open >> POLICY_TLS & 1) &&
 	    (decision->answers[POLICY_TLS].answer == TLS_BYPASS || (inspect->class != HELLO_TLS && inspect->class != HELLO_HTTP))) {
-		exchange->facts.absent |= FACT_REQUEST; /* nobody will see it */
+		exchange->facts.absent |= (unsigned)FACT_REQUEST | FACT_RESPONSE; /* nobody will see it */
 		policy_decide(session->generation->policy, &exchange->facts, decision);
 	}
 	count_new_hits(session, decision, open_before);

@@ -61,6 +61,12 @@ static bool can_drain(const struct session *session)
 	       (head->framing != HTTP_LENGTH || head->body_bytes <= session_conf_of(session)->limits.drain_bytes);
 }
 
+/* Policy refused the response to a request that has come whole. */
+static bool is_all_read(const struct exchange *exchange)
+{
+	return exchange->err == ERR_POLICY_DENIED && exchange->up.done;
+}
+
 /* Can the connection be used for another request after this reply? */
 static bool can_keep(const struct session *session)
 {
@@ -73,7 +79,7 @@ static bool can_keep(const struct session *session)
 	    session->env->draining || session->client_ended)
 		return false;
 	/* Where the response was begun, its content may be on its way. */
-	if (!can_drain(session) || (exchange->head.framing != HTTP_NO_BODY && exchange->bytes_up))
+	if (!can_drain(session) || (exchange->head.framing != HTTP_NO_BODY && exchange->bytes_up && !is_all_read(exchange)))
 		return false;
 	/* What follows a CONNECT was for its tunnel. */
 	return !exchange->is_connect || buf_len(&session->in) == 0;

@@ -92,6 +92,7 @@ static struct span forwarded_of(struct session *session)
 
 static void write_request(struct session *session)
 {
+	struct http_edit edits[HTTP_EDITS_MAX];
 	struct exchange *exchange = session->exchange;
 	struct http_target target = exchange->target;
 	struct http_forward forward = {
@@ -102,6 +103,8 @@ static void write_request(struct session *session)
 		.default_port = session->inspect && !session->inspect->is_plain ? 443 : 0,
 		.without_via = session->inspect != NULL,
 		.max_forwards = max_forwards_of(&exchange->head),
+		.edits = edits,
+		.edit_count = response_header_edits(session, POLICY_REQUEST_HEADERS, edits),
 	};
 
 	exchange->up_framing = exchange->head.framing;
@@ -256,10 +259,11 @@ enum stream_state relay_drain(struct session *session)
 	struct exchange *exchange = session->exchange;
 	enum stream_state state;
 
-	if (!exchange->up_broken) {
+	/* What was sent on before the refusal is read already. */
+	if (exchange->up.framing == HTTP_NO_BODY)
 		http_body_init(&exchange->up, exchange->head.framing, exchange->head.body_bytes);
-		exchange->up_broken = true;
-	}
+	if (!exchange->up_broken)
+		break_up(session);
 	state = read_content(session);
 	return is_drained_enough(session) ? STREAM_BROKEN : state;
 }
@@ -284,7 +288,9 @@ static enum http_framing down_framing_of(const struct session *session,
 
 static void write_response(struct session *session, bool keep_alive)
 {
+	struct http_edit edits[HTTP_EDITS_MAX];
 	struct exchange *exchange = session->exchange;
+	bool is_final = exchange->response.status >= 200;
 	struct http_forward forward = {
 		.via = session_conf_of(session)->forwarding.via,
 		.keep_alive = keep_alive,
@@ -292,21 +298,33 @@ static void write_response(struct session *session, bool keep_alive)
 		.to_http10 = is_http10(session),
 		.without_via = session->inspect != NULL,
 		.max_forwards = UINT64_MAX,
-		.fields = exchange->response.status >= 200 ? exchange->success : SPAN(""),
+		.fields = is_final ? exchange->success : SPAN(""),
+		.edits = edits,
+		.edit_count = is_final ? response_header_edits(session, POLICY_RESPONSE_HEADERS, edits) : 0,
 	};
 
 	http_write_response(&exchange->response, &forward, &exchange->to_client);
+}
+
+/* What policy forbids goes no further than here: a page takes its place, and the origin is closed with what it still sends. */
+static enum step refuse_response(struct session *session, enum err err)
+{
+	return session_fail(session, err, session->exchange->detail);
 }
 
 static enum step switch_protocols(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
 	struct span first[2];
+	enum err err;
 
 	if (!exchange->head.upgrade || !http_find(&exchange->response, "upgrade"))
 		return session_fail(session, ERR_UPGRADE_FAILED, "101 without Upgrade");
 	if (!exchange->up.done || buf_len(&exchange->to_origin))
 		return session_fail(session, ERR_UPGRADE_FAILED, "101 before the end of the request");
+	err = response_decide_head(session, &exchange->response);
+	if (err)
+		return refuse_response(session, err);
 	exchange->status = 101;
 	exchange->down_framing = HTTP_NO_BODY;
 	write_response(session, true);
@@ -383,6 +401,9 @@ static enum step on_response_head(struct session *session, size_t head_bytes)
 		forward_interim(session);
 		return STEP_NEXT;
 	}
+	err = response_decide_head(session, &exchange->response);
+	if (err)
+		return refuse_response(session, err);
 	note_response(session);
 	write_response(session, exchange->keep_client);
 	restart_clock(session);

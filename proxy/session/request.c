@@ -255,6 +255,7 @@ bool request_fill_facts(struct session *session)
 		.url = SPAN(""),
 		.user = SPAN(""),
 		.inner_host = SPAN(""),
+		.content_type = SPAN(""),
 		.wall_ms = loop_wall_ms(session->env->loop),
 		.absent = exchange->is_connect ? 0 : FACT_HELLO,
 	};
@@ -267,7 +268,7 @@ bool request_fill_facts(struct session *session)
 	if (exchange->is_connect) {
 		/* What is asked inside is seen only where the session can be opened. */
 		if (!inspect_is_possible(session))
-			facts->absent |= FACT_REQUEST;
+			facts->absent |= (unsigned)FACT_REQUEST | FACT_RESPONSE;
 	} else {
 		facts->known |= FACT_REQUEST;
 		facts->url = url_of(exchange);
@@ -340,9 +341,9 @@ static void decide(struct session *session)
 
 	policy_decide(session->generation->policy, &exchange->facts, decision);
 	exchange->is_decided = true;
-	if ((decision->need & FACT_REQUEST) && !(decision->open >> POLICY_TLS & 1) &&
+	if ((decision->need & (FACT_REQUEST | FACT_RESPONSE)) && !(decision->open >> POLICY_TLS & 1) &&
 	    decision->answers[POLICY_TLS].answer == TLS_BYPASS) {
-		exchange->facts.absent |= FACT_REQUEST;
+		exchange->facts.absent |= (unsigned)FACT_REQUEST | FACT_RESPONSE;
 		policy_decide(session->generation->policy, &exchange->facts, decision);
 	}
 	if (exchange->identity || (exchange->facts.absent & FACT_USER) || (decision->open >> POLICY_AUTH & 1) ||
@@ -395,7 +396,17 @@ static bool is_for_us(struct session *session)
 	return counts && field && span_equal(field->value, SPAN("0"));
 }
 
-/* The PAC file, asked of the proxy itself; or whatever the URL is asked for by which clients know the public role. */
+static bool is_page(struct span path)
+{
+	static const char *const pages[] = {"/proxy.pac", "/wpad.dat", "/ca", "/ca.pem", "/ca.crt", "/ca.crl"};
+
+	for (size_t i = 0; i < COUNT_OF(pages); i++)
+		if (span_equal(path, span_from(pages[i])))
+			return true;
+	return false;
+}
+
+/* The PAC file or the CA's certificate, asked of the proxy itself; or whatever the URL is asked for by which clients know the public role. */
 static bool is_for_pages(const struct session *session)
 {
 	const struct session_generation *generation = session->generation;
@@ -408,7 +419,7 @@ static bool is_for_pages(const struct session *session)
 	    span_equal(exchange->head.method, SPAN("OPTIONS")))
 		return false;
 	if (exchange->target.form == HTTP_TARGET_ORIGIN)
-		return span_equal(path, SPAN("/proxy.pac")) || span_equal(path, SPAN("/wpad.dat"));
+		return is_page(path);
 	return url->name.len && span_equal(host->name, url->name) && host->port == url->port;
 }
 

@@ -249,8 +249,9 @@ struct exchange *exchange_new(struct session *session)
 		session->in.max_bytes = limits->head_bytes + 4;
 	arena_init(&exchange->arena, limits->session_bytes + limits->head_bytes);
 	arena_init(&exchange->response_arena, limits->session_bytes + limits->head_bytes);
-	/* A head, what one read may add to a buffer that has room, and trailers. */
-	buffer_bytes = limits->head_bytes * 2 + limits->buffer_bytes * 2 + HTTP_TRAILERS_MAX_BYTES;
+	/* A head with what policy adds, what one read may add to a buffer that has room, and trailers. */
+	buffer_bytes = limits->head_bytes * 2 + limits->buffer_bytes * 2 + HTTP_TRAILERS_MAX_BYTES +
+	               POLICY_HEADER_EDITS_MAX_BYTES;
 	buf_init(&exchange->to_origin, buffer_bytes);
 	buf_init(&exchange->to_client, buffer_bytes);
 	buf_init(&exchange->from_origin, limits->head_bytes + 4);

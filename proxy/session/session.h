@@ -22,8 +22,6 @@
 #include "tls/tls_contexts.h"
 #include "tls/trust.h"
 
-struct trust;
-
 /* Configuration and policy that belong together. Exchanges hold a reference; a reload makes a new one. */
 struct session_generation {
 	unsigned references;

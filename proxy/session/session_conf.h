@@ -50,7 +50,7 @@ enum access_format { ACCESS_JSON, ACCESS_SQUID, ACCESS_TEMPLATE };
 	X(TS, "ts") X(EVENT, "event") X(ID, "id") X(LISTENER, "listener") X(CLIENT, "client") \
 	X(USER, "user") X(SCHEME, "scheme") X(METHOD, "method") X(TARGET, "target") X(HOST, "host") X(PORT, "port") \
 	X(SNI, "sni") X(ORIGIN, "origin") X(CLASS, "class") X(ACCESS, "access") X(RULE, "rule") \
-	X(PLACE, "place") X(STATUS, "status") X(ERROR, "error") X(WHY, "why") X(REASON, "reason") \
+	X(PLACE, "place") X(STATUS, "status") X(CONTENT_TYPE, "content_type") X(ERROR, "error") X(WHY, "why") X(REASON, "reason") \
 	X(ADDRESS, "address") X(ENDED_BY, "ended_by") X(HOW, "how") X(BYTES_UP, "bytes_up") \
 	X(BYTES_DOWN, "bytes_down") X(DURATION_MS, "duration_ms") X(AUTH_MS, "auth_ms") X(DNS_MS, "dns_ms") \
 	X(CONNECT_MS, "connect_ms") X(TLS_ORIGIN_MS, "tls_origin_ms") X(TLS_CLIENT_MS, "tls_client_ms") \

@@ -123,7 +123,7 @@ struct tunnel {
 	struct session *session;
 	struct pump_limits limits;
 	struct loop_timer running; /* for "running" lines */
-	struct policy_answer answers[POLICY_QUESTION_COUNT];
+	struct policy_answer answers[POLICY_TUNNEL_QUESTION_COUNT];
 	struct timing timing;
 	struct address origin;
 	uint64_t started_ms;
@@ -286,6 +286,20 @@ bool origin_pool_take(struct session *session);
 
 /* Keep session->origin for others, or close it. */
 void origin_pool_give(struct session *session);
+
+/* ---- response_rules.c ---- */
+
+/* The final response is there, with this value of Content-Type (empty: it has none; several apart by commas), which is borrowed
+ * until the exchange is over: what waits for it is decided now, and counted. The state stays. errors: ERR_POLICY_DENIED, with
+ * exchange->detail and denied_by: nothing of the response may go on. */
+MUST_USE enum err response_decide(struct session *session, struct span content_type);
+
+/* The same with the fields of a head. */
+MUST_USE enum err response_decide_head(struct session *session, const struct http_head *response);
+
+/* What policy sets and removes (POLICY_REQUEST_HEADERS, POLICY_RESPONSE_HEADERS): how many edits, borrowed from the generation. */
+size_t response_header_edits(const struct session *session, enum policy_question question,
+                             struct http_edit out[static HTTP_EDITS_MAX]);
 
 /* ---- access.c ---- */
 

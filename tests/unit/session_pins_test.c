@@ -96,7 +96,8 @@ static const struct {
 	/* what only looks like it */
 	{"a client that was never seen to trust us", "u.u.u.u.u.u", 0},
 	{"trust of two days ago says nothing", "oDDu.u.u", 0},
-	{"retries in a burst are one attempt", "ou u uuuuuuuuuuu", 0},
+	{"retries in a burst are one attempt", "ouuuuuuu uuuuuuu", 0},
+	{"the next burst is another", "ouuuuuuu  u", 1},
 	{"a burst of closes, too", "ossssssssssssss s s", 0},
 	{"a success ends it", "ou.u.y.u", 0},
 	{"connections in stock, mixed with use", "os.s.y.s.s.y.s.s.s.s.s.s.s.s", 0},
