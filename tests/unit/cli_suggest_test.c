@@ -122,7 +122,7 @@ static void assert_says(const char *text, const char *what)
 static void assert_silent(const char *text, const char *what)
 {
 	if (strstr(text, what))
-		fail_msg("it says\n%s\nin\n%s", what, text);
+		fail_msg("it says\n%s\n: %s", what, text);
 }
 
 /* ---- */
