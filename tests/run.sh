@@ -5,7 +5,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 2
 
-all_parts="warnings units lint flows roles auth e2e package"
+all_parts="warnings units lint flows roles auth tls e2e package"
 usage() {
 	cat <<EOF
 Usage: tests/run.sh [PART...] [--help]
@@ -18,6 +18,7 @@ Parts (default: all of them):
             the PAC file in JavaScript engines, metrics; the
             conversations once more, under seccomp
   auth      real clients against real authorities (MIT KDC, Samba AD, OpenLDAP, PAM), and what goes wrong there
+  tls       sessions that are opened, and those that are not: origins good and bad, real clients, a CA of our own
   e2e       real clients through the proxy: curl, wget, git, apt, Chromium, ssh
   package   the Debian package: installed, started, reloaded, removed in a chroot
 EOF
@@ -27,7 +28,7 @@ parts=""
 for word in "$@"; do
 	case "$word" in
 	--help | -h) usage; exit 0 ;;
-	lint | warnings | units | flows | roles | auth | e2e | package) parts="$parts $word" ;;
+	lint | warnings | units | flows | roles | auth | tls | e2e | package) parts="$parts $word" ;;
 	*) usage >&2; exit 2 ;;
 	esac
 done
@@ -149,6 +150,14 @@ for part in $parts; do
 		counted authorities $python -W ignore tests/auth/authorities.py --sallyport build/release/sallyport
 		counted clients $python tests/auth/clients.py --sallyport build/release/sallyport --table "$logs/clients.md"
 		counted handbook $python tests/auth/handbook.py --sallyport build/release/sallyport
+		;;
+	tls)
+		step release-build-for-tls build_release
+		step asan-build-for-tls build_asan
+		counted ca $python tests/tls/ca.py --sallyport build/release/sallyport --mint-try build/asan/tests/mint_try
+		for area in bypass names hello leaf upstream alpn_http resumption client_certificate client_leg ca_in_use clients pins; do
+			counted "tls-$area" $python -W ignore "tests/tls/$area.py" --sallyport build/release/sallyport
+		done
 		;;
 	e2e)
 		step release-build-for-e2e build_release

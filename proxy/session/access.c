@@ -505,6 +505,12 @@ static struct span tunnel_sni(const struct tunnel *tunnel)
 	return tunnel->is_sni_host ? span_of(tunnel->text + tunnel->method_len, tunnel->host_len) : SPAN("");
 }
 
+/* At our certificate, and there is no error that says so. */
+static bool was_closed_by_client(const struct inspect *inspect)
+{
+	return inspect && inspect->sign != PINS_SIGN_NONE && inspect->sign != PINS_SIGN_UNUSED;
+}
+
 void access_log_exchange(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
@@ -544,7 +550,7 @@ void access_log_exchange(struct session *session)
 		record.refused = exchange->refused;
 	if (record.how)
 		record.ended_by = "proxy";
-	else if (is_client_error(exchange->err))
+	else if (is_client_error(exchange->err) || was_closed_by_client(session->inspect))
 		record.ended_by = "client";
 	else if (exchange->err == ERR_RESPONSE_INCOMPLETE)
 		record.ended_by = "origin";

@@ -4,6 +4,7 @@
 #include "session/session_private.h"
 
 #include "base/log.h"
+#include "session/h2/h2.h"
 
 /* What is said of one cut. Texts of the configuration may be long. */
 enum { TEXT_MAX_BYTES = 200, BECAUSE_MAX_BYTES = 600, TOLD_MAX = 1000 };
@@ -233,6 +234,20 @@ static void tell(const struct session *session, const struct policy_facts *facts
 
 /* ---- all sessions ---- */
 
+/* One stream of HTTP/2; the others go on. */
+static bool is_stream_cut(struct session *session, void *context)
+{
+	struct session_cuts *cuts = context;
+	struct policy_decision decision;
+	struct policy_facts facts;
+
+	if (!is_denied(session, &facts, &decision))
+		return false;
+	cuts->count++;
+	tell(session, &facts, &decision.answers[POLICY_ACCESS], cuts);
+	return true;
+}
+
 static bool cut_one(struct session *session, struct session_cuts *cuts)
 {
 	const unsigned decided = 1u << SESSION_RESOLVE | 1u << SESSION_DIAL | 1u << SESSION_RELAY |
@@ -242,6 +257,8 @@ static bool cut_one(struct session *session, struct session_cuts *cuts)
 
 	if (session->exchange && session->exchange->is_for_pages)
 		return false; /* policy was not asked */
+	if (session->state == SESSION_SERVE_H2)
+		return h2_cut(session, is_stream_cut, cuts);
 	if (!(decided >> session->state & 1) || !is_denied(session, &facts, &decision))
 		return false;
 	cuts->count++;

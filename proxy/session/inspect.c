@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "session/h2/h2.h"
 
 enum { AIA_MAX = 2 };
 
@@ -93,7 +94,7 @@ static struct span offer_for_origin(struct session *session)
 
 	buf_init(&offer, 64);
 	while (hello_alpn_next(&rest, &name)) {
-		if (!span_equal(name, SPAN("http/1.1")))
+		if (!span_equal(name, SPAN("http/1.1")) && !span_equal(name, SPAN("h2")))
 			continue;
 		buf_add_byte(&offer, (uint8_t)name.len);
 		buf_add(&offer, name);
@@ -477,6 +478,8 @@ static enum step on_client_up(struct session *session)
 	inspect->connect = exchange;
 	session->exchange = NULL;
 	session->scanned = 0;
+	if (span_equal(inspect->alpn, SPAN("h2")))
+		return h2_start(session);
 	return session_go(session, inspect->alpn.len || inspect->err ? SESSION_READ_HEAD : SESSION_SNIFF);
 }
 

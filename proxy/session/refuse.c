@@ -174,7 +174,7 @@ static void describe_ourselves(struct exchange *exchange, struct http_reply *rep
 		reply->fields = SPAN("Allow: GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, TRACE, PATCH\r\n");
 }
 
-static void write_reply(struct session *session)
+void refuse_write(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
 	char id[48];
@@ -238,7 +238,7 @@ enum step step_refuse(struct session *session)
 		dialog_cancel(session->dialog);
 	exchange->is_asking = false;
 	if (exchange->status == 0)
-		write_reply(session);
+		refuse_write(session);
 	while (buf_len(&exchange->to_client)) {
 		state = stream_write(&session->client, buf_span(&exchange->to_client), &taken);
 		if (state == STREAM_AGAIN)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "session/h2/h2.h"
 #include "session/inspect.h"
 
 enum { STEPS_PER_TURN = 100 };
@@ -46,11 +47,12 @@ static const struct state_row states[SESSION_STATE_COUNT] = {
 	                        TO(MINT) | TO(DIAL) | TO(TUNNEL)},
 	[SESSION_MINT] = {"mint", step_mint, TIMEOUT(tls_ms), ERR_SIGNER_UNAVAILABLE, TO(TLS_CLIENT)},
 	[SESSION_TLS_CLIENT] = {"tls_client", step_tls_client, TIMEOUT(tls_ms), ERR_CLIENT_TLS_TIMEOUT,
-	                        TO(READ_HEAD) | TO(SNIFF)},
+	                        TO(READ_HEAD) | TO(SNIFF) | TO(SERVE_H2)},
 	[SESSION_SNIFF] = {"sniff", step_sniff, TIMEOUT(keep_alive_ms), ERR_NONE, TO(READ_HEAD) | TO(TUNNEL)},
 	[SESSION_TUNNEL] = {"tunnel", step_tunnel, NO_TIMEOUT, ERR_HELLO_TIMEOUT, TO(READ_HELLO)},
 	[SESSION_RELAY] = {"relay", step_relay, TIMEOUT(response_ms), ERR_RESPONSE_TIMEOUT,
 	                   TO(READ_HEAD) | TO(RESOLVE) | TO(DIAL) | TO(TUNNEL) | TO(REFUSE) | TO(LINGER)},
+	[SESSION_SERVE_H2] = {"serve_h2", step_serve_h2, TIMEOUT(keep_alive_ms), ERR_IDLE_TIMEOUT, TO(LINGER)},
 	[SESSION_REFUSE] = {"refuse", step_refuse, TIMEOUT(reply_ms), ERR_CLIENT_TIMEOUT,
 	                    TO(READ_HEAD) | TO(DRAIN) | TO(LINGER)},
 	[SESSION_DRAIN] = {"drain", step_drain, TIMEOUT(reply_ms), ERR_NONE, TO(READ_HEAD) | TO(LINGER)},
@@ -215,6 +217,10 @@ static void on_due(struct loop_timer *timer)
 		session_run(session);
 		return;
 	}
+	if (session->state == SESSION_SERVE_H2) {
+		h2_on_due(session);
+		return;
+	}
 	if (session->state == SESSION_READ_HEAD && session->exchange == NULL &&
 	    buf_len(&session->in) == 0)
 		err = ERR_NONE; /* idle between requests: closed without a word */
@@ -355,6 +361,7 @@ static enum step step_end(struct session *session)
 
 	if (!list_is_linked(&session->link))
 		return STEP_WAIT;
+	h2_free(session);
 	inspect_log_connect(session);
 	access_log_exchange(session);
 	loop_timer_clear(env->loop, &session->timer);
@@ -439,6 +446,8 @@ void session_drain(struct session_env *env)
 		    buf_len(&session->in) == 0) {
 			session_go(session, SESSION_END);
 			session_run(session);
+		} else if (session->state == SESSION_SERVE_H2) {
+			session_run(session); /* it looks at env->draining */
 		}
 	}
 }
@@ -453,6 +462,7 @@ void session_stop_all(struct session_env *env)
 			tunnel_stop(session, ERR_STOPPED);
 			continue;
 		}
+		h2_note_end(session, ERR_STOPPED);
 		if (session->exchange && session->exchange->err == ERR_NONE)
 			session->exchange->err = ERR_STOPPED;
 		session_go(session, SESSION_END);
@@ -493,6 +503,8 @@ static void describe(const struct session *session, struct buf *out)
 		buf_add_json(out, exchange->facts.host);
 		buf_printf(out, ",\"age_ms\":%llu",
 		           (unsigned long long)(now_ms - exchange->started_ms));
+	} else if (session->h2) {
+		buf_printf(out, ",\"streams\":%zu", h2_stream_count(session));
 	}
 	buf_add_string(out, "}\n");
 }

@@ -10,6 +10,7 @@
  * READ_HELLO, TLS_ORIGIN, MINT, TLS_CLIENT, SNIFF  a session that is opened: inspect.h
  * TUNNEL      opaque bytes both ways (CONNECT, Upgrade)
  * RELAY       one http:// exchange
+ * SERVE_H2    HTTP/2 inside an inspected session, h2/
  * REFUSE      a reply of our own
  * DRAIN       the content of a request that was refused, up to a bound: the connection goes on
  * LINGER      our last bytes are on their way: read until the client has closed, too
@@ -40,6 +41,7 @@
 	X(SNIFF, "sniff") \
 	X(TUNNEL, "tunnel") \
 	X(RELAY, "relay") \
+	X(SERVE_H2, "serve_h2") \
 	X(REFUSE, "refuse") \
 	X(DRAIN, "drain") \
 	X(LINGER, "linger") \
@@ -157,6 +159,7 @@ struct session {
 	struct exchange *exchange;
 	struct tunnel *tunnel;
 	struct inspect *inspect;        /* NULL: it is not opened, nor about to be */
+	struct h2_relay *h2;            /* SERVE_H2; else NULL */
 	struct dialog *dialog;          /* NULL: nobody was asked yet, or it is over */
 	struct identity *identity;  /* NTLM, Negotiate: of the connection */
 	uint64_t identity_number;   /* of the generation that it was found under */
@@ -212,6 +215,7 @@ enum step step_resolve(struct session *session);
 enum step step_dial(struct session *session);
 enum step step_tunnel(struct session *session);
 enum step step_relay(struct session *session);
+enum step step_serve_h2(struct session *session);
 enum step step_refuse(struct session *session);
 enum step step_drain(struct session *session);
 enum step step_linger(struct session *session);
@@ -261,6 +265,9 @@ enum step relay_start(struct session *session);
 
 /* May the request be sent a second time if the first got no answer? */
 bool relay_is_repeatable(const struct exchange *exchange);
+
+/* Append the page of the exchange's err to its to_client, as an HTTP/1 reply; status and keep_alive are noted. */
+void refuse_write(struct session *session);
 
 /* Read the content of a request that was refused, and drop it. STREAM_OK: all of it is read; STREAM_AGAIN: not yet; else it
  * cannot be (the client is gone, it is no content, it is more than limits.drain). */

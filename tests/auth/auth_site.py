@@ -2,6 +2,7 @@
 """What the tests of authentication share: real origins (nginx), the proxy in a folder of its own, and how tests run."""
 import concurrent.futures
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -173,8 +174,9 @@ class Proxy:
         self.stop()
 
 
-def run_rows(title, rows, only="", at_once=2):
-    """rows: (name, function). Prints a line for each, and the sum; the result is the exit status."""
+def run_rows(title, rows, only="", at_once=2, last=()):
+    """rows: (name, function); `last` run when the others have ended. Prints a line for each, and the sum; the result is the
+    exit status."""
     passed = failed = 0
     rows = [(name, function) for name, function in rows if re.search(only, name)]
 
@@ -185,7 +187,7 @@ def run_rows(title, rows, only="", at_once=2):
         except Exception:  # whatever it is, it is told
             return row[0], traceback.format_exc()
     with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
-        for name, trouble in pool.map(one, rows):
+        for name, trouble in itertools.chain(pool.map(one, rows), map(one, last)):
             print(f"{'FAIL' if trouble else 'ok'} {name}", flush=True)
             if trouble:
                 print("    " + trouble.replace("\n", "\n    "))

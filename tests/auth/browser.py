@@ -14,22 +14,21 @@ PATIENCE_S = 40.0
 
 
 class Browser:
-    def __init__(self, proxy_url, inside=(), env=None, flags=()):
+    def __init__(self, proxy_url, inside=(), env=None, flags=(), verifies=False):
         self.folder = tempfile.mkdtemp(prefix="sallyport-chromium-")
         to_read, to_browser = os.pipe()
         from_browser, to_write = os.pipe()
         ends = [fcntl.fcntl(fd, fcntl.F_DUPFD, 20) for fd in (to_read, to_write)]
         command = [*inside, PROGRAM, "--remote-debugging-pipe", "--no-sandbox", "--disable-background-networking",
-                   "--disable-component-update", "--ignore-certificate-errors", "--proxy-bypass-list=<-loopback>",
+                   "--disable-component-update", *([] if verifies else ["--ignore-certificate-errors"]), "--proxy-bypass-list=<-loopback>",
                    f"--proxy-server={proxy_url}", f"--user-data-dir={self.folder}", *flags, "about:blank"]
-        # It reads from descriptor 3 and writes to 4.
-        self.process = subprocess.Popen(command, pass_fds=(3, 4), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.DEVNULL, env=env,
-                                        preexec_fn=lambda: (os.dup2(ends[0], 3), os.dup2(ends[1], 4)))
+        # It reads from descriptor 3 and writes to 4, which are another thread's here.
+        self.process = subprocess.Popen(["bash", "-c", f'exec "$@" 3<&{ends[0]} 4>&{ends[1]}', "bash", *command], pass_fds=ends, env=env,
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for fd in (to_read, to_write, *ends):
             os.close(fd)
         self.up, self.down, self.bytes, self.id = to_browser, from_browser, b"", 0
-        self.session, self.credentials, self.asked = None, None, 0
+        self.session, self.credentials, self.asked, self.failed = None, None, 0, None
 
     def send(self, method, **params):
         self.id += 1
@@ -80,12 +79,14 @@ class Browser:
         self.call("Page.enable")
         self.call("Fetch.enable", handleAuthRequests=True)
         self.loaded = False
-        self.call("Page.navigate", url=url)
+        self.failed = self.call("Page.navigate", url=url).get("errorText")
         limit = time.monotonic() + PATIENCE_S
         while not self.loaded:
             self.on_event(self.receive(limit))
-        text = self.call("Runtime.evaluate", expression="document.body.innerText")["result"].get("value", "")
-        return text, self.asked
+        return self.text(), self.asked
+
+    def text(self):
+        return self.call("Runtime.evaluate", expression="document.body.innerText")["result"].get("value", "")
 
     def close(self):
         self.process.kill()
