@@ -142,14 +142,15 @@ static int read_all(struct suggest *suggest)
 
 /* ---- what policy says already ---- */
 
-static void decide(const struct suggest *suggest, struct span host, uint32_t port, const struct pin_client *client,
+/* `sni` is empty where it is the host. */
+static void decide(const struct suggest *suggest, struct span host, struct span sni, uint32_t port, const struct pin_client *client,
                    struct policy_decision *decision)
 {
 	struct policy_facts facts = {
 		.host = host,
 		.port = (uint16_t)port,
 		.listener = SPAN(""),
-		.sni = SPAN(""),
+		.sni = sni,
 		.inner_host = SPAN(""),
 		.user = SPAN(""),
 		.url = SPAN(""),
@@ -158,16 +159,39 @@ static void decide(const struct suggest *suggest, struct span host, uint32_t por
 		.absent = FACT_ADDRESS | FACT_HELLO | FACT_REQUEST | FACT_USER,
 	};
 
+	if (sni.len) {
+		facts.known |= FACT_HELLO;
+		facts.absent &= ~(unsigned)FACT_HELLO;
+	}
 	if (client)
 		facts.from = client->address;
 	if (client && client->user != NAMES_NONE) {
 		facts.user = pin_findings_text(&suggest->found, client->user);
-		facts.known = FACT_USER;
+		facts.known |= FACT_USER;
 		facts.absent &= ~(unsigned)FACT_USER;
 	}
 	if (!address_parse(host, &facts.host_address))
 		facts.host_address.family = 0;
 	policy_decide(suggest->files.policy, &facts, decision);
+}
+
+/* The name that the CONNECT had, where it was another; else empty. */
+static struct span other_name(const struct suggest *suggest, const struct pin_proposal *proposal)
+{
+	const struct pin_pair *sample = proposal->sample;
+
+	if (sample->authority == sample->host || sample->authority == NAMES_NONE)
+		return SPAN("");
+	return pin_findings_text(&suggest->found, sample->authority);
+}
+
+/* What policy would say now, of the session that the proposal is made of. */
+static void decide_again(struct suggest *suggest, const struct pin_proposal *proposal, struct policy_decision *decision)
+{
+	struct span host = pin_findings_text(&suggest->found, proposal->sample->host), other = other_name(suggest, proposal);
+
+	decide(suggest, other.len ? other : host, other.len ? host : other, proposal->port,
+	       pin_findings_client(&suggest->found, proposal->sample->client), decision);
 }
 
 static bool is_bypassed(const struct policy_decision *decision)
@@ -210,7 +234,7 @@ static struct span find_list(const struct suggest *suggest)
 		host = tried < ENTRIES_TRIED ? host_for(&entry, text) : SPAN("");
 		if (host.len == 0)
 			continue;
-		decide(suggest, host, 443, NULL, &decision);
+		decide(suggest, host, SPAN(""), 443, NULL, &decision);
 		if (is_bypassed(&decision) && decision.answers[POLICY_TLS].list == entry.list)
 			return policy_list_name(policy, entry.list);
 	}
@@ -308,6 +332,9 @@ static void add_proposal(struct suggest *suggest, const struct pin_proposal *pro
 	if (proposal->ja4 != NAMES_NONE)
 		buf_printf(out, "; ja4 %.*s", SPAN_ARG(pin_findings_text(&suggest->found, proposal->ja4)));
 	buf_add_byte(out, '\n');
+	if (other_name(suggest, proposal).len && !is_bypassed(decision))
+		buf_printf(out, "    the CONNECT named %.*s: policy asks about both names, so that one needs an entry, too\n",
+		           SPAN_ARG(other_name(suggest, proposal)));
 	add_lists(suggest, decision, out);
 	free(text);
 	buf_fini(&reason);
@@ -361,7 +388,7 @@ static void add_askings(struct suggest *suggest)
 		const struct pin_asking *asking = tally_at(&suggest->found.askings, i);
 		struct span host = pin_findings_text(&suggest->found, asking->host);
 
-		decide(suggest, host, asking->port, NULL, &decision);
+		decide(suggest, host, SPAN(""), asking->port, NULL, &decision);
 		suggest->asking += !is_bypassed(&decision);
 		add_line(host, asking->port, "asks for a client certificate", out);
 		buf_add_string(out, "\n    ");
@@ -381,8 +408,7 @@ static void print_text(struct suggest *suggest)
 		const struct pin_proposal *proposal = &suggest->found.proposals[i];
 		struct policy_decision decision;
 
-		decide(suggest, pin_findings_text(&suggest->found, proposal->sample->host), proposal->port,
-		       pin_findings_client(&suggest->found, proposal->sample->client), &decision);
+		decide_again(suggest, proposal, &decision);
 		add_proposal(suggest, proposal, &decision);
 		suggest->bypassed += is_bypassed(&decision);
 	}
@@ -447,8 +473,7 @@ static void add_json_proposal(struct suggest *suggest, const struct pin_proposal
 	struct policy_decision decision;
 	char *text;
 
-	decide(suggest, pin_findings_text(&suggest->found, proposal->sample->host), proposal->port,
-	       pin_findings_client(&suggest->found, proposal->sample->client), &decision);
+	decide_again(suggest, proposal, &decision);
 	suggest->bypassed += is_bypassed(&decision);
 	buf_init(&reason, 4096);
 	add_reason(proposal, &reason);
@@ -459,6 +484,8 @@ static void add_json_proposal(struct suggest *suggest, const struct pin_proposal
 	add_evidence(out, &proposal->evidence);
 	if (proposal->ja4 != NAMES_NONE)
 		add_member(out, "ja4", pin_findings_text(&suggest->found, proposal->ja4));
+	if (other_name(suggest, proposal).len)
+		add_member(out, "authority", other_name(suggest, proposal));
 	buf_printf(out, ",\"hosts\":%zu,\"client_count\":%zu,\"clients\":[", proposal->hosts, proposal->clients);
 	for (size_t i = 0; i < proposal->clients && i < CLIENTS_SHOWN; i++) {
 		buf_add_string(out, i ? "," : "");
@@ -515,7 +542,7 @@ static void add_json_askings(struct suggest *suggest)
 		const struct pin_asking *asking = tally_at(&suggest->found.askings, i);
 		struct span host = pin_findings_text(&suggest->found, asking->host);
 
-		decide(suggest, host, asking->port, NULL, &decision);
+		decide(suggest, host, SPAN(""), asking->port, NULL, &decision);
 		suggest->asking += !is_bypassed(&decision);
 		buf_add_string(&suggest->out, i ? ",\n" : "\n");
 		add_entry(suggest, host, asking->port, "asks for a client certificate", &decision);

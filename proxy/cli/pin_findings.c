@@ -171,6 +171,7 @@ void pin_findings_take(struct pin_findings *findings, const struct replay_reques
 	}
 	if (pair->success_ms == 0 && pair->evidence.last == PINS_SIGN_NONE)
 		pair->ja4 = pair->proposal = NAMES_NONE;
+	pair->authority = number_of(findings, facts->host);
 	if (is_success)
 		note_success(pair, client, facts->wall_ms);
 	else

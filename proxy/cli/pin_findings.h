@@ -13,6 +13,7 @@
 struct pin_pair {
 	uint32_t client, host, port;
 	uint32_t ja4;          /* NAMES_NONE: not known */
+	uint32_t authority;    /* that the CONNECT named last; mostly the host */
 	uint32_t proposal;     /* that it is part of, before they were sorted */
 	bool is_suspected;     /* at some moment, and it has not taken a certificate for this host since */
 	bool is_undecided;

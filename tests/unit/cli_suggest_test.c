@@ -302,6 +302,27 @@ static void entries_are_narrow(void **state)
 	free(ran.text);
 }
 
+/* Policy is asked about each name of a session. */
+static void two_names_need_two_entries(void **state)
+{
+#define TWO(minute, host) \
+	"{\"ts\":\"2026-11-23T08:" minute ":00Z\",\"client\":\"192.0.2.7:1\",\"method\":\"CONNECT\",\"host\":\"" host "\",\"port\":443," \
+	"\"sni\":\"App.known.example\",\"tls\":{\"evidence\":\"alert-46\"}}\n"
+	struct ran ran = run_text(OPENED("01", "192.0.2.7", "www.example.org") TWO("10", "198.51.100.1") TWO("11", "198.51.100.1")
+	                          TWO("12", "198.51.100.1"), false);
+
+	(void)state;
+	assert_int_equal(ran.status, EXIT_FINDING);
+	assert_says(ran.text, "app.known.example reason=");
+	assert_says(ran.text, "the CONNECT named 198.51.100.1: policy asks about both names");
+	free(ran.text);
+	ran = run_text(OPENED("01", "192.0.2.7", "www.example.org") TWO("10", "10.9.1.1") TWO("11", "10.9.1.1") TWO("12", "10.9.1.1"), false);
+#undef TWO
+	assert_int_equal(ran.status, EXIT_WELL);
+	assert_says(ran.text, "needs nothing");
+	free(ran.text);
+}
+
 /* Rotated logs come in any order, packed or not. */
 static void logs_are_read_in_the_order_of_time(void **state)
 {
@@ -435,6 +456,7 @@ int main(void)
 		cmocka_unit_test(other_evidence_is_another_matter),
 		cmocka_unit_test(what_is_bypassed_by_now_is_no_finding),
 		cmocka_unit_test(entries_are_narrow),
+		cmocka_unit_test(two_names_need_two_entries),
 		cmocka_unit_test(logs_are_read_in_the_order_of_time),
 		cmocka_unit_test(the_configured_log_is_the_default),
 		cmocka_unit_test(origins_that_ask_for_a_certificate),
