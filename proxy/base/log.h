@@ -38,6 +38,8 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_NOTICE, LOG_LEVEL
 	X(EV_AUTH_UNSENT, WARNING, "answers of the verifier were lost, as workers did not take them", "report it if it goes on") \
 	X(EV_AUTH_LIBRARY, ERROR, "a library of authentication cannot be used", "install it, or mend what is named") \
 	X(EV_CLIENT_CERTIFICATE, NOTICE, "an origin asks for a certificate of the client, which an opened session cannot show", "where clients have one, put the entry on a list that is bypassed") \
+	X(EV_PIN_SUSPECTED, NOTICE, "a client does not take our certificate for one host, and takes those for others: it may pin that host's", "if it has to work, put the entry on a list that is bypassed; sallyport list suggest proposes it") \
+	X(EV_CA_NOT_TRUSTED, WARNING, "a client takes no certificate of ours for any host: it does not have our CA", "install the CA on it: sallyport ca show tells where it is; public serves it, at /ca") \
 	X(EV_CA, ERROR, "the inspection CA cannot be used", "mend what is named, then reload") \
 	X(EV_CA_IN_FORCE, NOTICE, "certificates for opened hosts are signed by this CA", "") \
 	X(EV_SIGNER_BUSY, WARNING, "the signer could not serve all questions of workers", "report it if it goes on") \

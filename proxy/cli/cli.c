@@ -23,10 +23,11 @@ static const struct command commands[] = {
 	 explain_command},
 	{"replay", "ACCESS_LOG...", "say what a proposed policy would have changed (- is standard input; .gz, too)",
 	 BIT(config) | BIT(with) | BIT(listener) | BIT(json), replay_command},
-	{"list", "show|add|remove|stale|blame LIST [ENTRY]",
-	 "show, add, remove the entries of a list; find stale ones; say who opened a host and why (blame)",
+	{"list", "show|add|remove|stale|blame LIST [ENTRY] | suggest [LIST]",
+	 "show, add, remove the entries of a list; find stale ones; say who opened a host and why (blame); propose entries for "
+	 "clients that do not take our certificates (suggest)",
 	 BIT(config) | BIT(file) | BIT(owner) | BIT(ticket) | BIT(reason) | BIT(expires) | BIT(ports) | BIT(force) |
-	         BIT(dry_run) | BIT(replay) | BIT(reload) | BIT(days) | BIT(json),
+	         BIT(dry_run) | BIT(replay) | BIT(reload) | BIT(days) | BIT(log) | BIT(json),
 	 list_command},
 	{"user", "add|remove|list|check [NAME]",
 	 "local users, in the user file; passwords are asked for, or read from standard input",
@@ -127,6 +128,8 @@ static bool take_option(const struct command *command, int index, struct command
 	line->options[index] = optarg ? optarg : "";
 	if (index == OPTION_group && line->group_count < COMMAND_GROUPS_MAX)
 		line->groups[line->group_count++] = optarg;
+	if (index == OPTION_log && line->log_count < COMMAND_LOGS_MAX)
+		line->logs[line->log_count++] = optarg;
 	if (index == OPTION_exclude && line->exclude_count < COMMAND_GROUPS_MAX)
 		line->excludes[line->exclude_count++] = optarg;
 	return true;

@@ -38,6 +38,7 @@ enum { EXIT_WELL = 0, EXIT_FINDING = 1, EXIT_USAGE = 2 };
 	X(dry_run, 0, "dry-run", NULL, "check everything and say what would be done; write nothing") \
 	X(replay, 0, "replay", "ACCESS_LOG", "say what the edit would have changed, as sallyport replay does; write nothing") \
 	X(reload, 0, "reload", NULL, "then have the running proxy load it") \
+	X(log, 0, "log", "ACCESS_LOG", "an access log in JSON (.gz, too; - is standard input); several times (default: the configured one)") \
 	X(v1, 0, "v1", NULL, "with NTLMv1, as old devices do (authentication.ntlm.allow_v1)") \
 	X(days, 0, "days", "N", "list: without a hit for so long (default 90); ca: valid for so long (default 3650)") \
 	X(name, 0, "name", "NAME", "what the CA is called (default: of this host, with the date)") \
@@ -50,13 +51,15 @@ enum { EXIT_WELL = 0, EXIT_FINDING = 1, EXIT_USAGE = 2 };
 enum command_option { COMMAND_OPTIONS(COMMAND_BIT) OPTION_COUNT };
 #undef COMMAND_BIT
 
-enum { COMMAND_GROUPS_MAX = 64 };
+enum { COMMAND_GROUPS_MAX = 64, COMMAND_LOGS_MAX = 512 };
 
 /* As given; NULL where not. Flags point to "". */
 struct command_line {
 	const char *options[OPTION_COUNT];
 	const char *groups[COMMAND_GROUPS_MAX];
 	size_t group_count;
+	const char *logs[COMMAND_LOGS_MAX];
+	size_t log_count;
 	const char *excludes[COMMAND_GROUPS_MAX];
 	size_t exclude_count;
 	const char *argument;         /* HOST[:PORT]; the first of: */

@@ -181,12 +181,14 @@ static const struct action {
 	bool needs_entry, may_have_entry;
 	uint64_t options; /* beside --config and --json */
 	int (*run)(struct list *list);
+	int (*run_alone)(const struct command_line *line); /* instead: the list may be left out */
 } actions[] = {
-	{"show", false, false, 0, list_show},
-	{"add", true, true, EDIT_OPTIONS | BIT(owner) | BIT(expires) | BIT(ports) | BIT(force), list_add},
-	{"remove", true, true, EDIT_OPTIONS, list_remove},
-	{"stale", false, false, BIT(days), list_stale},
-	{"blame", false, true, 0, list_blame},
+	{"show", false, false, 0, list_show, NULL},
+	{"add", true, true, EDIT_OPTIONS | BIT(owner) | BIT(expires) | BIT(ports) | BIT(force), list_add, NULL},
+	{"remove", true, true, EDIT_OPTIONS, list_remove, NULL},
+	{"stale", false, false, BIT(days), list_stale, NULL},
+	{"blame", false, true, 0, list_blame, NULL},
+	{"suggest", false, false, BIT(log), NULL, list_suggest},
 };
 
 /* What is given in vain was meant otherwise. */
@@ -219,7 +221,7 @@ static const struct action *find_action(const struct command_line *line)
 	if (nearest)
 		command_complain("list: what is \"%s\"; did you mean %s?", given, nearest);
 	else
-		command_complain("list: what shall be done? show, add, remove, stale or blame, then the name of a list");
+		command_complain("list: what shall be done? show, add, remove, stale or blame, then the name of a list; or suggest");
 	return NULL;
 }
 
@@ -227,7 +229,7 @@ static bool check_arguments(const struct command_line *line, const struct action
 {
 	size_t count = line->argument_count;
 
-	if (count < 2)
+	if (count < 2 && action->run)
 		command_complain("list %s: which list? sallyport list %s LIST%s", action->name, action->name,
 		                 action->needs_entry ? " ENTRY" : "");
 	else if (count < 3 && action->needs_entry)
@@ -250,6 +252,8 @@ int list_command(const struct command_line *line)
 
 	if (action == NULL || !check_options(line, action) || !check_arguments(line, action))
 		return EXIT_USAGE;
+	if (action->run_alone)
+		return action->run_alone(line);
 	config = command_config(line);
 	if (config == NULL)
 		return EXIT_USAGE;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of `list` share: list.c (the command, and where a list is), list_edit.c (add, remove), list_show.c (show,
- * stale, blame), list_hits.c (what the running proxy has counted). */
+ * stale, blame), list_hits.c (what the running proxy has counted), list_suggest.c (suggest, which needs no list). */
 #ifndef CLI_LIST_H
 #define CLI_LIST_H
 
@@ -57,6 +57,7 @@ int list_remove(struct list *list);
 int list_show(struct list *list);
 int list_stale(struct list *list);
 int list_blame(struct list *list);
+int list_suggest(const struct command_line *line);
 
 /* ---- hits, as the running proxy counts them ---- */
 

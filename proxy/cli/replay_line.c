@@ -332,6 +332,39 @@ static bool scan_access(struct json_scan *scan, struct fields *fields)
 	return scan_one(scan, "answer", scan_answer, fields);
 }
 
+static bool scan_bool(struct json_scan *scan, bool *out)
+{
+	const uint8_t *from = scan->at;
+
+	if (!json_scan_skip(scan))
+		return false;
+	*out = span_ends_with(span_of(from, (size_t)(scan->at - from)), SPAN("true"));
+	return true;
+}
+
+/* "tls", and "client" in it. */
+static bool scan_tls(struct json_scan *scan, struct replay_tls *tls, bool is_outer)
+{
+	bool first = true, ok = json_scan_open(scan, '{');
+	struct span key;
+
+	while (ok && json_scan_member(scan, &first, &key)) {
+		if (span_equal(key, SPAN("ja4")))
+			ok = json_scan_string(scan, &tls->ja4);
+		else if (is_outer && span_equal(key, SPAN("client")))
+			ok = scan_tls(scan, tls, false);
+		else if (is_outer && span_equal(key, SPAN("evidence")))
+			ok = json_scan_string(scan, &tls->evidence);
+		else if (is_outer && span_equal(key, SPAN("opened")))
+			ok = scan_bool(scan, &tls->is_opened);
+		else if (is_outer && span_equal(key, SPAN("asks_certificate")))
+			ok = scan_bool(scan, &tls->asks_certificate);
+		else
+			ok = json_scan_skip(scan);
+	}
+	return ok && scan->why == NULL;
+}
+
 /* The members that are texts. */
 static struct span *text_of(struct fields *fields, struct span key)
 {
@@ -352,7 +385,7 @@ static struct span *text_of(struct fields *fields, struct span key)
 	return NULL;
 }
 
-static bool scan_member(struct json_scan *scan, struct span key, struct fields *fields, struct span *groups)
+static bool scan_member(struct json_scan *scan, struct span key, struct fields *fields, struct replay_request *out)
 {
 	struct span *text = text_of(fields, key);
 
@@ -365,9 +398,11 @@ static bool scan_member(struct json_scan *scan, struct span key, struct fields *
 	if (span_equal(key, SPAN("status")))
 		return json_scan_uint(scan, 999, &fields->status);
 	if (span_equal(key, SPAN("groups")))
-		return scan_groups(scan, fields, groups);
+		return scan_groups(scan, fields, out->groups);
 	if (span_equal(key, SPAN("decision")))
 		return scan_one(scan, "access", scan_access, fields);
+	if (span_equal(key, SPAN("tls")))
+		return scan_tls(scan, &out->tls, true);
 	return json_scan_skip(scan);
 }
 
@@ -380,7 +415,7 @@ static enum replay_kind read_json(struct span line, struct span listener, struct
 	struct span key;
 
 	while (ok && json_scan_member(&scan, &first, &key))
-		ok = scan_member(&scan, key, &fields, out->groups);
+		ok = scan_member(&scan, key, &fields, out);
 	if (scan.why || !json_scan_at_end(&scan))
 		return fail(why, scan.why);
 	if (!read_rfc3339(fields.ts, &out->facts.wall_ms))
@@ -525,6 +560,7 @@ enum replay_kind replay_line_read(struct span line, struct span listener, struct
 		line.len--;
 	line = span_trim(line);
 	out->logged_access = -1;
+	out->tls = (struct replay_tls){.evidence = SPAN(""), .ja4 = SPAN("")};
 	if (line.len == 0)
 		return REPLAY_BLANK;
 	if (line.at[0] == '{')

@@ -17,10 +17,17 @@ enum replay_kind {
 
 enum { REPLAY_GROUPS_MAX = 256, REPLAY_LINE_MAX_BYTES = 1 << 20 };
 
+/* What the line says of TLS that was opened. */
+struct replay_tls {
+	bool is_opened, asks_certificate; /* asks: the origin, for one of the client */
+	struct span evidence, ja4;
+};
+
 struct replay_request {
 	struct policy_facts facts;
 	struct span groups[REPLAY_GROUPS_MAX]; /* facts.groups */
 	int logged_access; /* enum policy_access as it was logged; -1: not known */
+	struct replay_tls tls;
 };
 
 /* Read a line (without its end). What it does not say is absent, as in explain; but for the listener, which is `listener`

@@ -212,6 +212,9 @@ static void add_tls(const struct inspect *inspect, struct buf *out)
 	}
 	if (inspect->client_leg.version == NULL)
 		add_text(out, "ja4", span_from(inspect->ja4));
+	if (inspect->was_asked)
+		buf_add_string(out, ",\"asks_certificate\":true");
+	add_text(out, "evidence", span_from(pins_score_name(inspect->sign)));
 	buf_add_byte(out, '}');
 }
 
@@ -405,6 +408,7 @@ static void add_field(const struct record *record, enum access_field field, stru
 	TEXT(TLS, record->inspect ? span_from(record->inspect->is_open ? "opened" : "not-opened") : SPAN(""));
 	TEXT(JA4, record->inspect ? span_from(record->inspect->ja4) : SPAN(""));
 	TEXT(VERIFY, record->inspect ? span_from(verify_text(record->inspect)) : SPAN(""));
+	TEXT(EVIDENCE, record->inspect ? span_from(pins_score_name(record->inspect->sign)) : SPAN(""));
 	TEXT(SNI, record->sni);
 	NUMBER(FIRST_BYTE_MS, record->timing.first_byte_ms, ABSENT_MS);
 	NUMBER(POLICY, session->generation->number, 0);
@@ -501,14 +505,22 @@ static struct span tunnel_sni(const struct tunnel *tunnel)
 	return tunnel->is_sni_host ? span_of(tunnel->text + tunnel->method_len, tunnel->host_len) : SPAN("");
 }
 
+/* At our certificate, and there is no error that says so. */
+static bool was_closed_by_client(const struct inspect *inspect)
+{
+	return inspect && inspect->sign != PINS_SIGN_NONE && inspect->sign != PINS_SIGN_UNUSED;
+}
+
 void access_log_exchange(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
+	uint64_t ended_ms;
 	struct record record;
 
 	if (exchange == NULL || exchange->was_logged)
 		return;
 	exchange->was_logged = true;
+	ended_ms = exchange->ended_ms ? exchange->ended_ms : loop_now_ms(session->env->loop);
 	record = (struct record){
 		.session = session,
 		.method = exchange->is_parsed ? exchange->head.method : SPAN(""),
@@ -530,7 +542,7 @@ void access_log_exchange(struct session *session)
 		.why = access_reason(exchange),
 		.bytes_up = exchange->bytes_up,
 		.bytes_down = exchange->bytes_down,
-		.duration_ms = loop_now_ms(session->env->loop) - exchange->started_ms,
+		.duration_ms = ended_ms - exchange->started_ms,
 		.timing = exchange->timing,
 	};
 	record.how = how_of(exchange->err);
@@ -538,7 +550,7 @@ void access_log_exchange(struct session *session)
 		record.refused = exchange->refused;
 	if (record.how)
 		record.ended_by = "proxy";
-	else if (is_client_error(exchange->err))
+	else if (is_client_error(exchange->err) || was_closed_by_client(session->inspect))
 		record.ended_by = "client";
 	else if (exchange->err == ERR_RESPONSE_INCOMPLETE)
 		record.ended_by = "origin";

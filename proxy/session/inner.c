@@ -20,9 +20,11 @@ static enum step tunnel_inside(struct session *session)
 /* The exchange of the CONNECT once more, to decide on what is inside. */
 static bool make_exchange(struct session *session)
 {
-	struct exchange *exchange = exchange_new(session);
 	const struct inspect *inspect = session->inspect;
+	struct exchange *exchange;
 
+	inspect_log_connect(session);
+	exchange = exchange_new(session);
 	if (exchange == NULL)
 		return false;
 	exchange->is_connect = true;
@@ -82,7 +84,6 @@ enum step step_sniff(struct session *session)
 		}
 		if (state == STREAM_AGAIN)
 			return STEP_WAIT;
-		pins_note_success(session);
 	}
 }
 
@@ -226,8 +227,7 @@ bool inspect_check_request(struct session *session)
 	const struct http_field *host = http_find(&exchange->head, "host");
 	enum err err;
 
-	if (inspect->request_count++ == 0)
-		pins_note_success(session);
+	inspect->request_count++;
 	if (exchange->is_connect) {
 		exchange->is_connect = false;
 		session_fail(session, ERR_REQUEST_METHOD, "CONNECT inside an opened session");

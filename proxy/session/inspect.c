@@ -185,12 +185,21 @@ enum step inspect_open(struct session *session)
 
 /* ---- an origin that asks for a certificate of the client ---- */
 
+/* Once for as long as it is remembered. */
 static void propose_bypass(struct session *session)
 {
-	const struct inspect *inspect = session->inspect;
+	struct inspect *inspect = session->inspect;
+	uint64_t now_ms = loop_now_ms(session->env->loop);
+	char ports[16] = "";
 
-	log_event(EV_CLIENT_CERTIFICATE, "host=%.*s port=%u entry=\"%.*s\"", SPAN_ARG(host_of(inspect)), inspect->authority.port,
-	          SPAN_ARG(host_of(inspect)));
+	inspect->was_asked = true;
+	if (asked_origins_has(session->env->asked, &inspect->authority, inspect->sni, now_ms))
+		return;
+	asked_origins_add(session->env->asked, &inspect->authority, inspect->sni, now_ms);
+	if (inspect->authority.port != 443)
+		snprintf(ports, sizeof(ports), " ports=%u", inspect->authority.port);
+	log_event(EV_CLIENT_CERTIFICATE, "host=%.*s port=%u entry=\"%.*s%s\"", SPAN_ARG(host_of(inspect)), inspect->authority.port,
+	          SPAN_ARG(host_of(inspect)), ports);
 }
 
 /* Once more, for a tunnel: the ClientHello as it came, on a connection that has seen nothing yet. */
@@ -198,7 +207,6 @@ static enum step bypass_asking(struct session *session)
 {
 	struct inspect *inspect = session->inspect;
 
-	asked_origins_add(session->env->asked, &inspect->authority, inspect->sni, loop_now_ms(session->env->loop));
 	propose_bypass(session);
 	inspect->is_bypassed = true;
 	origin_close(session, true);
@@ -432,6 +440,23 @@ static bool is_same_name(const struct inspect *inspect, const SSL *ssl)
 	return span_equal_nocase(seen, inspect->sni);
 }
 
+void inspect_log_connect(struct session *session)
+{
+	struct inspect *inspect = session->inspect;
+	struct exchange *current = session->exchange;
+
+	if (inspect == NULL || inspect->connect == NULL)
+		return;
+	if (!inspect->has_spoken && inspect->sign == PINS_SIGN_NONE)
+		inspect->sign = PINS_SIGN_UNUSED;
+	session->exchange = inspect->connect;
+	inspect->connect = NULL;
+	access_log_exchange(session);
+	exchange_free(session);
+	session->exchange = current;
+	inspect->sign = PINS_SIGN_NONE; /* it is not said of what comes behind it */
+}
+
 static enum step on_client_up(struct session *session)
 {
 	struct inspect *inspect = session->inspect;
@@ -449,8 +474,9 @@ static enum step on_client_up(struct session *session)
 		exchange->err = inspect->err;
 		exchange->detail = inspect->detail;
 	}
-	access_log_exchange(session);
-	exchange_free(session);
+	exchange->ended_ms = loop_now_ms(session->env->loop);
+	inspect->connect = exchange;
+	session->exchange = NULL;
 	session->scanned = 0;
 	if (span_equal(inspect->alpn, SPAN("h2")))
 		return h2_start(session);

@@ -53,6 +53,11 @@ struct inspect {
 	struct aia_fetch *aia;
 	const char *aia_url;
 	unsigned aia_count;
+	/* what the client thinks of our certificate */
+	struct exchange *connect;  /* its line waits for the first byte inside, or for the end without one */
+	enum pins_sign sign;
+	bool has_spoken;           /* inside */
+	bool was_asked;            /* the origin wants a certificate of the client */
 	bool is_bypassed;          /* the origin wants the client's own certificate: dialled once more, for a tunnel */
 	unsigned request_count;
 };
@@ -71,6 +76,9 @@ enum step inspect_instead_of_tunnel(struct session *session);
  * :authority says. Fills facts and decision. ERR_NONE: it may go on. Else err, detail and denied_by of the exchange are set, and
  * nothing of the session has changed. */
 enum err inspect_decide(struct session *session);
+
+/* Write the line of the CONNECT now, if it was not written yet. */
+void inspect_log_connect(struct session *session);
 
 /* Is there a CA, a signer and trust? */
 bool inspect_is_possible(const struct session *session);

@@ -49,7 +49,7 @@ enum err session_env_init(struct session_env *env)
 	list_init(&env->sessions);
 	buf_init(&env->line, LINE_MAX_BYTES);
 	env->idle_origins = idle;
-	return asked_origins_new(&env->asked);
+	return asked_origins_new(&env->asked) || pins_table_new(&env->pins) ? ERR_MEMORY : ERR_NONE;
 }
 
 /* ---- of one session ---- */
@@ -126,6 +126,7 @@ void session_env_fini(struct session_env *env)
 	}
 	free(env->idle_origins);
 	asked_origins_free(env->asked);
+	pins_table_free(env->pins);
 	buf_fini(&env->line);
 }
 

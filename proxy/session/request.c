@@ -14,8 +14,10 @@ enum stream_state request_read_more(struct session *session)
 	uint8_t *scratch = loop_scratch(session->env->loop, &len);
 	enum stream_state state = stream_read(&session->client, scratch, room < len ? room : len, &got);
 
-	if (state == STREAM_OK)
+	if (state == STREAM_OK) {
+		pins_note_success(session);
 		buf_add(&session->in, span_of(scratch, got));
+	}
 	return state;
 }
 
@@ -65,8 +67,7 @@ static enum step on_client_gone(struct session *session, enum stream_state state
 {
 	/* Connect and close without a word is no request and gives no line. */
 	if (buf_len(&session->in) == 0) {
-		if (session->inspect && session->inspect->request_count == 0)
-			pins_note_silence(session);
+		pins_note_silence(session);
 		return session_go(session, SESSION_END);
 	}
 	return fail_head(session, state == STREAM_END ? ERR_CLIENT_CLOSED : ERR_CLIENT_RESET, "");

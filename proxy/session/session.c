@@ -362,6 +362,7 @@ static enum step step_end(struct session *session)
 	if (!list_is_linked(&session->link))
 		return STEP_WAIT;
 	h2_free(session);
+	inspect_log_connect(session);
 	access_log_exchange(session);
 	loop_timer_clear(env->loop, &session->timer);
 	/* A response that was cut off must not look complete. */

@@ -17,6 +17,7 @@
 #include "policy/policy.h"
 #include "session/asked_origins.h"
 #include "session/metrics.h"
+#include "session/pins_table.h"
 #include "session/session_conf.h"
 #include "tls/tls_contexts.h"
 #include "tls/trust.h"
@@ -83,6 +84,7 @@ struct session_env {
 	/* owned by session/; made by session_env_init(): */
 	struct session_idle_origins *idle_origins;
 	struct asked_origins *asked;
+	struct pins_table *pins;                /* clients that do not like our certificate */
 	struct buf line;                        /* the line of the access log that is being written */
 };
 

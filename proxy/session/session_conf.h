@@ -54,7 +54,8 @@ enum access_format { ACCESS_JSON, ACCESS_SQUID, ACCESS_TEMPLATE };
 	X(ADDRESS, "address") X(ENDED_BY, "ended_by") X(HOW, "how") X(BYTES_UP, "bytes_up") \
 	X(BYTES_DOWN, "bytes_down") X(DURATION_MS, "duration_ms") X(AUTH_MS, "auth_ms") X(DNS_MS, "dns_ms") \
 	X(CONNECT_MS, "connect_ms") X(TLS_ORIGIN_MS, "tls_origin_ms") X(TLS_CLIENT_MS, "tls_client_ms") \
-	X(TLS, "tls") X(JA4, "ja4") X(VERIFY, "verify") X(FIRST_BYTE_MS, "first_byte_ms") X(POLICY, "policy")
+	X(TLS, "tls") X(JA4, "ja4") X(VERIFY, "verify") X(EVIDENCE, "evidence") \
+	X(FIRST_BYTE_MS, "first_byte_ms") X(POLICY, "policy")
 
 #define ACCESS_FIELD_ENUM(name, key) ACCESS_FIELD_##name,
 enum access_field { ACCESS_FIELDS(ACCESS_FIELD_ENUM) ACCESS_FIELD_COUNT };

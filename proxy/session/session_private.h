@@ -76,6 +76,7 @@ struct exchange {
 	bool is_for_pages;         /* the public role answers it */
 	bool was_logged;
 	uint64_t started_ms;       /* loop clock */
+	uint64_t ended_ms;         /* the same; 0: it ends with its line */
 	struct timing timing;
 	int status;                /* that the client was given; 0: none yet */
 

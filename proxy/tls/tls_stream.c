@@ -158,6 +158,18 @@ static BIO_METHOD *bio_method(void)
 	return method;
 }
 
+/* OpenSSL passes over warnings. */
+static void on_info(const SSL *ssl, int where, int alert)
+{
+	struct tls *tls;
+
+	if (where != SSL_CB_READ_ALERT || alert >> 8 != SSL3_AL_WARNING)
+		return;
+	tls = BIO_get_data(SSL_get_rbio(ssl));
+	if (tls->failure.warning != SSL_AD_USER_CANCELLED)
+		tls->failure.warning = alert & 0xff;
+}
+
 /* ---- one call of OpenSSL ---- */
 
 static void begin(struct tls *tls)
@@ -347,7 +359,7 @@ enum err tls_stream_start(struct stream *stream, SSL *ssl, struct span first)
 	tls->ssl = ssl;
 	tls->stream = stream;
 	tls->wire = STREAM_OK;
-	tls->failure.alert = -1;
+	tls->failure.alert = tls->failure.warning = -1;
 	tls->failure.got_bytes = first.len;
 	buf_init(&tls->unread, first.len + SHARED_BYTES);
 	buf_init(&tls->unsent, REST_MAX_BYTES);
@@ -355,6 +367,7 @@ enum err tls_stream_start(struct stream *stream, SSL *ssl, struct span first)
 	BIO_set_data(bio, tls);
 	BIO_set_init(bio, 1);
 	SSL_set_bio(ssl, bio, bio);
+	SSL_set_info_callback(ssl, on_info);
 	stream->tls = tls;
 	stream->ops = &tls_ops;
 	stream->ready |= LOOP_READABLE;

@@ -18,6 +18,7 @@ enum tls_step {
 
 struct tls_failure {
 	int alert;              /* that the other side sent; -1: none */
+	int warning;            /* the last alert that was no failure, close_notify among them; user_canceled stays; -1: none */
 	bool is_closed;         /* it closed or reset the connection */
 	const char *text;       /* OpenSSL's reason, or "" */
 	uint64_t got_bytes;     /* that had come from it */

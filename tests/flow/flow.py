@@ -114,9 +114,14 @@ class Peer:
         return True
 
     def take(self, count):
-        while len(self.data) < count:
+        parts, have = [], 0  # joined once: adding to one string again and again takes a minute for 60 MB
+        while have + len(self.data) < count:
+            parts.append(self.data)
+            have += len(self.data)
+            self.data = b""
             if not self.more():
-                raise Wrong(f"ended by {self.ended} after {self.data[-200:]!r}, {count} bytes were expected")
+                raise Wrong(f"ended by {self.ended} after {parts[-1][-200:]!r}, {count} bytes were expected")
+        self.data = b"".join(parts) + self.data
         taken, self.data = self.data[:count], self.data[count:]
         return taken
 

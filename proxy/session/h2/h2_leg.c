@@ -3,6 +3,8 @@
 #include "session/h2/h2_private.h"
 #include "session/inspect.h"
 
+#include "session/pins.h"
+
 enum {
 	ORIGIN_STREAMS_DEFAULT = 100, /* before its SETTINGS are known (RFC 9113 section 6.5.2 recommends no less) */
 	WINDOWS_PER_CONNECTION = 16,
@@ -175,10 +177,12 @@ static void on_gone(struct h2_leg *leg, enum stream_state state)
 	enum err err = why_gone(leg, state == STREAM_END);
 
 	leg->is_gone = true;
-	if (leg->side == H2_CLIENT)
+	if (leg->side == H2_CLIENT) {
+		pins_note_silence(session_of(leg));
 		h2_relay_end(leg->relay, err);
-	else
+	} else {
 		h2_relay_on_origin_gone(leg->relay, err);
+	}
 }
 
 /* What this side sends makes frames for both: while those are not taken, it waits. */
@@ -240,6 +244,8 @@ size_t h2_leg_read(struct h2_leg *leg)
 		on_gone(leg, state);
 		return 0;
 	}
+	if (leg->side == H2_CLIENT)
+		pins_note_success(session_of(leg));
 	use(leg, span_of(scratch, got));
 	return got;
 }
