@@ -67,7 +67,8 @@ enum step step_sniff(struct session *session)
 		enum stream_state state;
 
 		inspect->class = inspect->hello.class;
-		if (said != HELLO_MORE) {
+		/* TLS inside TLS is opaque, whatever its ClientHello says: it need not come whole, and may be longer than the buffer. */
+		if (said != HELLO_MORE || inspect->hello.is_tls) {
 			hello_fini(&inspect->hello);
 			return said == HELLO_OTHER && inspect->class == HELLO_HTTP ? session_go(session, SESSION_READ_HEAD) : on_opaque(session);
 		}

@@ -1,0 +1,97 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Clients and origins that mean harm, against sessions that are opened. Ends with "attacks: N passed, M failed"."""
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE)]
+import certificates  # noqa: E402
+import client_hello as hello  # noqa: E402
+import origins  # noqa: E402
+from tls_site import connect, ended, expect_page, main, read_answer, row, wait_for  # noqa: E402
+
+RULES = """  - {name: no admin, when: {to: "*.sealed.test", url: "/^https?://[^/]*/admin/"}, then: {access: deny}}
+  - {name: sealed, when: {to: "*.sealed.test"}, then: {opaque: tunnel, client-certificate: bypass}}
+"""
+
+
+def prepare(site):
+    site.names("a.opaque.test", *[f"s{number}.sealed.test" for number in range(20)])
+    site.sealed_numbers = iter(range(20))
+    site.raw = site.keep(origins.RawOrigin())
+    site.quiet = site.keep(origins.TlsOrigin(site.folder_of("quiet")))
+    site.quiet.add("default", site.web.site("*.web.test", "*.opaque.test", "*.sealed.test"), alpn=(), handler=origins.read_only)
+    site.asking = site.keep(origins.TlsOrigin(site.folder_of("asking")))
+    site.asking.add("default", site.web.site("*.sealed.test"), alpn=(), clients=certificates.root("Clients"), demand=False)
+    site.begin(workers=1, rules=RULES)
+
+
+def sealed(site):
+    with site.lock:
+        return f"s{next(site.sealed_numbers)}.sealed.test"
+
+
+def got(server, host):
+    return b"".join(seen.data for seen in server.of(host))
+
+
+@row
+def a_huge_hello_inside_does_not_stop_the_worker(site):
+    """Longer than what is held of a session: nothing would ever be read again."""
+    host = site.host()
+    with site.session(host, site.quiet.port, alpn=()) as session:
+        session.tls.sendall(hello.records(b"\x01" + (131390).to_bytes(3, "big") + bytes(131390)))
+        with site.session() as other:
+            assert other.ask("GET", "/echo").status == 200
+        assert ended(session.tls)[0] == b""
+    assert [line for line in site.lines(host, lambda lines: len(lines) > 1) if line.get("error") == "opaque_denied"]
+
+
+@row
+def what_is_no_http_inside_does_not_pass_a_rule_on_requests(site):
+    """Of what nobody can see, the strictest holds."""
+    host = sealed(site)
+    with site.session(host, site.quiet.port, alpn=()) as session:
+        session.tls.sendall(b"SSH-2.0-attack\r\n")
+        assert ended(session.tls)[0] == b""
+    assert got(site.quiet, host) == b""
+    line = site.lines(host, lambda lines: len(lines) > 1)[-1]
+    assert line["error"] == "policy_denied" and line["decision"]["access"]["rule"] == "no admin", line
+
+
+@row
+def an_alpn_of_its_own_does_not_pass_a_rule_on_requests(site):
+    host = sealed(site)
+    with site.session(host, site.quiet.port, alpn=("attack",)) as session:
+        assert session.leaf.issuer == site.proxy.x.subject
+        session.tls.sendall(b"GET /admin/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"403" in ended(session.tls)[0]
+    assert got(site.quiet, host) == b"" and site.connect_line(host)["error"] == "policy_denied"
+
+
+@row
+def an_origin_that_asks_for_a_certificate_does_not_pass_a_rule_on_requests(site):
+    for _ in range(2):  # and is not remembered
+        host = sealed(site)
+        with site.session(host, site.asking.port, alpn=()) as session:
+            assert session.leaf.issuer == site.proxy.x.subject
+            expect_page(session.ask("GET", "/admin/"), 403, "http_request_denied")
+        assert not [seen for seen in site.asking.of(host) if seen.requests]
+
+
+@row
+def plain_http_with_another_port_is_another_url(site):
+    """A rule on a URL would not see it, and origins do not look at the port."""
+    host = sealed(site)
+    for name, status in ((f"{host}:{site.raw.port}", None), (host, None), (f"{host}:1", 403), (f"{host}:80", 403)):
+        with connect(site.proxy, site.at(host, site.raw.port)) as sock:
+            sock.sendall(f"GET /open HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
+            if status:
+                assert read_answer(sock).status == status, name
+            else:
+                wait_for("a request at the origin", lambda: any(b"GET /open" in kept for kept in site.raw.seen))
+
+
+if __name__ == "__main__":
+    main("attacks", prepare)
