@@ -51,15 +51,26 @@ enum err inspect_new(struct session *session)
 	return ERR_NONE;
 }
 
-void inspect_free(struct session *session)
+void inspect_cancel(struct session *session)
 {
 	struct inspect *inspect = session->inspect;
 
 	if (inspect == NULL)
 		return;
 	leaves_cancel(inspect->leaf_query);
-	leaf_unref(inspect->leaf);
 	aia_cancel(inspect->aia);
+	inspect->leaf_query = NULL;
+	inspect->aia = NULL;
+}
+
+void inspect_free(struct session *session)
+{
+	struct inspect *inspect = session->inspect;
+
+	if (inspect == NULL)
+		return;
+	inspect_cancel(session);
+	leaf_unref(inspect->leaf);
 	hello_fini(&inspect->hello);
 	identity_unref(inspect->identity);
 	arena_fini(&inspect->arena);
