@@ -212,7 +212,8 @@ enum err inspect_decide(struct session *session)
 		return deny(session, ERR_INNER_HOST,
 		            arena_printf(&exchange->arena, "%.*s is neither %.*s nor in the origin's certificate",
 		                         SPAN_ARG(exchange->target.host.name), SPAN_ARG(inspect->authority.name)));
-	if (!exchange->is_connect && inspect->is_plain && !span_equal(exchange->target.host.name, inspect->authority.name))
+	if (!exchange->is_connect && inspect->is_plain &&
+	    (!span_equal(exchange->target.host.name, inspect->authority.name) || exchange->target.host.port != inspect->authority.port))
 		return deny(session, ERR_INNER_HOST,
 		            arena_printf(&exchange->arena, "the session is with %.*s", SPAN_ARG(inspect->authority.name)));
 	return ERR_NONE;
