@@ -46,11 +46,13 @@ static enum step on_opaque(struct session *session)
 		return session_go(session, SESSION_END);
 	exchange = session->exchange;
 	decision = &exchange->decision;
-	inspect_decide(session);
+	if (inspect_decide(session)) {
+		exchange->status = 200; /* which the CONNECT was answered with: there is no place for a page */
+		return session_fail(session, exchange->err, exchange->detail);
+	}
 	if (!(decision->open >> POLICY_OPAQUE & 1) && decision->answers[POLICY_OPAQUE].answer == OPAQUE_TUNNEL)
 		return tunnel_inside(session);
 	exchange->denied_by = POLICY_OPAQUE;
-	exchange->err = ERR_NONE;
 	return session_fail(session, ERR_OPAQUE_DENIED,
 	                    arena_printf(&exchange->arena, "what is inside TLS is %s; question opaque says deny",
 	                                 hello_class_name(session->inspect->class)));
