@@ -133,7 +133,7 @@ static const struct condition {
 	 "who the client has proved to be, as authentication.domains names it; where nobody is asked (auth: exempt) it holds for everyone where the rule denies and for no one where it allows"},
 	{"group", read_texts, offsetof(struct image_rule, group), false, true, false, "a group of the user, by name (case does not matter), or as S-1-5-..; as user"},
 	{"sni", compile_list_refs, offsetof(struct image_rule, sni), false, false, false,
-	 "as to, for the name in the ClientHello; not read in this version: as with a user who is not asked"},
+	 "as to, for the name in the ClientHello (RFC 6066); where a session has none: as with a user who is not asked"},
 	{"method", read_methods, offsetof(struct image_rule, method), true, true, false, "CONNECT, GET, ..."},
 	{"url", compile_urls, offsetof(struct image_rule, url), false, false, false,
 	 "beginnings, or expressions /.../, of the URL of an http:// request; that of a CONNECT is never known, and there it is as with a user who is not asked"},

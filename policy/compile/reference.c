@@ -5,16 +5,16 @@
 static const char *const questions[POLICY_QUESTION_COUNT] = {
 	[POLICY_ACCESS] = "may the client go there",
 	[POLICY_AUTH] = "must it say who it is (exempt, where defaults says nothing)",
-	[POLICY_TLS] = "is TLS opened; this version cannot: sessions that are to be inspected are refused",
-	[POLICY_OPAQUE] = "bytes that are neither TLS nor HTTP, where tls says inspect; no effect in this version",
-	[POLICY_CLIENT_CERTIFICATE] = "an inspected origin asks for one; no effect in this version",
+	[POLICY_TLS] = "is TLS opened (inspection: in sallyport.yaml; without a CA such sessions are refused)",
+	[POLICY_OPAQUE] = "bytes that are neither TLS nor HTTP, where tls says inspect: in a CONNECT, or inside TLS that was opened",
+	[POLICY_CLIENT_CERTIFICATE] = "an opened origin asks for one: ignore goes on without and explains a failure, deny shows a page, bypass tunnels the session with the client's own handshake, untouched",
 	[POLICY_CLASS] = "how it is served; in this version for the log alone",
 	[POLICY_ROUTE] = "how it is dialled; source: from this IP address of the host, not in defaults",
 	[POLICY_PAC] = "what the PAC file tells clients (public: in sallyport.yaml): direct, or by the proxy. Such a rule may use to, port and from. from is the address that asks for the file, and is decided here, since browsers do not know theirs: behind a relay or a balancer without PROXY headers all are one. Regular expressions must be such as JavaScript has, too",
 	[POLICY_LOG] = "how much the access log says of it",
 	[POLICY_REQUEST_HEADERS] = "fields of the request that the origin gets: set puts one field in place of all of that name, remove drops them; not those by which connections, content and the proxy work (Host, Content-Length, Connection, Via, Proxy-...). With several names or spellings of a URL the edits hold if one of them has some, the authority's first",
 	[POLICY_RESPONSE_HEADERS] = "the same of the response that the client gets; not of 1xx",
-	[POLICY_SNI] = "must-match: a ClientHello that names another host than was asked for is denied; this version reads none in a tunnel",
+	[POLICY_SNI] = "must-match: a ClientHello that names another host than was asked for is denied",
 };
 
 static const struct row {

@@ -81,37 +81,11 @@ static void check_conditions(const struct lint *lint)
 	for (size_t i = 0; i < lint->rule_count; i++) {
 		const struct image_rule *rule = &lint->rules[i];
 
-		if (rule->sni.count)
-			LINT_RULE(lint, NEVER_KNOWN, rule, NULL,
-			          "in this version the condition %s holds for everyone where the rule denies and "
-			          "for no one where it allows: it is never known", "sni");
 		if (rule->url.count + rule->content_type.count && is_strict_somewhere(rule) && takes_connect(lint, rule))
 			LINT_RULE(lint, NEVER_KNOWN, rule, NULL,
-			          "the %s of a CONNECT is never known: the condition %s holds for every CONNECT; add "
-			          "method: [GET, POST, ...] if http:// requests are meant",
+			          "where TLS is not opened the %s of a CONNECT is never known, and the condition %s holds for every CONNECT; add "
+			          "method: [GET, POST, ...] if requests are meant that can be seen",
 			          rule->url.count ? "URL" : "response", rule->url.count ? "url" : "content-type");
-	}
-}
-
-/* ---- answers without effect ---- */
-
-static void check_answers(const struct lint *lint)
-{
-	static const enum policy_question idle[] = {POLICY_OPAQUE, POLICY_CLIENT_CERTIFICATE};
-
-	for (size_t i = 0; i < COUNT_OF(idle); i++) {
-		const char *name = policy_question_name(idle[i]);
-		struct problem_place defaults = {compile_file_path(lint->compile, (uint16_t)lint->build->policy_file),
-		                                 lint->build->defaults_line, 1};
-		size_t rule = 0;
-
-		while (rule < lint->rule_count && lint->rules[rule].answers[idle[i]] == NO_ANSWER)
-			rule++;
-		if (rule < lint->rule_count)
-			LINT_RULE(lint, NO_EFFECT, &lint->rules[rule], NULL, "%s has no effect in this version", name);
-		else if (lint->build->answered >> idle[i] & 1)
-			problem_add_code(lint->compile->problems, PROBLEM_NO_EFFECT, defaults, NULL,
-			                 "defaults: %s has no effect in this version", name);
 	}
 }
 
@@ -231,7 +205,6 @@ void lint_run(struct compile *compile)
 	check_conditions(&lint);
 	lint_rules(&lint);
 	lint_clashes(&lint);
-	check_answers(&lint);
 	check_unused(&lint);
 	lint_ages(&lint);
 	check_expiry(&lint);

@@ -55,6 +55,7 @@
 	X(NO_EFFECT, WARNING, "no-effect", "an answer has no effect in this version", "leave it out") \
 	X(NO_INSPECTION, WARNING, "no-inspection", "sessions that are to be inspected are refused: there is no CA", \
 	  "make a CA (sallyport ca init), or write tls: bypass") \
+	X(SECRETS, WARNING, "secrets", "secrets of TLS sessions are written to a file", "take the option away when the analysis is done") \
 	X(NO_DEFAULT, WARNING, "no-default", "defaults do not say access: what no rule allows is denied", \
 	  "write access: deny or access: allow") \
 	X(UNUSED_LIST, WARNING, "unused-list", "no rule uses a list", "use it, or remove it") \

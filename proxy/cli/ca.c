@@ -246,6 +246,8 @@ static void add_key(const struct ca *ca, struct buf *out)
 
 static void add_facts(const struct ca *ca, struct buf *out)
 {
+	size_t before;
+
 	buf_add_string(out, "subject      ");
 	ca_add_name(X509_get_subject_name(ca->certificate), out);
 	buf_add_string(out, "\nissuer       ");
@@ -261,9 +263,12 @@ static void add_facts(const struct ca *ca, struct buf *out)
 	buf_add_string(out, "\nkey          ");
 	add_key(ca, out);
 	buf_add_string(out, "\nexcluded     ");
+	before = buf_len(out);
 	add_constraints(ca, true, false, out);
-	buf_add_string(out, ca->is_constrained ? "\npermitted    " : "nothing\npermitted    ");
+	buf_add_string(out, buf_len(out) == before ? "nothing\npermitted    " : "\npermitted    ");
+	before = buf_len(out);
 	add_constraints(ca, false, false, out);
+	buf_add_string(out, buf_len(out) == before ? "all else" : "");
 	buf_printf(out, "\nsent         %d certificate%s behind that of the host\n", sk_X509_num(ca->chain),
 	           sk_X509_num(ca->chain) == 1 ? "" : "s");
 }

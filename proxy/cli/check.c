@@ -154,7 +154,7 @@ int check_command(const struct command_line *line)
 	if (path == NULL)
 		return EXIT_USAGE;
 	is_ok = files_load_with(&files, path, &options) == ERR_NONE && is_token_well(&files, path) &&
-	        is_auth_well(&files, path) && is_trust_well(&files, path) && is_ca_well(&files);
+	        is_auth_well(&files, path) && is_ca_well(&files) && is_trust_well(&files, path);
 	wipe(&bar);
 	problems_sort(&files.problems);
 	status = !is_ok ? EXIT_USAGE : files.problems.warning_count ? EXIT_FINDING : EXIT_WELL;

@@ -177,14 +177,16 @@ void children_send_logs(struct child *logger)
 {
 	const struct loaded *loaded = logger->parent->current;
 	struct ipc_logs logs = {(uint32_t)loaded->settings.session.access.target,
-	                        (uint32_t)loaded->settings.events.target};
-	int fds[2];
+	                        (uint32_t)loaded->settings.events.target, loaded->secrets_fd >= 0, 0};
+	int fds[3];
 	size_t count = 0;
 
 	if (loaded->access_fd >= 0)
 		fds[count++] = loaded->access_fd;
 	if (loaded->event_fd >= 0)
 		fds[count++] = loaded->event_fd;
+	if (loaded->secrets_fd >= 0)
+		fds[count++] = loaded->secrets_fd;
 	children_send(logger, IPC_LOGS, loaded->number, span_of(&logs, sizeof(logs)), fds, count);
 }
 

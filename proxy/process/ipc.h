@@ -21,7 +21,7 @@ enum { IPC_VERSION = 1, IPC_BYTES_MAX = 96 << 10, IPC_FDS_MAX = 250 };
 	X(START, sizeof(struct ipc_start), sizeof(struct ipc_start), 0, IPC_FDS_MAX, \
 	  "parent to all: who to become, shared regions") \
 	X(GENERATION, 64, IPC_BYTES_MAX, 5, IPC_FDS_MAX, "parent to worker: configuration and policy, generation.h") \
-	X(LOGS, sizeof(struct ipc_logs), sizeof(struct ipc_logs), 0, 2, "parent to logger: where lines go") \
+	X(LOGS, sizeof(struct ipc_logs), sizeof(struct ipc_logs), 0, 3, "parent to logger: where lines go") \
 	X(EVENT, 5, 4096, 0, 0, "parent to logger: uint32_t level, then a line of the event log") \
 	X(DRAIN, 0, 0, 0, 0, "parent to worker: take no more clients, end when the last has gone") \
 	X(STOP, 0, 0, 0, 0, "parent to all: end now, in order") \
@@ -92,6 +92,7 @@ struct ipc_ca {
 /* Descriptors: the files, access first, of those whose target is LOG_TO_FILE. */
 struct ipc_logs {
 	uint32_t access_target, event_target; /* enum log_target */
+	uint32_t has_secrets, reserved;       /* the last descriptor is the file for secrets of TLS */
 };
 
 struct ipc_sessions {

@@ -70,6 +70,7 @@ void loaded_free(struct loaded *loaded, const struct loaded *next)
 	shared_unmap(loaded->image, loaded->image_bytes);
 	close_fd(&loaded->access_fd);
 	close_fd(&loaded->event_fd);
+	close_fd(&loaded->secrets_fd);
 	arena_fini(&loaded->arena);
 	free(loaded);
 }
@@ -85,14 +86,14 @@ static struct loaded *loaded_new(void)
 	counters_init(&loaded->counters);
 	auth_files_init(&loaded->auth_files);
 	ca_files_init(&loaded->ca_files);
-	loaded->access_fd = loaded->event_fd = loaded->ages_fd = -1;
+	loaded->access_fd = loaded->event_fd = loaded->secrets_fd = loaded->ages_fd = -1;
 	return loaded;
 }
 
 /* As root, perhaps in a folder where others may write: no link is followed, and nothing that waits. */
-static int open_file(const char *path)
+static int open_file(const char *path, mode_t mode)
 {
-	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
+	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, mode);
 	struct stat stat;
 
 	if (fd < 0)
@@ -105,7 +106,7 @@ static int open_file(const char *path)
 	return -1;
 }
 
-static enum err open_log(const char *path, int target, const char *option, const char *file,
+static enum err open_log(const char *path, int target, mode_t mode, const char *option, const char *file,
                          struct problems *problems, int *fd)
 {
 	int opened;
@@ -114,7 +115,7 @@ static enum err open_log(const char *path, int target, const char *option, const
 		close_fd(fd);
 		return ERR_NONE;
 	}
-	opened = folder_make_for(path) == ERR_NONE ? open_file(path) : -1;
+	opened = folder_make_for(path) == ERR_NONE ? open_file(path, mode) : -1;
 	if (opened < 0) {
 		problem_add(problems, PROBLEM_ERROR, file, 0, 0, "%s: cannot open %s: %s", option, path,
 		            errno == ELOOP     ? "it is a symbolic link; name the file itself"
@@ -144,14 +145,21 @@ enum err loaded_open_logs(struct loaded *loaded, const char *path, struct proble
 {
 	const struct access_conf *requests = &loaded->settings.session.access;
 	const struct events_conf *events = &loaded->settings.events;
-	enum err err = open_log(requests->path, requests->target, "log.access", path, problems,
+	enum err err = open_log(requests->path, requests->target, 0640, "log.access", path, problems,
 	                        &loaded->access_fd);
-	enum err second = open_log(events->path, events->target, "log.events", path, problems,
+	enum err second = open_log(events->path, events->target, 0640, "log.events", path, problems,
 	                           &loaded->event_fd);
+	const char *secrets = inspection_is_on(&loaded->settings.inspection) ? loaded->settings.inspection.secrets : "";
+	enum err third = open_log(secrets, secrets[0] ? LOG_TO_FILE : LOG_TO_NONE, 0600, "inspection.secrets", path, problems,
+	                          &loaded->secrets_fd);
 
 	warn_of_socket(requests->target, "log.access", path, problems);
 	warn_of_socket(events->target, "log.events", path, problems);
-	return err ? err : second;
+	if (secrets[0])
+		problem_add_code(problems, PROBLEM_SECRETS, (struct problem_place){path, 0, 0}, NULL,
+		                 "inspection.secrets: whoever reads %s can read all that opened sessions carry; take the option away when "
+		                 "the analysis is done", secrets);
+	return err ? err : second ? second : third;
 }
 
 /* ---- the end ---- */
@@ -504,9 +512,9 @@ static enum err load_settings(struct loading *loading)
 	if (err == ERR_NONE)
 		err = auth_children_load(next, path, &loading->problems);
 	if (err == ERR_NONE)
-		err = load_trust(next, path, &loading->problems);
-	if (err == ERR_NONE)
 		err = signer_children_load(next, &loading->problems);
+	if (err == ERR_NONE)
+		err = load_trust(next, path, &loading->problems);
 	if (err == ERR_NONE)
 		err = shared_sealed("sallyport-settings", next->text, &next->text_fd);
 	return err;

@@ -40,7 +40,7 @@ struct logger {
 	struct ring *rings[IPC_FDS_MAX];
 	bool was_broken[IPC_FDS_MAX];
 	size_t ring_count;
-	struct output access, events;
+	struct output access, events, secrets;
 	uint8_t *batch; /* of the access log */
 	size_t batch_len;
 	bool is_stopping;
@@ -194,6 +194,13 @@ static void take_line(struct logger *logger, size_t ring, uint32_t kind, size_t 
 		logger->batch_len += len + 1;
 		return;
 	}
+	if (kind == RING_SECRETS) {
+		at[len] = '\n';
+		if (logger->secrets.target == LOG_TO_FILE)
+			write_fd(&logger->secrets, logger->secrets.fd, span_of(at, len + 1));
+		explicit_bzero(at, len);
+		return;
+	}
 	snprintf(who, sizeof(who), "worker %zu", ring);
 	if (kind >= RING_EVENT && kind <= RING_EVENT + LOG_LEVEL_DEBUG)
 		write_event(logger, who, (enum log_level)(kind - RING_EVENT), span_of(at, len));
@@ -253,6 +260,8 @@ static bool use_logs(struct logger *logger)
 	           logs.access_target == LOG_TO_FILE ? ipc_take_fd(&logger->message, at++) : -1);
 	use_output(&logger->events, logs.event_target,
 	           logs.event_target == LOG_TO_FILE ? ipc_take_fd(&logger->message, at++) : -1);
+	use_output(&logger->secrets, logs.has_secrets ? LOG_TO_FILE : LOG_TO_NONE,
+	           logs.has_secrets ? ipc_take_fd(&logger->message, at++) : -1);
 	return ipc_send(logger->channel, IPC_READY, logger->message.id,
 	                span_of(&ready, sizeof(ready)), NULL, 0) == ERR_NONE;
 }
@@ -357,7 +366,8 @@ static enum err set_up(struct logger *logger)
 int logger_main(int channel, unsigned number)
 {
 	static struct logger logger = {.access = {"access", LOG_TO_NONE, -1, 0},
-	                               .events = {"events", LOG_TO_STDERR, -1, 0}};
+	                               .events = {"events", LOG_TO_STDERR, -1, 0},
+	                               .secrets = {"secrets", LOG_TO_NONE, -1, 0}};
 
 	(void)number;
 	logger.channel = channel;

@@ -56,7 +56,7 @@ struct loaded {
 	struct ca_files ca_files;
 	struct secret token;
 	bool made_token;            /* it was not there */
-	int text_fd, image_fd, access_fd, event_fd, ages_fd;
+	int text_fd, image_fd, access_fd, event_fd, secrets_fd, ages_fd;
 	int trust_fd;               /* image of tls/trust.h; -1: nothing is opened */
 	size_t trust_bytes;
 	struct counters counters;

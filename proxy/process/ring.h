@@ -14,7 +14,7 @@ enum {
 	RING_LINE_MAX_BYTES = 1 << 16,
 };
 
-enum ring_kind { RING_ACCESS = 1, RING_EVENT /* + enum log_level */ };
+enum ring_kind { RING_ACCESS = 1, RING_EVENT /* + enum log_level */, RING_SECRETS = 32 };
 
 struct ring {
 	_Alignas(64) _Atomic uint64_t head; /* bytes ever written; the writer's */

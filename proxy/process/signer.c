@@ -41,6 +41,7 @@ _Static_assert((int)SIGNING_WORKERS_MAX == (int)SETTINGS_WORKERS_MAX, "one share
 struct worker_channel {
 	int fd;                    /* -1: none */
 	uint64_t serial;           /* changes with each connection */
+	bool lacks_keys;           /* it took no more when they were sent */
 };
 
 struct signer {
@@ -122,13 +123,31 @@ static void on_answer(void *context, const struct signing_place *place, struct s
 		signer->unsent++;
 }
 
-/* Without the key it can use no answer: it gets a new channel when it is started again, or never. */
+/* Without the key it can use no answer. */
 static void send_key(struct signer *signer, struct worker_channel *worker, struct span message)
 {
-	if (worker->fd < 0 || ipc_send(worker->fd, IPC_LEAF_KEY, 0, message, NULL, 0) == ERR_NONE)
-		return;
-	signer->unsent++;
-	close_worker(worker);
+	enum err err = worker->fd < 0 ? ERR_NONE : ipc_send(worker->fd, IPC_LEAF_KEY, 0, message, NULL, 0);
+
+	signer->unsent += err != ERR_NONE;
+	if (err == ERR_LIMIT)
+		worker->lacks_keys = true; /* again at the next tick */
+	else if (err)
+		close_worker(worker);
+}
+
+static void send_keys(struct signer *signer, struct worker_channel *worker)
+{
+	struct buf text;
+
+	worker->lacks_keys = false;
+	for (unsigned kind = 0; kind < LEAF_KIND_COUNT; kind++) {
+		buf_init(&text, LEAF_KEY_MAX_BYTES);
+		if (signing_write_key(signer->signing, (enum leaf_kind)kind, &text))
+			send_key(signer, worker, buf_span(&text));
+		if (text.at)
+			explicit_bzero(text.at, text.capacity);
+		buf_fini(&text);
+	}
 }
 
 static void on_key(void *context, struct span message)
@@ -143,7 +162,6 @@ static enum err take_channel(struct signer *signer, struct ipc_message *message)
 {
 	struct ipc_channel head;
 	struct worker_channel *worker;
-	struct buf text;
 
 	memcpy(&head, message->payload.at, sizeof(head));
 	if (head.worker >= SETTINGS_WORKERS_MAX)
@@ -151,15 +169,8 @@ static enum err take_channel(struct signer *signer, struct ipc_message *message)
 	worker = &signer->workers[head.worker];
 	close_worker(worker);
 	signing_forget(signer->signing, head.worker);
-	*worker = (struct worker_channel){ipc_take_fd(message, 0), ++signer->next_serial};
-	for (unsigned kind = 0; kind < LEAF_KIND_COUNT; kind++) {
-		buf_init(&text, LEAF_KEY_MAX_BYTES);
-		if (signing_write_key(signer->signing, (enum leaf_kind)kind, &text))
-			send_key(signer, worker, buf_span(&text));
-		if (text.at)
-			explicit_bzero(text.at, text.capacity);
-		buf_fini(&text);
-	}
+	*worker = (struct worker_channel){.fd = ipc_take_fd(message, 0), .serial = ++signer->next_serial};
+	send_keys(signer, worker);
 	return ERR_NONE;
 }
 
@@ -330,6 +341,9 @@ static void tick(struct signer *signer)
 	signing_tick(signer->signing, now());
 	if ((wall - signer->crl_made >= CRL_RENEW_S || wall < signer->crl_made) && send_crl(signer))
 		signer->unsent++;
+	for (size_t i = 0; i < SETTINGS_WORKERS_MAX; i++)
+		if (signer->workers[i].lacks_keys)
+			send_keys(signer, &signer->workers[i]);
 	tell(signer);
 }
 

@@ -76,6 +76,20 @@ static void write_access(void *context, struct span line)
 		worker->env.metrics->access_dropped_total++;
 }
 
+/* For a packet analyser, where the configuration says so. */
+static void write_secrets(void *context, struct span line)
+{
+	struct worker *worker = context;
+
+	ring_write(worker->ring, worker->bell, RING_SECRETS, line);
+}
+
+static void use_tls(struct worker *worker, const struct inspection_conf *conf)
+{
+	tls_contexts_use(worker->env.tls, conf);
+	tls_contexts_set_secrets(worker->env.tls, conf->secrets[0] ? write_secrets : NULL, worker);
+}
+
 static void write_event(void *context, enum log_level level, struct span line)
 {
 	struct worker *worker = context;
@@ -323,7 +337,7 @@ static void switch_to(struct worker *worker, struct generation *next)
 	if (worker->env.auth)
 		auth_use(worker->env.auth, next->session.auth);
 	if (worker->env.tls)
-		tls_contexts_use(worker->env.tls, &next->settings.inspection);
+		use_tls(worker, &next->settings.inspection);
 	log_set_level((enum log_level)next->settings.events.level);
 	if (previous)
 		session_generation_unref(&previous->session);
@@ -651,6 +665,7 @@ static enum err make_env(struct worker *worker, unsigned number)
 	explicit_bzero(&worker->ticket_seed, sizeof(worker->ticket_seed));
 	if (err)
 		return err;
+	use_tls(worker, &worker->generation->settings.inspection);
 	err = leaves_new(&leaves_env, LEAVES, &env->leaves);
 	if (err)
 		return err;

@@ -212,8 +212,9 @@ enum err inspect_decide(struct session *session)
 		return deny_by_policy(session);
 	if (!exchange->is_connect && !inspect->is_plain && !is_host_of_session(session))
 		return deny(session, ERR_INNER_HOST,
-		            arena_printf(&exchange->arena, "%.*s is neither %.*s nor in the origin's certificate",
-		                         SPAN_ARG(exchange->target.host.name), SPAN_ARG(inspect->authority.name)));
+		            arena_printf(&exchange->arena, "%.*s:%u is neither %.*s:%u nor in the origin's certificate",
+		                         SPAN_ARG(exchange->target.host.name), exchange->target.host.port,
+		                         SPAN_ARG(inspect->authority.name), inspect->authority.port));
 	if (!exchange->is_connect && inspect->is_plain &&
 	    (!span_equal(exchange->target.host.name, inspect->authority.name) || exchange->target.host.port != inspect->authority.port))
 		return deny(session, ERR_INNER_HOST,
@@ -243,7 +244,7 @@ bool inspect_check_request(struct session *session)
 	}
 	exchange->target.host = inspect->authority;
 	if (host && host->value.len &&
-	    http_host_parse(host->value, inspect->is_plain ? 80 : 443, &exchange->arena, &exchange->target.host)) {
+	    http_host_parse(host->value, inspect->authority.port, &exchange->arena, &exchange->target.host)) {
 		session_fail(session, ERR_REQUEST_HOST, "the Host field is no host");
 		return false;
 	}

@@ -201,6 +201,7 @@ static enum step on_hello(struct session *session)
 		return session_fail(session, ERR_CLIENT_RESET, "");
 	add_hello_fact(&exchange->facts, inspect->sni);
 	policy_decide(session->generation->policy, &exchange->facts, decision);
+	exchange->is_decided = true;
 	if ((decision->need & (FACT_REQUEST | FACT_RESPONSE)) &&
 	    ((inspect->class != HELLO_TLS && inspect->class != HELLO_HTTP) ||
 	     (!(decision->open >> POLICY_TLS & 1) && decision->answers[POLICY_TLS].answer == TLS_BYPASS))) {

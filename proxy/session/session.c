@@ -205,6 +205,10 @@ static void on_due(struct loop_timer *timer)
 	struct session *session = CONTAINER_OF(timer, struct session, timer);
 	enum err err = states[session->state].on_due;
 
+	if (session->state == SESSION_SERVE_H2) {
+		h2_on_due(session);
+		return;
+	}
 	if (session->state == SESSION_TUNNEL) {
 		tunnel_stop(session, err);
 		return;
@@ -215,10 +219,6 @@ static void on_due(struct loop_timer *timer)
 		else
 			inspect_on_origin_due(session);
 		session_run(session);
-		return;
-	}
-	if (session->state == SESSION_SERVE_H2) {
-		h2_on_due(session);
 		return;
 	}
 	if (session->state == SESSION_READ_HEAD && session->exchange == NULL &&

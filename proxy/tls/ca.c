@@ -13,7 +13,7 @@
 
 #include "tls/mint.h"
 
-enum { RSA_LEAST_BITS = 2048, EC_LEAST_BITS = 256, SOON_S = 30 * 86400 };
+enum { RSA_LEAST_BITS = 2048, SOON_S = 30 * 86400 };
 
 struct look {
 	const struct ca_source *source;
@@ -225,6 +225,19 @@ static void look_at_usage(struct look *look)
 		refuse(look, path, "it has no subjectKeyIdentifier: strict clients refuse what it signs");
 }
 
+static bool is_usual_curve(EVP_PKEY *key)
+{
+	static const char *const usual[] = {"prime256v1", "P-256", "secp384r1", "P-384", "secp521r1", "P-521"};
+	char name[64] = "";
+
+	if (EVP_PKEY_get_group_name(key, name, sizeof(name), NULL) != 1)
+		return false;
+	for (size_t i = 0; i < COUNT_OF(usual); i++)
+		if (strcmp(name, usual[i]) == 0)
+			return true;
+	return false;
+}
+
 static void look_at_key(struct look *look)
 {
 	EVP_PKEY *key = X509_get0_pubkey(look->ca->certificate);
@@ -237,8 +250,8 @@ static void look_at_key(struct look *look)
 		else
 			doubt(look, "its key is RSA with %d bits: each certificate takes %s the time that a P-256 key takes; an intermediate with P-256 (sallyport ca init --csr) is faster",
 			      bits, bits > 3000 ? "more than 100 times" : "about 20 times");
-	} else if (key == NULL || !EVP_PKEY_is_a(key, "EC") || bits < EC_LEAST_BITS) {
-		refuse(look, path, "its key is %s with %d bits: clients take ECDSA (P-256 and larger) and RSA (from %d bits on)",
+	} else if (key == NULL || !EVP_PKEY_is_a(key, "EC") || !is_usual_curve(key)) {
+		refuse(look, path, "its key is %s with %d bits: clients take ECDSA (P-256, P-384, P-521) and RSA (from %d bits on)",
 		       key ? EVP_PKEY_get0_type_name(key) : "unknown", bits, RSA_LEAST_BITS);
 	}
 	/* Nobody looks at a root's own signature. */
@@ -254,9 +267,9 @@ static void look_at_time(struct look *look)
 
 	ca->not_before = ca_time(X509_get0_notBefore(ca->certificate));
 	ca->not_after = ca_time(X509_get0_notAfter(ca->certificate));
-	for (int i = 0; i < sk_X509_num(ca->chain); i++) {
-		int64_t from = ca_time(X509_get0_notBefore(sk_X509_value(ca->chain, i)));
-		int64_t to = ca_time(X509_get0_notAfter(sk_X509_value(ca->chain, i)));
+	for (int i = 0; i < sk_X509_num(ca->all); i++) {
+		int64_t from = ca_time(X509_get0_notBefore(sk_X509_value(ca->all, i)));
+		int64_t to = ca_time(X509_get0_notAfter(sk_X509_value(ca->all, i)));
 
 		ca->not_before = from > ca->not_before ? from : ca->not_before;
 		ca->not_after = to < ca->not_after ? to : ca->not_after;

@@ -2,6 +2,7 @@
 #include "tls/leaves.h"
 
 #include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -157,6 +158,8 @@ enum err leaves_new(const struct leaves_env *env, size_t max_count, struct leave
 	*out = NULL;
 	if (leaves == NULL)
 		return ERR_MEMORY;
+	/* It reads its configuration at the first use, and then there are no files any more. */
+	OPENSSL_init_ssl(OPENSSL_INIT_LOAD_CONFIG, NULL);
 	leaves->env = *env;
 	leaves->is_lost = true;
 	if (lru_init(&leaves->cache, max_count, drop_kept) || lru_init(&leaves->flights, FLIGHTS_MAX, drop_flight)) {

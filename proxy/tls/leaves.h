@@ -41,6 +41,7 @@ struct leaf_result {
 /* Runs once, never before leaves_ask() returned. */
 typedef void leaf_done(void *context, const struct leaf_result *result);
 
+/* Before the sandbox closes. */
 MUST_USE enum err leaves_new(const struct leaves_env *env, size_t max_count, struct leaves **out);
 /* Who still waits is not told. */
 void leaves_free(struct leaves *leaves);

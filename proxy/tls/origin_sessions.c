@@ -60,9 +60,10 @@ static void drop(struct origin_sessions *sessions, struct entry *entry)
 {
 	struct entry **at = bucket_of(sessions, &entry->scope);
 
-	while (*at != entry)
+	while (*at && *at != entry)
 		at = &(*at)->next;
-	*at = entry->next;
+	if (*at)
+		*at = entry->next;
 	list_remove(&entry->used);
 	for (size_t i = 0; i < OF_SCOPE_MAX; i++)
 		SSL_SESSION_free(entry->sessions[i]);

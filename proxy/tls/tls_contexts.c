@@ -309,6 +309,7 @@ static bool make_origin_side(struct tls_contexts *contexts, bool is_legacy, SSL_
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 	SSL_CTX_sess_set_new_cb(ctx, on_new_session);
 	SSL_CTX_set_tlsext_status_type(ctx, TLSEXT_STATUSTYPE_ocsp);
+	SSL_CTX_set_keylog_callback(ctx, contexts->write_secrets ? on_secret : NULL);
 	if (is_legacy) {
 		SSL_CTX_set_options(ctx, SSL_OP_LEGACY_SERVER_CONNECT);
 		return SSL_CTX_set_min_proto_version(ctx, TLS1_VERSION) && SSL_CTX_set_cipher_list(ctx, "DEFAULT:@SECLEVEL=0");

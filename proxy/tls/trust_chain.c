@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A chain from what an origin shows to a root, and whether it is good. OpenSSL builds and checks it; before it, we bound what it
- * has to do, and behind it we are as strict as browsers where it is not. */
+ * has to do. */
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <string.h>
@@ -120,11 +120,13 @@ bool trust_certificate_is_large(X509 *certificate)
 
 bool trust_chain_is_too_large(struct verify *verify)
 {
-	struct amounts amounts = {.bytes = verify->question->ocsp.len > TRUST_STAPLE_MAX_BYTES ? TRUST_CHAIN_MAX_BYTES + 1 : 0};
+	struct amounts amounts = {.bytes = 0};
 
 	for (int i = 0; i < sk_X509_num(verify->known) && amounts.bytes <= TRUST_CHAIN_MAX_BYTES; i++)
 		add_amounts(sk_X509_value(verify->known, i), &amounts);
-	if (amounts.bytes > TRUST_CHAIN_MAX_BYTES)
+	if (verify->question->ocsp.len > TRUST_STAPLE_MAX_BYTES)
+		trust_say(verify, TRUST_FAULT_TOO_LARGE, 0, NULL, "its OCSP response has more than %d bytes", TRUST_STAPLE_MAX_BYTES);
+	else if (amounts.bytes > TRUST_CHAIN_MAX_BYTES)
 		trust_say(verify, TRUST_FAULT_TOO_LARGE, 0, NULL, "it has more than %d bytes", TRUST_CHAIN_MAX_BYTES);
 	else if (amounts.elements > ELEMENTS_MAX || amounts.has_many_extensions)
 		trust_say(verify, TRUST_FAULT_TOO_LARGE, 0, NULL, "it has more names and extensions than are looked at");
@@ -320,17 +322,11 @@ static bool prepare(struct verify *verify, X509_STORE *store, X509_STORE_CTX *co
 	       X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_TRUSTED_FIRST) == 1 && set_host(param, verify->question);
 }
 
-/* Where OpenSSL tolerates what browsers do not. */
-static void check_strictly(struct verify *verify)
+/* OpenSSL tolerates a key for encipherment alone, which no handshake of ours could use. */
+static void check_key_usage(struct verify *verify)
 {
 	X509 *leaf = verify->question->leaf;
-	int count = sk_X509_num(verify->chain);
 
-	for (int i = 1; i < count - 1; i++)
-		if (X509_check_ca(sk_X509_value(verify->chain, i)) != 1) {
-			trust_say(verify, TRUST_FAULT_PURPOSE, i, sk_X509_value(verify->chain, i), "it may not issue certificates");
-			return;
-		}
 	if ((X509_get_key_usage(leaf) & KU_DIGITAL_SIGNATURE) == 0 && !(verify->exception && verify->exception->legacy))
 		trust_say(verify, TRUST_FAULT_PURPOSE, 0, leaf,
 		          "its key may not sign (key usage without digitalSignature), as TLS wants it to");
@@ -350,7 +346,7 @@ void trust_chain_verify(struct verify *verify, X509_STORE *store, X509_STORE_CTX
 	} else if (X509_verify_cert(context) == 1) {
 		verify->chain = X509_STORE_CTX_get1_chain(context);
 		if (verify->chain)
-			check_strictly(verify);
+			check_key_usage(verify);
 		else
 			say(verify, error, 0, verify->question->leaf);
 	} else {

@@ -338,8 +338,7 @@ bool trust_issuers_complete(struct issuers *issuers, STACK_OF(X509) *known, unsi
 		       (candidate = next_candidate(issuers, certificate, TRUST_KIND_INTERMEDIATE, exception, &at, &seen)))
 			if (!add(known, candidate))
 				return false;
-		if (*fetched < TRUST_FETCHED_PER_QUESTION && !has_issuer(known, certificate) &&
-		    !add_fetched(issuers, known, certificate, wall_ms, fetched))
+		if (!has_issuer(known, certificate) && !add_fetched(issuers, known, certificate, wall_ms, fetched))
 			return false;
 	}
 	return true;

@@ -90,6 +90,11 @@ static struct web_page *make_help(X509 *certificate)
 	return page;
 }
 
+void ca_pages_init(void)
+{
+	OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL);
+}
+
 void ca_pages_fini(struct ca_pages *pages)
 {
 	web_page_free(pages->help);

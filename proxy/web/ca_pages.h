@@ -10,6 +10,9 @@ struct ca_pages {
 	struct web_page *help, *pem, *der, *crl;
 };
 
+/* Before the sandbox closes: what OpenSSL reads of files. */
+void ca_pages_init(void);
+
 /* Use these from now on, DER; empty where there is none. errors: ERR_MEMORY. */
 MUST_USE enum err ca_pages_use(struct ca_pages *pages, struct span certificate, struct span crl);
 void ca_pages_fini(struct ca_pages *pages);

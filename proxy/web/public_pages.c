@@ -42,6 +42,7 @@ struct public_pages {
 
 enum err public_pages_new(struct public_pages **out)
 {
+	ca_pages_init();
 	*out = calloc(1, sizeof(**out));
 	return *out ? ERR_NONE : ERR_MEMORY;
 }

@@ -8,6 +8,7 @@
 
 struct public_pages;
 
+/* Before the sandbox closes. */
 MUST_USE enum err public_pages_new(struct public_pages **out);
 void public_pages_free(struct public_pages *pages);
 

@@ -3,10 +3,9 @@
  * Byte 0: flags; byte 1: how the input is cut; then the bytes. The session must give everything back, and hold no more
  * than its windows allow. */
 #include "../unit/h2_peer.h"
-#include "../unit/session_rig.h"
+#include "../unit/session_h2_rig.h"
 
 #include "base/log.h"
-#include "session/h2/h2_private.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -72,26 +71,6 @@ static void start_peer(int fd, bool is_server)
 	}
 }
 
-/* The session, with a socket for its origin. */
-static struct session *start_session(struct session_rig *rig, int *client_fd, int *origin_fd)
-{
-	struct stream *stream = calloc(1, origin_bytes);
-	struct session *session;
-	int ends[2];
-
-	ASSERT(stream && socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
-	*client_fd = session_rig_connect(rig);
-	*origin_fd = ends[0];
-	session = LIST_ENTRY(rig->env.sessions.previous, struct session, link);
-	ASSERT(stream_open_plain(stream, rig->loop, ends[1], on_origin_ready) == ERR_NONE);
-	origin_use(session, stream);
-	session_rig_open(session, "origin.example");
-	session->state = SESSION_TLS_CLIENT;
-	h2_start(session);
-	session_run(session);
-	return session;
-}
-
 static void check_bounds(struct session_rig *rig, struct session *session)
 {
 	uint64_t held[H2_SIDES] = {0, 0}, buffer = rig->conf.limits.buffer_bytes;
@@ -149,7 +128,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	flags_now = data[0];
 	from_origin = flags_now & FLAG_FROM_ORIGIN;
-	session = start_session(rig, &client_fd, &origin_fd);
+	session = session_h2_rig_start(rig, &client_fd, &origin_fd);
 	fd = from_origin ? origin_fd : client_fd;
 	start_peer(from_origin ? client_fd : origin_fd, !from_origin);
 	peer.is_paused = flags_now & FLAG_PEER_IS_DEAF;

@@ -115,7 +115,7 @@ def proc_status(pid):
 
 def test_forbidden():
     """Every role is stopped at what it must not do, root or not."""
-    for role in ("worker", "logger", "compile", "public", "admin"):
+    for role in ("worker", "logger", "compile", "public", "admin", "signer"):
         names = subprocess.run([BINARY, "--role", role, "--forbidden", "list"], capture_output=True, text=True,
                                check=True).stdout.split()
         assert len(names) > 8, names

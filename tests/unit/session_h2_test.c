@@ -13,15 +13,18 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "h2_peer.h"
-#include "session/h2/h2_private.h"
-#include "session_rig.h"
+#include "session_h2_rig.h"
 
 enum { TURNS_MAX = 200000 };
 
 static const char policy_text[] =
 	"rules:\n"
 	"- {name: bad, when: {to: denied.example, port: 1-65535}, then: {access: deny}}\n"
+	"- {name: other, when: {to: other.example, port: 1-65535}, then: {access: allow}}\n"
 	"- {name: bad path, when: {url: 'https://origin.example/denied'}, then: {access: deny}}\n"
+	"- {name: no programs, when: {to: origin.example, content-type: application/x-msdownload}, then: {access: deny}}\n"
+	"- {name: tenants, when: {to: origin.example}, then: {request-headers: {set: {X-Tenant: ours}, remove: [Cookie]},"
+	" response-headers: {set: {Server: proxy}, remove: [X-Powered-By]}}}\n"
 	"- {name: origin, when: {to: origin.example, port: 1-65535}, then: {access: allow}}\n"
 	"defaults: {access: deny, tls: inspect, auth: exempt}\n";
 
@@ -52,30 +55,13 @@ static void answer_nothing(struct h2_peer *peer, struct h2_peer_stream *stream)
 	(void)peer, (void)stream;
 }
 
-static int make_pair(int kept_bytes)
-{
-	static int ends[2];
-
-	if (kept_bytes < 0)
-		return ends[1];
-	ASSERT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
-	return ends[0];
-}
-
 static void start_session(void)
 {
-	struct stream *stream = calloc(1, origin_bytes);
-	int fd = session_rig_connect(&rig);
+	int client_fd, origin_fd;
 
-	h2_peer_init(&client, fd, false, false);
-	session = LIST_ENTRY(rig.env.sessions.previous, struct session, link);
-	h2_peer_init(&origin, make_pair(0), true, false);
-	ASSERT(stream_open_plain(stream, rig.loop, make_pair(-1), on_origin_ready) == ERR_NONE);
-	origin_use(session, stream);
-	session_rig_open(session, "origin.example");
-	session->state = SESSION_TLS_CLIENT; /* as if the origin had just been reached */
-	h2_start(session);
-	session_run(session);
+	session = session_h2_rig_start(&rig, &client_fd, &origin_fd);
+	h2_peer_init(&client, client_fd, false, false);
+	h2_peer_init(&origin, origin_fd, true, false);
 }
 
 static int open_rig(void **state)
@@ -166,12 +152,12 @@ static void test_get(void **state)
 	UNTIL(stream->closed);
 	assert_int_equal(stream->code, NGHTTP2_NO_ERROR);
 	assert_body(stream, "hello");
-	assert_has(&stream->head, ":status: 200\ncontent-type: text/plain\n");
+	assert_has(&stream->head, ":status: 200\ncontent-type: text/plain\nserver: proxy\n");
 	assert_has(&origin.streams[0].head, ":method: GET\n:scheme: https\n:authority: origin.example\n:path: /a?b\n"
-	                                    "user-agent: test\n");
+	                                    "user-agent: test\nx-tenant: ours\n");
 	assert_lacks(&origin.streams[0].head, "host:");
 	assert_has(&rig.log, "\"method\":\"GET\",\"target\":\"https://origin.example/a\",\"host\":\"origin.example\",\"port\":443");
-	assert_has(&rig.log, "\"status\":200,\"bytes_up\":0,\"bytes_down\":5");
+	assert_has(&rig.log, "\"status\":200,\"content_type\":\"text/plain\",\"bytes_up\":0,\"bytes_down\":5");
 }
 
 static void test_post(void **state)
@@ -299,8 +285,8 @@ static void test_bad_requests(void **state)
 		{{":method", "GET", ":scheme", "https", ":authority", "origin.example", ":path", "/#x", NULL},
 		 ":status: 400\n", "request_target"},
 		{{":method", "CONNECT", ":authority", "origin.example:443", NULL}, ":status: 501\n", "request_method"},
-		{{":method", "GET", ":scheme", "https", ":authority", "origin.example", ":path", "/", "via",
-		  "1.1 sallyport", NULL}, ":status: 508\n", "request_loop"},
+		{{":method", "GET", ":scheme", "https", ":authority", "other.example", ":path", "/", NULL},
+		 ":status: 403\n", "inner_host"},
 	};
 
 	(void)state;
@@ -314,6 +300,7 @@ static void test_bad_requests(void **state)
 		snprintf(error, sizeof(error), "\"error\":\"%s\"", rows[i].error);
 		assert_has(&rig.log, error);
 	}
+	assert_has(&rig.log, "\"method\":\"CONNECT\",\"target\":\"origin.example:443\"");
 	assert_int_equal(origin.count, 0);
 }
 
@@ -424,6 +411,36 @@ static void test_interim_and_trailers(void **state)
 	assert_lacks(&stream->trailers, "via");
 }
 
+/* Trailers over the limit cut their stream, whichever side sends them, and no other. */
+static void test_large_trailers(void **state)
+{
+	struct h2_peer_stream *up, *down;
+	nghttp2_nv trailer;
+
+	(void)state;
+	default_settings();
+	memset(long_value, 'x', 9000);
+	long_value[9000] = '\0';
+	trailer = h2_peer_nv("x-long", long_value);
+	origin.on_request = answer_nothing;
+	up = h2_peer_request(&client, post, true);
+	up->holds = true;
+	down = h2_peer_request(&client, get, false);
+	UNTIL(origin.count == 2);
+	nghttp2_submit_trailer(client.ng, up->id, &trailer, 1);
+	UNTIL(up->closed && origin.streams[0].closed);
+	assert_has(&up->head, ":status: 431\n");
+	assert_int_equal(origin.streams[0].code, NGHTTP2_CANCEL);
+	origin.streams[1].text = SPAN("abc");
+	origin.streams[1].holds = true;
+	h2_peer_respond(&origin.streams[1], plain_ok, true);
+	UNTIL(buf_len(&down->body) == 3);
+	nghttp2_submit_trailer(origin.ng, origin.streams[1].id, &trailer, 1);
+	UNTIL(down->closed);
+	assert_int_equal(down->code, NGHTTP2_INTERNAL_ERROR);
+	assert_has(&rig.log, "\"error\":\"response_size\"");
+}
+
 static void answer_empty(struct h2_peer *peer, struct h2_peer_stream *stream)
 {
 	static const char *const not_modified[] = {":status", "304", "content-length", "500", NULL};
@@ -459,7 +476,7 @@ static void test_fields_pass(void **state)
 {
 	static const char *const fields[] = {
 		":method", "GET", ":scheme", "https", ":authority", "origin.example", ":path", "/", "te", "trailers",
-		"cookie", "a=b", "cookie", "c=d", "!authorization", "Bearer secret", "!x-token", "hidden",
+		"x-crumb", "a=b", "x-crumb", "c=d", "!authorization", "Bearer secret", "!x-token", "hidden",
 		"proxy-authorization", "Basic x", "via", "1.1 other", NULL};
 	struct h2_peer_stream *stream;
 	const struct buf *head = &origin.streams[0].head;
@@ -469,12 +486,68 @@ static void test_fields_pass(void **state)
 	stream = h2_peer_request(&client, fields, false);
 	UNTIL(stream->closed);
 	assert_has(head, "te: trailers\n");
-	/* Two crumbs, as they came; nghttp2 never indexes short ones. */
-	assert_has(head, "cookie: a=b (never indexed)\ncookie: c=d (never indexed)\n");
+	assert_has(head, "x-crumb: a=b\nx-crumb: c=d\n");
 	assert_has(head, "authorization: Bearer secret (never indexed)\n");
 	assert_has(head, "x-token: hidden (never indexed)\n");
 	assert_lacks(head, "proxy-authorization");
 	assert_has(head, "via: 1.1 other\n");
+	assert_lacks(head, "sallyport");
+}
+
+/* What policy says of fields, and of the type of the content. */
+static void answer_edited(struct h2_peer *peer, struct h2_peer_stream *stream)
+{
+	static const char *const fields[] = {":status", "200", "server", "theirs", "x-powered-by", "y", "x-kept", "z",
+	                                     "content-type", "text/html", NULL};
+
+	(void)peer;
+	h2_peer_respond(stream, fields, false);
+}
+
+static void test_edited_fields(void **state)
+{
+	static const char *const fields[] = {":method", "GET", ":scheme", "https", ":authority", "origin.example", ":path",
+	                                     "/", "cookie", "a=b", "x-tenant", "theirs", "x-kept", "y", NULL};
+	struct h2_peer_stream *stream;
+
+	(void)state;
+	default_settings();
+	origin.on_request = answer_edited;
+	stream = h2_peer_request(&client, fields, false);
+	UNTIL(stream->closed);
+	assert_has(&origin.streams[0].head, "x-kept: y\nx-tenant: ours\n");
+	assert_lacks(&origin.streams[0].head, "cookie");
+	assert_lacks(&origin.streams[0].head, "theirs");
+	assert_has(&stream->head, ":status: 200\nx-kept: z\ncontent-type: text/html\nserver: proxy\n");
+	assert_lacks(&stream->head, "x-powered-by");
+}
+
+static void answer_program(struct h2_peer *peer, struct h2_peer_stream *stream)
+{
+	static const char *const fields[] = {":status", "200", "content-type", "application/x-msdownload", NULL};
+
+	(void)peer;
+	stream->to_send = 100000;
+	h2_peer_respond(stream, fields, true);
+}
+
+static void test_denied_content(void **state)
+{
+	struct h2_peer_stream *stream, *other;
+
+	(void)state;
+	default_settings();
+	origin.on_request = answer_program;
+	stream = h2_peer_request(&client, get, false);
+	UNTIL(stream->closed && origin.streams[0].closed);
+	assert_has(&stream->head, ":status: 403\n");
+	assert_lacks(&stream->head, "msdownload");
+	assert_int_equal(origin.streams[0].code, NGHTTP2_CANCEL);
+	assert_has(&rig.log, "\"error\":\"policy_denied\"");
+	origin.on_request = answer_hello;
+	other = h2_peer_request(&client, get, false);
+	UNTIL(other->closed);
+	assert_body(other, "hello");
 }
 
 static void answer_echo(struct h2_peer *peer, struct h2_peer_stream *stream)
@@ -1227,7 +1300,7 @@ static void test_cut(void **state)
 	/* It is logged under the policy that it began with. */
 	answer_hello(&origin, &origin.streams[0]);
 	UNTIL(kept->closed);
-	assert_has(&rig.log, "\"rule\":\"origin\",\"rule_line\":4");
+	assert_has(&rig.log, "\"rule\":\"origin\",\"rule_line\":7");
 	assert_lacks(&rig.log, "\"policy\":8");
 	cut = h2_peer_request(&client, post, false);
 	UNTIL(cut->closed);
@@ -1338,8 +1411,11 @@ int main(void)
 		TEST(test_large_head),
 		TEST(test_head_without_end),
 		TEST(test_interim_and_trailers),
+		TEST(test_large_trailers),
 		TEST(test_no_content),
 		TEST(test_fields_pass),
+		TEST(test_edited_fields),
+		TEST(test_denied_content),
 		TEST(test_both_ways_at_once),
 		TEST(test_early_response),
 		TEST(test_websocket),

@@ -69,7 +69,7 @@ static void patterns(void **state)
 		bool is_there;
 	} rows[] = {
 		{"a.example", true}, {"x.a.example", false}, {"xa.example", false}, {"b.example", false}, {"x.b.example", true},
-		{"x.y.b.example", true}, {"xb.example", false}, {".b.example", false}, {"c.example", true}, {"x.c.example", true},
+		{"x.y.b.example", true}, {"xb.example", false}, {"xxb.example", false}, {".b.example", false}, {"c.example", true}, {"x.c.example", true},
 		{"xc.example", false}, {"192.0.2.1", true}, {"192.0.2.10", false}, {"2001:db8::1", true}, {"2001:db8::2", false},
 		{"d.example", true}, {"", false}, {"example", false},
 	};

@@ -117,6 +117,7 @@ static enum trust_fault ask_with(const struct made *of, struct staple how)
 /* V17 */
 static void staples(void **state)
 {
+	static const uint8_t large[20000] = {0x30};
 	struct made stranger = make(&(struct make){.name = "Test Intermediate", .issuer = &rig.other, .is_ca = true});
 	struct made no_responder = make(&(struct make){.name = "Shop", .issuer = &rig.between, .names = "DNS:x.example"});
 	struct made old = make(&(struct make){.name = "Old", .issuer = &rig.between, .extended = "OCSPSigning", .from_days = -20, .to_days = -10});
@@ -166,6 +167,9 @@ static void staples(void **state)
 	assert_int_equal(rig.verdict.until_ms, CERTIFICATES_NOW_MS + (HOUR / 4 + 300) * 1000);
 	rig.ocsp = SPAN("\x30\x03\x0a\x01");
 	assert_fault(TRUST_FAULT_STAPLE, rig_ask(&rig, HOST, &leaf, with_between));
+	rig.ocsp = span_of(large, sizeof(large));
+	assert_fault(TRUST_FAULT_TOO_LARGE, rig_ask(&rig, HOST, &leaf, with_between));
+	assert_detail("OCSP");
 	unmake(&other);
 	unmake(&old);
 	unmake(&false_responder);

@@ -352,6 +352,7 @@ static void own_ca(void **state)
 	assert_fault(TRUST_FAULT_OWN_CA, rig_ask(&rig, HOST, &leaf, NULL));
 	/* Even where a root that is trusted stands above it. */
 	assert_fault(TRUST_FAULT_OWN_CA, rig_ask(&rig, HOST, &leaf, with_crossed));
+	assert_fault(TRUST_FAULT_OWN_CA, rig_try(&rig, HOST, (struct make){.key_of = &rig.own}));
 	/* The name alone is no proof. */
 	assert_fault(TRUST_FAULT_UNKNOWN_ISSUER, rig_ask(&rig, HOST, &named, NULL));
 	unmake(&named);

@@ -223,8 +223,9 @@ enum err h2_head_request(struct h2_stream *stream, const char **detail)
 	struct exchange *exchange = stream->exchange;
 	struct http_head *head = &exchange->head;
 	enum err err = check_request(stream, detail);
+	struct span target = fields->path.len ? fields->path : fields->authority; /* the latter of a plain CONNECT */
 
-	*head = (struct http_head){.is_request = true, .minor = 1, .method = fields->method, .target = fields->path,
+	*head = (struct http_head){.is_request = true, .minor = 1, .method = fields->method, .target = target,
 	                           .reason = SPAN(""), .keep_alive = true};
 	exchange->target = (struct http_target){.scheme = SPAN("https"), .path = fields->path};
 	if (err == ERR_NONE)
@@ -235,10 +236,6 @@ enum err h2_head_request(struct h2_stream *stream, const char **detail)
 	head->field_count = fields->count;
 	exchange->is_parsed = head->method.len && head->target.len;
 	find_framing(stream);
-	if (err == ERR_NONE && http_via_has(head, session_conf_of(stream->relay->session)->forwarding.via)) {
-		*detail = "our own name is in Via";
-		return ERR_REQUEST_LOOP;
-	}
 	return err;
 }
 
@@ -258,7 +255,7 @@ enum err h2_head_response(struct h2_stream *stream)
 
 static bool list_init_for(struct h2_list *list, struct arena *arena, size_t field_count)
 {
-	*list = (struct h2_list){.room = field_count + PSEUDO_MAX + 1};
+	*list = (struct h2_list){.room = field_count + PSEUDO_MAX};
 	list->at = arena_alloc(arena, list->room * sizeof(*list->at));
 	return list->at != NULL;
 }
@@ -294,19 +291,6 @@ static bool is_kept(const struct http_head *head, struct span name)
 	return !http_is_hop_by_hop(head, name) && !span_equal(name, SPAN("host"));
 }
 
-/* Names go out in lower case (RFC 9113 section 8.2), wherever they come from. False: no memory. */
-static bool put_lower(struct h2_list *list, struct arena *arena, struct span name, struct span value, uint8_t flags)
-{
-	uint8_t *lower = arena_alloc(arena, name.len + 1);
-
-	if (lower == NULL)
-		return false;
-	for (size_t i = 0; i < name.len; i++)
-		lower[i] = span_lower(name.at[i]);
-	put(list, span_of(lower, name.len), value, flags);
-	return true;
-}
-
 static bool is_lower(struct span name)
 {
 	for (size_t i = 0; i < name.len; i++)
@@ -315,73 +299,61 @@ static bool is_lower(struct span name)
 	return true;
 }
 
-static bool put_fields(struct h2_list *list, struct arena *arena, const struct http_head *head,
-                       const struct h2_fields *fields)
+/* Names go out in lower case (RFC 9113 section 8.2), wherever they come from. False: no memory. */
+static bool put_lower(struct h2_list *list, struct arena *arena, struct span name, struct span value, uint8_t flags)
 {
+	uint8_t *lower;
+
+	if (is_lower(name)) {
+		put(list, name, value, flags);
+		return true;
+	}
+	lower = arena_alloc(arena, name.len);
+	if (lower == NULL)
+		return false;
+	for (size_t i = 0; i < name.len; i++)
+		lower[i] = span_lower(name.at[i]);
+	put(list, span_of(lower, name.len), value, flags);
+	return true;
+}
+
+static bool is_edited(const struct http_edit *edits, size_t count, struct span name)
+{
+	for (size_t i = 0; i < count; i++)
+		if (span_equal_nocase(edits[i].name, name))
+			return true;
+	return false;
+}
+
+/* The fields of a head, without those that policy sets or removes, and then those that it sets. There is no Via: inside TLS
+ * that was opened, origins would take the client for a proxy's. */
+static bool put_head(struct h2_stream *stream, struct h2_list *list, enum h2_side from, struct http_edit *edits,
+                     size_t edit_count)
+{
+	const struct http_head *head = from == H2_CLIENT ? &stream->exchange->head : &stream->exchange->response;
+	struct arena *arena = h2_head_arena(stream, from);
+
 	for (size_t i = 0; i < head->field_count; i++) {
 		struct span name = head->fields[i].name, value = head->fields[i].value;
 
-		if (!is_kept(head, name))
-			continue;
-		if (is_lower(name))
-			put(list, name, value, flags_of(fields, value));
-		else if (!put_lower(list, arena, name, value, flags_of(fields, value)))
+		if (is_kept(head, name) && !is_edited(edits, edit_count, name) &&
+		    !put_lower(list, arena, name, value, flags_of(&stream->way[from].fields, value)))
 			return false;
 	}
+	for (size_t i = 0; i < edit_count; i++)
+		if (edits[i].is_set && is_kept(head, edits[i].name) &&
+		    !put_lower(list, arena, edits[i].name, edits[i].value, NGHTTP2_NV_FLAG_NONE))
+			return false;
 	return true;
 }
 
-/* Set replaces all fields of a name by one, remove drops them all. */
-static bool apply(const struct http_edit *edits, size_t edit_count, struct arena *arena, struct http_field **fields, size_t *count)
+/* What policy sets and removes, of either head. */
+static size_t find_edits(struct h2_stream *stream, enum policy_question question, struct http_edit out[static HTTP_EDITS_MAX])
 {
-	struct http_field *out;
-	size_t kept = 0;
-
-	if (edit_count == 0)
-		return true;
-	out = arena_alloc(arena, (*count + edit_count) * sizeof(*out));
-	if (out == NULL)
-		return false;
-	for (size_t i = 0; i < *count; i++) {
-		bool is_edited = false;
-
-		for (size_t j = 0; j < edit_count && !is_edited; j++)
-			is_edited = span_equal_nocase((*fields)[i].name, edits[j].name);
-		if (!is_edited)
-			out[kept++] = (*fields)[i];
-	}
-	for (size_t j = 0; j < edit_count; j++)
-		if (edits[j].is_set)
-			out[kept++] = (struct http_field){edits[j].name, edits[j].value};
-	*fields = out;
-	*count = kept;
-	return true;
-}
-
-/* Here, and nowhere else, the fields of a request are as the origin will get them: exchange->head.fields (Host first).
- * What policy sets or removes is set and removed here. */
-static bool edit_request(struct h2_stream *stream)
-{
-	struct http_head *head = &stream->exchange->head;
-	struct http_edit edits[HTTP_EDITS_MAX];
-	size_t count = response_header_edits(h2_stream_enter(stream), POLICY_REQUEST_HEADERS, edits);
+	size_t count = response_header_edits(h2_stream_enter(stream), question, out);
 
 	h2_stream_leave(stream);
-	return apply(edits, count, &stream->exchange->arena, &head->fields, &head->field_count);
-}
-
-/* The same for a response, exchange->response.fields; interim ones are left alone. */
-static bool edit_response(struct h2_stream *stream)
-{
-	struct http_head *head = &stream->exchange->response;
-	struct http_edit edits[HTTP_EDITS_MAX];
-	size_t count;
-
-	if (head->status < 200)
-		return true;
-	count = response_header_edits(h2_stream_enter(stream), POLICY_RESPONSE_HEADERS, edits);
-	h2_stream_leave(stream);
-	return apply(edits, count, &stream->exchange->response_arena, &head->fields, &head->field_count);
+	return count;
 }
 
 bool h2_head_list_request(struct h2_stream *stream, struct h2_list *out)
@@ -389,8 +361,11 @@ bool h2_head_list_request(struct h2_stream *stream, struct h2_list *out)
 	const struct h2_fields *fields = &stream->way[H2_CLIENT].fields;
 	struct exchange *exchange = stream->exchange;
 	const struct http_head *head = &exchange->head;
+	struct http_edit edits[HTTP_EDITS_MAX];
+	size_t edit_count;
 
-	if (!edit_request(stream) || !list_init_for(out, &exchange->arena, head->field_count))
+	edit_count = find_edits(stream, POLICY_REQUEST_HEADERS, edits);
+	if (!list_init_for(out, &exchange->arena, head->field_count + edit_count))
 		return false;
 	put(out, SPAN(":method"), head->method, NGHTTP2_NV_FLAG_NONE);
 	if (stream->is_connect)
@@ -398,7 +373,7 @@ bool h2_head_list_request(struct h2_stream *stream, struct h2_list *out)
 	put(out, SPAN(":scheme"), fields->scheme, NGHTTP2_NV_FLAG_NONE);
 	put(out, SPAN(":authority"), fields->authority, NGHTTP2_NV_FLAG_NONE);
 	put(out, SPAN(":path"), head->target, flags_of(fields, head->target));
-	return put_fields(out, &exchange->arena, head, fields);
+	return put_head(stream, out, H2_CLIENT, edits, edit_count);
 }
 
 bool h2_head_list_response(struct h2_stream *stream, struct h2_list *out)
@@ -406,15 +381,17 @@ bool h2_head_list_response(struct h2_stream *stream, struct h2_list *out)
 	struct exchange *exchange = stream->exchange;
 	const struct http_head *head = &exchange->response;
 	struct arena *arena = &exchange->response_arena;
-	char *status;
+	const char *status = arena_printf(arena, "%0*d", STATUS_DIGITS, head->status);
+	struct http_edit edits[HTTP_EDITS_MAX];
+	size_t edit_count = 0;
 
-	if (!stream->is_page && !edit_response(stream))
-		return false;
-	status = arena_printf(arena, "%0*d", STATUS_DIGITS, head->status);
-	if (status == NULL || !list_init_for(out, arena, head->field_count))
+	/* As with HTTP/1: neither our own pages, nor interim responses. */
+	if (!stream->is_page && head->status >= 200)
+		edit_count = find_edits(stream, POLICY_RESPONSE_HEADERS, edits);
+	if (status == NULL || !list_init_for(out, arena, head->field_count + edit_count))
 		return false;
 	put(out, SPAN(":status"), span_from(status), NGHTTP2_NV_FLAG_NONE);
-	return put_fields(out, arena, head, &stream->way[H2_ORIGIN].fields);
+	return put_head(stream, out, H2_ORIGIN, edits, edit_count);
 }
 
 bool h2_head_list_trailers(struct h2_way *way, struct h2_list *out)

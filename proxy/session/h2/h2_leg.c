@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One connection with its nghttp2 session: made, read, written. */
 #include "session/h2/h2_private.h"
+#include "session/inspect.h"
 
 enum {
 	ORIGIN_STREAMS_DEFAULT = 100, /* before its SETTINGS are known (RFC 9113 section 6.5.2 recommends no less) */
@@ -158,15 +159,26 @@ bool h2_leg_is_done(const struct h2_leg *leg)
 
 /* ---- read ---- */
 
+static enum err why_gone(const struct h2_leg *leg, bool ended)
+{
+	enum { CERTIFICATE_REQUIRED = 116 };
+
+	if (leg->side == H2_CLIENT)
+		return ended ? ERR_CLIENT_CLOSED : ERR_CLIENT_RESET;
+	if (leg->stream->tls && tls_stream_failure(leg->stream).alert == CERTIFICATE_REQUIRED)
+		return ERR_CLIENT_CERTIFICATE;
+	return ended ? ERR_ORIGIN_CLOSED : ERR_ORIGIN_RESET;
+}
+
 static void on_gone(struct h2_leg *leg, enum stream_state state)
 {
-	bool ended = state == STREAM_END;
+	enum err err = why_gone(leg, state == STREAM_END);
 
 	leg->is_gone = true;
 	if (leg->side == H2_CLIENT)
-		h2_relay_end(leg->relay, ended ? ERR_CLIENT_CLOSED : ERR_CLIENT_RESET);
+		h2_relay_end(leg->relay, err);
 	else
-		h2_relay_on_origin_gone(leg->relay, ended ? ERR_ORIGIN_CLOSED : ERR_ORIGIN_RESET);
+		h2_relay_on_origin_gone(leg->relay, err);
 }
 
 /* What this side sends makes frames for both: while those are not taken, it waits. */

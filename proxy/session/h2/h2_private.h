@@ -214,7 +214,7 @@ void h2_fields_add(struct h2_fields *fields, struct arena *arena, size_t max_byt
                    bool never_indexed);
 
 /* Make the exchange's head and target from the fields of the request. errors: ERR_REQUEST_SIZE, _HOST, _AUTHORITY,
- * _TARGET, _SCHEME, _METHOD, _LOOP, ERR_SESSION_MEMORY. */
+ * _TARGET, _SCHEME, _METHOD, ERR_SESSION_MEMORY. */
 MUST_USE enum err h2_head_request(struct h2_stream *stream, const char **detail);
 
 /* Make exchange->response. errors: ERR_RESPONSE_SIZE, ERR_SESSION_MEMORY. */

@@ -390,6 +390,7 @@ static bool make_page(struct h2_stream *stream, enum err err, const char *detail
 static void forget_response(struct h2_stream *stream)
 {
 	h2_fields_reset(&stream->way[H2_ORIGIN].fields);
+	stream->exchange->facts.content_type = SPAN(""); /* it was the response's */
 	arena_fini(&stream->exchange->response_arena);
 }
 
@@ -447,6 +448,8 @@ void h2_stream_on_request(struct h2_stream *stream)
 	h2_stream_touch(stream);
 	if (err == ERR_NONE) {
 		session = h2_stream_enter(stream);
+		if (session->inspect->request_count++ == 0)
+			pins_note_success(session);
 		err = inspect_decide(session);
 		h2_stream_leave(stream);
 		detail = stream->exchange->detail;
@@ -528,7 +531,8 @@ void h2_stream_on_response(struct h2_stream *stream)
 		forward_interim(stream);
 		return;
 	}
-	err = response_decide_head(h2_stream_enter(stream), &exchange->response);
+	h2_stream_enter(stream);
+	err = response_decide_head(session, &exchange->response);
 	h2_stream_leave(stream);
 	if (err) {
 		h2_stream_fail(stream, err, exchange->detail);
