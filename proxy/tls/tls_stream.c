@@ -119,6 +119,11 @@ static void flush(struct tls *tls)
 	buf_add(&tls->unsent, bytes);
 }
 
+static bool is_wire_broken(const struct tls *tls)
+{
+	return tls->wire != STREAM_OK && tls->wire != STREAM_AGAIN && tls->wire != STREAM_END;
+}
+
 static int bio_write(BIO *bio, const char *at, size_t len, size_t *taken)
 {
 	struct tls *tls = BIO_get_data(bio);
@@ -127,7 +132,7 @@ static int bio_write(BIO *bio, const char *at, size_t len, size_t *taken)
 	*taken = 0;
 	if (shared.out_len + len > SHARED_BYTES)
 		flush(tls);
-	if (!buf_is_whole(&tls->unsent) || (tls->wire != STREAM_OK && tls->wire != STREAM_AGAIN && tls->wire != STREAM_END))
+	if (!buf_is_whole(&tls->unsent) || is_wire_broken(tls))
 		return 0;
 	if (len > SHARED_BYTES)
 		len = SHARED_BYTES;
@@ -244,6 +249,14 @@ static enum stream_state tls_read(struct stream *stream, void *at, size_t len, s
 	return STREAM_OK;
 }
 
+/* Is there room for one more record? */
+static bool has_space(struct tls *tls)
+{
+	if (shared.out_len + RECORD_SPACE > SHARED_BYTES)
+		flush(tls);
+	return shared.out_len + RECORD_SPACE <= SHARED_BYTES && buf_len(&tls->unsent) == 0 && !is_wire_broken(tls);
+}
+
 static enum stream_state tls_write(struct stream *stream, struct span bytes, size_t *taken)
 {
 	struct tls *tls = tls_of(stream);
@@ -260,7 +273,8 @@ static enum stream_state tls_write(struct stream *stream, struct span bytes, siz
 	}
 	*taken = tls->held < bytes.len ? tls->held : bytes.len;
 	tls->held = 0;
-	while (*taken < bytes.len && result == 1 && shared.out_len + RECORD_SPACE <= SHARED_BYTES) {
+	/* Until the socket is full, and not before: else no edge would tell when to go on. */
+	while (*taken < bytes.len && result == 1 && has_space(tls)) {
 		struct span piece = span_first(span_skip(bytes, *taken), RECORD_BYTES);
 
 		result = SSL_write_ex(tls->ssl, piece.at, piece.len, &count);
@@ -270,7 +284,7 @@ static enum stream_state tls_write(struct stream *stream, struct span bytes, siz
 	if (result != 1)
 		state = state_of(tls, result);
 	end(tls);
-	if (tls->wire != STREAM_OK && tls->wire != STREAM_AGAIN && tls->wire != STREAM_END)
+	if (is_wire_broken(tls))
 		return tls->wire == STREAM_BROKEN ? STREAM_BROKEN : STREAM_RESET;
 	/* Whoever writes must not take for sent what closing would lose: the last byte is asked for once more. */
 	if (buf_len(&tls->unsent) && *taken) {
