@@ -12,6 +12,7 @@ enum {
 	RECORD_BYTES = 16 << 10,
 	RECORD_SPACE = (16 << 10) + 512,
 	REST_MAX_BYTES = 512 << 10, /* answers to KeyUpdates and such, that the other side does not read */
+	BARREN_MAX_BYTES = 64 << 10, /* that bring no data: KeyUpdates, tickets, warnings */
 };
 
 struct tls {
@@ -21,6 +22,7 @@ struct tls {
 	struct buf unsent;      /* OpenSSL has written it, and the socket did not take it */
 	enum stream_state wire; /* STREAM_OK, or what the socket says from now on */
 	struct tls_failure failure;
+	size_t barren_bytes;    /* that came since the last data */
 	size_t held;            /* of what was written last: in `unsent`, and not said to be taken yet */
 	bool is_up;             /* the handshake is done */
 	bool has_failed;
@@ -52,15 +54,28 @@ static bool receive(struct tls *tls)
 	return tls->wire == STREAM_OK;
 }
 
+/* One that sends nothing but these would have all the time there is: SSL_read() does not come back before there is data, or
+ * nothing more to be read. */
+static bool is_barren(struct tls *tls)
+{
+	if (!tls->is_up || tls->barren_bytes <= BARREN_MAX_BYTES)
+		return false;
+	tls->has_failed = true;
+	tls->failure.text = "too much that is no data";
+	return true;
+}
+
 static int bio_read(BIO *bio, char *at, size_t len, size_t *got)
 {
 	struct tls *tls = BIO_get_data(bio);
 	struct span from = buf_span(&tls->unread);
 
 	BIO_clear_retry_flags(bio);
+	*got = 0;
+	if (is_barren(tls))
+		return 0;
 	if (from.len == 0) {
 		if (shared.in_at == shared.in_len && !receive(tls)) {
-			*got = 0;
 			if (tls->wire == STREAM_AGAIN)
 				BIO_set_retry_read(bio);
 			return 0;
@@ -77,6 +92,7 @@ static int bio_read(BIO *bio, char *at, size_t len, size_t *got)
 		if (buf_len(&tls->unread) == 0)
 			buf_fini(&tls->unread);
 	}
+	tls->barren_bytes += from.len;
 	*got = from.len;
 	return 1;
 }
@@ -235,8 +251,10 @@ static enum stream_state tls_read(struct stream *stream, void *at, size_t len, s
 		    len - *got < RECORD_BYTES)
 			break;
 		result = SSL_read_ex(tls->ssl, (uint8_t *)at + *got, len - *got, &count);
-		if (result == 1)
-			*got += count;
+		if (result != 1)
+			break;
+		*got += count;
+		tls->barren_bytes = 0;
 	}
 	if (result != 1)
 		state = state_of(tls, result);
@@ -386,6 +404,7 @@ enum tls_step tls_stream_handshake(struct stream *stream)
 	end(tls);
 	if (error == SSL_ERROR_NONE && buf_len(&tls->unsent) == 0) {
 		tls->is_up = true;
+		tls->barren_bytes = 0;
 		/* What came behind the handshake has no edge of its own. */
 		stream->ready |= LOOP_READABLE;
 		return TLS_DONE;
