@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Clients and origins that mean harm, against sessions that are opened. Ends with "attacks: N passed, M failed"."""
+import contextlib
 import pathlib
 import sys
 
@@ -91,6 +92,41 @@ def plain_http_with_another_port_is_another_url(site):
                 assert read_answer(sock).status == status, name
             else:
                 wait_for("a request at the origin", lambda: any(b"GET /open" in kept for kept in site.raw.seen))
+
+
+def held_over(site, change, sni, **rules):
+    """A session that has its 200 and says nothing, a policy that changes, and then its ClientHello: what is left of it, and its proxy."""
+    proxy = site.inspector(workers=1, **rules)
+    host = site.host()
+    sock = connect(proxy, site.at(host))
+    before = len(site.origin.of(sni or host))
+    policy = proxy.folder / "policy.yaml"
+    policy.write_text(policy.read_text().replace("rules:\n", f"rules:\n{change.replace('HOST', host)}", 1))
+    proxy.command("reload", "--cut")
+    with contextlib.suppress(OSError):
+        sock.sendall(hello.of_openssl(sni or host))
+    left = ended(sock, 4)
+    sock.close()
+    return left, len(site.origin.of(sni or host)) - before, proxy, host
+
+
+@row
+def a_session_that_holds_its_hello_back_is_cut(site):
+    change = """  - {name: now denied, when: {to: HOST}, then: {access: deny}}\n"""
+    (data, how), hellos, proxy, host = held_over(site, change, None)
+    assert data == b"" and how != "open" and hellos == 0, (data, how, hellos)
+    assert proxy.wait_lines(host, bool)[-1]["error"] == "cut"
+
+
+@row
+def a_hello_that_was_held_back_is_held_against_the_policy_in_force(site):
+    """Of a session that is to be opened, and of a tunnel."""
+    change = """  - {name: now denied, when: {to: secret.test}, then: {access: deny}}\n"""
+    for rules in ("", """  - {name: all pass, when: {to: "*.web.test"}, then: {tls: bypass}}\n"""):
+        (data, how), hellos, proxy, host = held_over(site, change, "secret.test", rules=rules)
+        assert hellos == 0, (rules, data, how, hellos)
+        line = proxy.wait_lines(host, bool)[-1]
+        assert line["error"] in ("policy_denied", "client_tls"), line  # the page is inside, where this client does not come
 
 
 if __name__ == "__main__":
