@@ -2,8 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clients and origins that mean harm, against sessions that are opened. Ends with "attacks: N passed, M failed"."""
 import contextlib
+import os
 import pathlib
+import signal
+import socket
+import struct
 import sys
+import threading
+import time
+
+from cryptography import x509
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE)]
@@ -12,6 +20,7 @@ import client_hello as hello  # noqa: E402
 import origins  # noqa: E402
 from tls_site import connect, ended, expect_page, main, read_answer, row, wait_for  # noqa: E402
 
+ISSUER_HOST = "127.83.12.9"  # issuers are fetched from port 80 alone
 RULES = """  - {name: no admin, when: {to: "*.sealed.test", url: "/^https?://[^/]*/admin/"}, then: {access: deny}}
   - {name: sealed, when: {to: "*.sealed.test"}, then: {opaque: tunnel, client-certificate: bypass}}
 """
@@ -25,7 +34,30 @@ def prepare(site):
     site.quiet.add("default", site.web.site("*.web.test", "*.opaque.test", "*.sealed.test"), alpn=(), handler=origins.read_only)
     site.asking = site.keep(origins.TlsOrigin(site.folder_of("asking")))
     site.asking.add("default", site.web.site("*.sealed.test"), alpn=(), clients=certificates.root("Clients"), demand=False)
+    add_late_issuer(site)
     site.begin(workers=1, rules=RULES)
+
+
+def add_late_issuer(site):
+    """A certificate whose issuer has to be fetched, from a server that waits until it is told."""
+    issuer = certificates.issue(site.web.root, "Late Issuer", ca=True)
+    where = x509.AuthorityInformationAccess([x509.AccessDescription(x509.oid.AuthorityInformationAccessOID.CA_ISSUERS,
+                                                                   x509.UniformResourceIdentifier("http://late.pages.test/i.der"))])
+    made = site.web.site("late.issuer.test", issuer=issuer, more=[(where, False)])
+    made.chain = ()
+    site.origin.add("late.issuer.test", made)
+    site.names("late.issuer.test")
+    site.names("late.pages.test", address=ISSUER_HOST)
+    site.issuer_wanted, site.issuer_may_come, site.issuer_came = threading.Event(), threading.Event(), threading.Event()
+
+    def page(sock, kept):
+        sock.recv(65536)
+        site.issuer_wanted.set()
+        site.issuer_may_come.wait(8)
+        sock.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(issuer.der)}\r\n\r\n".encode() + issuer.der)
+        site.issuer_came.set()
+
+    site.keep(origins.RawOrigin(page, ISSUER_HOST, 80))
 
 
 def sealed(site):
@@ -127,6 +159,30 @@ def a_hello_that_was_held_back_is_held_against_the_policy_in_force(site):
         assert hellos == 0, (rules, data, how, hellos)
         line = proxy.wait_lines(host, bool)[-1]
         assert line["error"] in ("policy_denied", "client_tls"), line  # the page is inside, where this client does not come
+
+
+@row
+def a_session_that_ends_as_its_issuer_comes_harms_no_worker(site):
+    """Both in one turn of the worker, the issuer first."""
+    proxy = site.inspector(workers=1)
+    pid, = proxy.pids("worker")
+    site.issuer_wanted.clear()
+    site.issuer_may_come.clear()
+    sock = connect(proxy, site.at("late.issuer.test"))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.sendall(hello.of_openssl("late.issuer.test"))
+    assert site.issuer_wanted.wait(8)
+    os.kill(pid, signal.SIGSTOP)
+    site.issuer_may_come.set()
+    assert site.issuer_came.wait(8)
+    sock.close()
+    time.sleep(0.2)
+    os.kill(pid, signal.SIGCONT)
+    line = proxy.wait_lines("late.issuer.test", bool)[-1]
+    assert line["error"] == "client_reset", line
+    with site.session(proxy=proxy) as other:
+        assert other.ask("GET", "/echo").status == 200
+    assert proxy.pids("worker") == [pid]
 
 
 if __name__ == "__main__":
