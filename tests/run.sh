@@ -155,7 +155,7 @@ for part in $parts; do
 		step release-build-for-tls build_release
 		step asan-build-for-tls build_asan
 		counted ca $python tests/tls/ca.py --sallyport build/release/sallyport --mint-try build/asan/tests/mint_try
-		for area in bypass names hello leaf upstream alpn_http resumption client_certificate client_leg ca_in_use clients pins; do
+		for area in bypass names hello leaf upstream alpn_http resumption client_certificate client_leg ca_in_use clients pins attacks; do
 			counted "tls-$area" $python -W ignore "tests/tls/$area.py" --sallyport build/release/sallyport
 		done
 		;;

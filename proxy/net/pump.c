@@ -552,22 +552,28 @@ static void note_late_reset(struct pump *pump, enum pump_side side)
 		break_side(pump, side);
 }
 
+static void serve_all(struct pump *pump)
+{
+	serve(pump, PUMP_CLIENT);
+	if (pump->has_stopped)
+		return;
+	serve(pump, PUMP_ORIGIN);
+	/* A write of the second may have broken the side that the first reads. */
+	if (pump->state[PUMP_CLIENT] & SIDE_BROKEN)
+		serve(pump, PUMP_CLIENT);
+}
+
 static void serve_both(struct pump *pump)
 {
 	if (pump->has_stopped)
 		return;
 	note_late_reset(pump, PUMP_CLIENT);
 	note_late_reset(pump, PUMP_ORIGIN);
-	serve(pump, PUMP_CLIENT);
-	if (pump->has_stopped) {
+	serve_all(pump);
+	if (pump->has_stopped)
 		pump->on_stop(pump);
-		return;
-	}
-	serve(pump, PUMP_ORIGIN);
-	/* A write of the second may have broken the side that the first reads. */
-	if (pump->state[PUMP_CLIENT] & SIDE_BROKEN)
-		serve(pump, PUMP_CLIENT);
-	check_over(pump);
+	else
+		check_over(pump);
 }
 
 static struct pump *pump_of(struct stream *stream)

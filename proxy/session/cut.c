@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a new policy ends (reload --cut): sessions whose access it denies, and no others: who is asked, and what is
- * opened, is decided when a session begins. What still waits for addresses is judged when it has them. */
+ * opened, is decided when a session begins. What still waits for addresses, or for a ClientHello, is judged when it has them. */
 #include "session/session_private.h"
 
 #include "base/log.h"
@@ -105,14 +105,25 @@ static bool exchange_is_denied(const struct policy *policy, const struct exchang
 	return false;
 }
 
-/* Its addresses will be held against the policy in force, not against the one that it began with. */
+/* Its addresses, or its ClientHello, will be held against the policy in force, not against the one that it began with. */
 static void move_to_current(struct session *session, const struct policy_decision *decision)
 {
 	struct session_generation *before = session->generation;
 
 	session->generation = session_generation_ref(session->env->current);
-	session->exchange->decision = *decision;
+	if (session->tunnel)
+		tunnel_take_answers(session->tunnel, decision);
+	else
+		session->exchange->decision = *decision;
 	session_generation_unref(before);
+}
+
+/* Is there more to come before it is decided for good? */
+static bool is_to_be_decided(const struct session *session, const struct policy_decision *decision)
+{
+	if (session->state == SESSION_TUNNEL)
+		return session->tunnel->pump.look != NULL;
+	return session->state == SESSION_READ_HELLO || (session->state == SESSION_RESOLVE && (decision->open >> POLICY_ACCESS & 1));
 }
 
 static bool is_denied(struct session *session, struct policy_facts *facts,
@@ -123,10 +134,8 @@ static bool is_denied(struct session *session, struct policy_facts *facts,
 
 	*facts = session->tunnel ? tunnel_facts(session) : session->exchange->facts;
 	facts->wall_ms = loop_wall_ms(session->env->loop);
-	if (session->tunnel)
-		return denies(policy, facts, decision);
-	denied = exchange_is_denied(policy, session->exchange, facts, decision);
-	if (!denied && session->state == SESSION_RESOLVE && (decision->open >> POLICY_ACCESS & 1))
+	denied = session->tunnel ? denies(policy, facts, decision) : exchange_is_denied(policy, session->exchange, facts, decision);
+	if (!denied && is_to_be_decided(session, decision))
 		move_to_current(session, decision);
 	return denied;
 }
@@ -250,8 +259,8 @@ static bool is_stream_cut(struct session *session, void *context)
 
 static bool cut_one(struct session *session, struct session_cuts *cuts)
 {
-	const unsigned decided = 1u << SESSION_RESOLVE | 1u << SESSION_DIAL | 1u << SESSION_RELAY |
-	                         1u << SESSION_TUNNEL;
+	const unsigned decided = 1u << SESSION_RESOLVE | 1u << SESSION_DIAL | 1u << SESSION_READ_HELLO | 1u << SESSION_TLS_ORIGIN |
+	                         1u << SESSION_MINT | 1u << SESSION_TLS_CLIENT | 1u << SESSION_RELAY | 1u << SESSION_TUNNEL;
 	struct policy_decision decision;
 	struct policy_facts facts;
 

@@ -48,11 +48,13 @@ static enum step on_opaque(struct session *session)
 		return session_go(session, SESSION_END);
 	exchange = session->exchange;
 	decision = &exchange->decision;
-	inspect_decide(session);
+	if (inspect_decide(session)) {
+		exchange->status = 200; /* which the CONNECT was answered with: there is no place for a page */
+		return session_fail(session, exchange->err, exchange->detail);
+	}
 	if (!(decision->open >> POLICY_OPAQUE & 1) && decision->answers[POLICY_OPAQUE].answer == OPAQUE_TUNNEL)
 		return tunnel_inside(session);
 	exchange->denied_by = POLICY_OPAQUE;
-	exchange->err = ERR_NONE;
 	return session_fail(session, ERR_OPAQUE_DENIED,
 	                    arena_printf(&exchange->arena, "what is inside TLS is %s; question opaque says deny",
 	                                 hello_class_name(session->inspect->class)));
@@ -69,7 +71,8 @@ enum step step_sniff(struct session *session)
 		enum stream_state state;
 
 		inspect->class = inspect->hello.class;
-		if (said != HELLO_MORE) {
+		/* TLS inside TLS is opaque, whatever its ClientHello says: it need not come whole, and may be longer than the buffer. */
+		if (said != HELLO_MORE || inspect->hello.is_tls) {
 			hello_fini(&inspect->hello);
 			return said == HELLO_OTHER && inspect->class == HELLO_HTTP ? session_go(session, SESSION_READ_HEAD) : on_opaque(session);
 		}
@@ -213,7 +216,8 @@ enum err inspect_decide(struct session *session)
 		            arena_printf(&exchange->arena, "%.*s:%u is neither %.*s:%u nor in the origin's certificate",
 		                         SPAN_ARG(exchange->target.host.name), exchange->target.host.port,
 		                         SPAN_ARG(inspect->authority.name), inspect->authority.port));
-	if (!exchange->is_connect && inspect->is_plain && !span_equal(exchange->target.host.name, inspect->authority.name))
+	if (!exchange->is_connect && inspect->is_plain &&
+	    (!span_equal(exchange->target.host.name, inspect->authority.name) || exchange->target.host.port != inspect->authority.port))
 		return deny(session, ERR_INNER_HOST,
 		            arena_printf(&exchange->arena, "the session is with %.*s", SPAN_ARG(inspect->authority.name)));
 	return ERR_NONE;

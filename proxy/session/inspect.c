@@ -130,16 +130,31 @@ static void ask_for_leaf(struct session *session)
 		inspect->leaf_err = leaves_ask(session->env->leaves, host_of(inspect), kind, on_leaf, session, &inspect->leaf_query);
 }
 
+static enum step deny_inside(struct session *session)
+{
+	inspect_note_denial(session);
+	origin_close(session, false);
+	return session_go(session, SESSION_MINT);
+}
+
+/* The ClientHello as it came, to an origin that has seen nothing yet. */
+static enum step tunnel_unseen(struct session *session)
+{
+	struct span first[2] = {[PUMP_CLIENT] = buf_span(&session->in), [PUMP_ORIGIN] = SPAN("")};
+
+	return inspect_decide_unseen(session) ? tunnel_start(session, first, false) : deny_inside(session);
+}
+
 /* Its answers to this client may be other than HTTP: then what is inside is opaque. */
 static enum step refuse_alpn(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
 	const struct policy_decision *decision = &exchange->decision;
-	struct span first[2] = {[PUMP_CLIENT] = buf_span(&session->in), [PUMP_ORIGIN] = SPAN("")}, rest = session->inspect->hello.alpn, name;
+	struct span rest = session->inspect->hello.alpn, name;
 
 	exchange->denied_by = POLICY_OPAQUE;
 	if (!(decision->open >> POLICY_OPAQUE & 1) && decision->answers[POLICY_OPAQUE].answer == OPAQUE_TUNNEL)
-		return tunnel_start(session, first, false);
+		return tunnel_unseen(session);
 	if (!hello_alpn_next(&rest, &name))
 		name = SPAN("");
 	return tell_client(session, ERR_OPAQUE_DENIED, "the client offers no protocol that can be inspected (ALPN)");
@@ -152,6 +167,15 @@ static struct span make_alpn_known(struct session *session)
 	if (inspect->origin_leg.alpn[0] == '\0')
 		return SPAN("");
 	return span_equal(span_from(inspect->origin_leg.alpn), SPAN("h2")) ? SPAN("h2") : SPAN("http/1.1");
+}
+
+static enum policy_client_certificate answer_for_asking(const struct session *session)
+{
+	const struct policy_decision *decision = &session->exchange->decision;
+
+	return decision->open >> POLICY_CLIENT_CERTIFICATE & 1
+	               ? CLIENT_CERTIFICATE_IGNORE
+	               : (enum policy_client_certificate)decision->answers[POLICY_CLIENT_CERTIFICATE].answer;
 }
 
 enum step inspect_open(struct session *session)
@@ -168,11 +192,8 @@ enum step inspect_open(struct session *session)
 	if (inspect->hello.alpn.len && alpn.len == 0)
 		return refuse_alpn(session);
 	if (asked_origins_has(session->env->asked, &inspect->authority, inspect->sni, loop_now_ms(session->env->loop)) &&
-	    session->exchange->decision.answers[POLICY_CLIENT_CERTIFICATE].answer == CLIENT_CERTIFICATE_BYPASS) {
-		struct span first[2] = {[PUMP_CLIENT] = buf_span(&session->in), [PUMP_ORIGIN] = SPAN("")};
-
-		return tunnel_start(session, first, false);
-	}
+	    answer_for_asking(session) == CLIENT_CERTIFICATE_BYPASS)
+		return tunnel_unseen(session);
 	scope = origin_scope(session, alpn, number);
 	ssl = tls_for_origin(session->env->tls, is_address(inspect) ? SPAN("") : host_of(inspect), alpn, exception, &scope,
 	                     loop_wall_ms(session->env->loop));
@@ -208,18 +229,11 @@ static enum step bypass_asking(struct session *session)
 	struct inspect *inspect = session->inspect;
 
 	propose_bypass(session);
+	if (!inspect_decide_unseen(session))
+		return deny_inside(session);
 	inspect->is_bypassed = true;
 	origin_close(session, true);
 	return session_go(session, SESSION_DIAL);
-}
-
-static enum policy_client_certificate answer_for_asking(const struct session *session)
-{
-	const struct policy_decision *decision = &session->exchange->decision;
-
-	return decision->open >> POLICY_CLIENT_CERTIFICATE & 1
-	               ? CLIENT_CERTIFICATE_IGNORE
-	               : (enum policy_client_certificate)decision->answers[POLICY_CLIENT_CERTIFICATE].answer;
 }
 
 /* ---- the origin's certificate ---- */

@@ -72,6 +72,15 @@ enum step inspect_start(struct session *session);
 /* The same where a tunnel was begun, which policy wants opened now that it knows the SNI: session->exchange is made of it. */
 enum step inspect_instead_of_tunnel(struct session *session);
 
+/* What is inside will go on unseen: policy once more, without requests. False: denied. */
+MUST_USE bool inspect_decide_unseen(struct session *session);
+
+/* Keep why policy denies it, for the page inside. */
+void inspect_note_denial(struct session *session);
+
+/* What is asked for, of the signer and of the web, is wanted no more. */
+void inspect_cancel(struct session *session);
+
 /* Decide on a request inside, in session->exchange: `head` and `target` are filled, and the target's host is what Host or
  * :authority says. Fills facts and decision. ERR_NONE: it may go on. Else err, detail and denied_by of the exchange are set, and
  * nothing of the session has changed. */

@@ -51,15 +51,26 @@ enum err inspect_new(struct session *session)
 	return ERR_NONE;
 }
 
-void inspect_free(struct session *session)
+void inspect_cancel(struct session *session)
 {
 	struct inspect *inspect = session->inspect;
 
 	if (inspect == NULL)
 		return;
 	leaves_cancel(inspect->leaf_query);
-	leaf_unref(inspect->leaf);
 	aia_cancel(inspect->aia);
+	inspect->leaf_query = NULL;
+	inspect->aia = NULL;
+}
+
+void inspect_free(struct session *session)
+{
+	struct inspect *inspect = session->inspect;
+
+	if (inspect == NULL)
+		return;
+	inspect_cancel(session);
+	leaf_unref(inspect->leaf);
 	hello_fini(&inspect->hello);
 	identity_unref(inspect->identity);
 	arena_fini(&inspect->arena);
@@ -96,8 +107,7 @@ static enum step refuse_bytes(struct session *session, enum err err, const char 
 
 enum { ALERT_NONE = 0, ALERT_ACCESS_DENIED = 49, ALERT_DECODE_ERROR = 50 };
 
-/* Policy denies it: said inside TLS, where the page can be read; else by an alert. */
-static enum step deny_hello(struct session *session)
+void inspect_note_denial(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
 	struct inspect *inspect = session->inspect;
@@ -114,6 +124,15 @@ static enum step deny_hello(struct session *session)
 	exchange->denied_by = inspect->denied_by = POLICY_ACCESS;
 	inspect->err = ERR_POLICY_DENIED;
 	inspect->decision = *decision;
+}
+
+/* Policy denies it: said inside TLS, where the page can be read; else by an alert. */
+static enum step deny_hello(struct session *session)
+{
+	const struct inspect *inspect = session->inspect;
+	const struct policy_decision *decision = &session->exchange->decision;
+
+	inspect_note_denial(session);
 	if (inspect->class == HELLO_TLS && decision->answers[POLICY_TLS].answer == TLS_INSPECT &&
 	    !(decision->open >> POLICY_TLS & 1)) {
 		origin_close(session, false);
@@ -145,6 +164,20 @@ static enum step decide_opaque(struct session *session)
 	                    session->inspect->class == HELLO_SSLV2 ? ALERT_ACCESS_DENIED : ALERT_NONE);
 }
 
+bool inspect_decide_unseen(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	struct policy_decision *decision = &exchange->decision;
+	unsigned open_before = decision->open;
+
+	if (decision->need & (FACT_REQUEST | FACT_RESPONSE)) {
+		exchange->facts.absent |= (unsigned)FACT_REQUEST | FACT_RESPONSE;
+		policy_decide(session->generation->policy, &exchange->facts, decision);
+		count_new_hits(session, decision, open_before);
+	}
+	return (decision->open >> POLICY_ACCESS & 1) || decision->answers[POLICY_ACCESS].answer != ACCESS_DENY;
+}
+
 /* HTTP in the clear: served as HTTP, with the authority's origin. */
 static enum step serve_plain(struct session *session)
 {
@@ -169,8 +202,9 @@ static enum step on_hello(struct session *session)
 	add_hello_fact(&exchange->facts, inspect->sni);
 	policy_decide(session->generation->policy, &exchange->facts, decision);
 	exchange->is_decided = true;
-	if ((decision->need & (FACT_REQUEST | FACT_RESPONSE)) && !(decision->open >> POLICY_TLS & 1) &&
-	    (decision->answers[POLICY_TLS].answer == TLS_BYPASS || (inspect->class != HELLO_TLS && inspect->class != HELLO_HTTP))) {
+	if ((decision->need & (FACT_REQUEST | FACT_RESPONSE)) &&
+	    ((inspect->class != HELLO_TLS && inspect->class != HELLO_HTTP) ||
+	     (!(decision->open >> POLICY_TLS & 1) && decision->answers[POLICY_TLS].answer == TLS_BYPASS))) {
 		exchange->facts.absent |= (unsigned)FACT_REQUEST | FACT_RESPONSE; /* nobody will see it */
 		policy_decide(session->generation->policy, &exchange->facts, decision);
 	}

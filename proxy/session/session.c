@@ -362,6 +362,8 @@ static enum step step_end(struct session *session)
 	if (!list_is_linked(&session->link))
 		return STEP_WAIT;
 	h2_free(session);
+	/* An answer may come in this very turn, and there is no exchange any more. */
+	inspect_cancel(session);
 	inspect_log_connect(session);
 	access_log_exchange(session);
 	loop_timer_clear(env->loop, &session->timer);

@@ -12,6 +12,7 @@ enum {
 	RECORD_BYTES = 16 << 10,
 	RECORD_SPACE = (16 << 10) + 512,
 	REST_MAX_BYTES = 512 << 10, /* answers to KeyUpdates and such, that the other side does not read */
+	BARREN_MAX_BYTES = 64 << 10, /* that bring no data: KeyUpdates, tickets, warnings */
 };
 
 struct tls {
@@ -21,6 +22,7 @@ struct tls {
 	struct buf unsent;      /* OpenSSL has written it, and the socket did not take it */
 	enum stream_state wire; /* STREAM_OK, or what the socket says from now on */
 	struct tls_failure failure;
+	size_t barren_bytes;    /* that came since the last data */
 	size_t held;            /* of what was written last: in `unsent`, and not said to be taken yet */
 	bool is_up;             /* the handshake is done */
 	bool has_failed;
@@ -52,15 +54,28 @@ static bool receive(struct tls *tls)
 	return tls->wire == STREAM_OK;
 }
 
+/* One that sends nothing but these would have all the time there is: SSL_read() does not come back before there is data, or
+ * nothing more to be read. */
+static bool is_barren(struct tls *tls)
+{
+	if (!tls->is_up || tls->barren_bytes <= BARREN_MAX_BYTES)
+		return false;
+	tls->has_failed = true;
+	tls->failure.text = "too much that is no data";
+	return true;
+}
+
 static int bio_read(BIO *bio, char *at, size_t len, size_t *got)
 {
 	struct tls *tls = BIO_get_data(bio);
 	struct span from = buf_span(&tls->unread);
 
 	BIO_clear_retry_flags(bio);
+	*got = 0;
+	if (is_barren(tls))
+		return 0;
 	if (from.len == 0) {
 		if (shared.in_at == shared.in_len && !receive(tls)) {
-			*got = 0;
 			if (tls->wire == STREAM_AGAIN)
 				BIO_set_retry_read(bio);
 			return 0;
@@ -77,6 +92,7 @@ static int bio_read(BIO *bio, char *at, size_t len, size_t *got)
 		if (buf_len(&tls->unread) == 0)
 			buf_fini(&tls->unread);
 	}
+	tls->barren_bytes += from.len;
 	*got = from.len;
 	return 1;
 }
@@ -119,6 +135,11 @@ static void flush(struct tls *tls)
 	buf_add(&tls->unsent, bytes);
 }
 
+static bool is_wire_broken(const struct tls *tls)
+{
+	return tls->wire != STREAM_OK && tls->wire != STREAM_AGAIN && tls->wire != STREAM_END;
+}
+
 static int bio_write(BIO *bio, const char *at, size_t len, size_t *taken)
 {
 	struct tls *tls = BIO_get_data(bio);
@@ -127,7 +148,7 @@ static int bio_write(BIO *bio, const char *at, size_t len, size_t *taken)
 	*taken = 0;
 	if (shared.out_len + len > SHARED_BYTES)
 		flush(tls);
-	if (!buf_is_whole(&tls->unsent) || (tls->wire != STREAM_OK && tls->wire != STREAM_AGAIN && tls->wire != STREAM_END))
+	if (!buf_is_whole(&tls->unsent) || is_wire_broken(tls))
 		return 0;
 	if (len > SHARED_BYTES)
 		len = SHARED_BYTES;
@@ -242,8 +263,10 @@ static enum stream_state tls_read(struct stream *stream, void *at, size_t len, s
 		    len - *got < RECORD_BYTES)
 			break;
 		result = SSL_read_ex(tls->ssl, (uint8_t *)at + *got, len - *got, &count);
-		if (result == 1)
-			*got += count;
+		if (result != 1)
+			break;
+		*got += count;
+		tls->barren_bytes = 0;
 	}
 	if (result != 1)
 		state = state_of(tls, result);
@@ -254,6 +277,14 @@ static enum stream_state tls_read(struct stream *stream, void *at, size_t len, s
 	if (state == STREAM_AGAIN && !has_more(tls) && !(stream->ready & (LOOP_PEER_CLOSED | LOOP_BROKEN)))
 		stream->ready &= ~(unsigned)LOOP_READABLE;
 	return STREAM_OK;
+}
+
+/* Is there room for one more record? */
+static bool has_space(struct tls *tls)
+{
+	if (shared.out_len + RECORD_SPACE > SHARED_BYTES)
+		flush(tls);
+	return shared.out_len + RECORD_SPACE <= SHARED_BYTES && buf_len(&tls->unsent) == 0 && !is_wire_broken(tls);
 }
 
 static enum stream_state tls_write(struct stream *stream, struct span bytes, size_t *taken)
@@ -272,15 +303,10 @@ static enum stream_state tls_write(struct stream *stream, struct span bytes, siz
 	}
 	*taken = tls->held < bytes.len ? tls->held : bytes.len;
 	tls->held = 0;
-	while (*taken < bytes.len && result == 1) {
+	/* Until the socket is full, and not before: else no edge would tell when to go on. */
+	while (*taken < bytes.len && result == 1 && has_space(tls)) {
 		struct span piece = span_first(span_skip(bytes, *taken), RECORD_BYTES);
 
-		/* Less than all may be taken only where the socket is full: else nobody would come back for the rest. */
-		if (shared.out_len + RECORD_SPACE > SHARED_BYTES) {
-			flush(tls);
-			if (buf_len(&tls->unsent) || (tls->wire != STREAM_OK && tls->wire != STREAM_AGAIN && tls->wire != STREAM_END))
-				break;
-		}
 		result = SSL_write_ex(tls->ssl, piece.at, piece.len, &count);
 		if (result == 1)
 			*taken += count;
@@ -288,7 +314,7 @@ static enum stream_state tls_write(struct stream *stream, struct span bytes, siz
 	if (result != 1)
 		state = state_of(tls, result);
 	end(tls);
-	if (tls->wire != STREAM_OK && tls->wire != STREAM_AGAIN && tls->wire != STREAM_END)
+	if (is_wire_broken(tls))
 		return tls->wire == STREAM_BROKEN ? STREAM_BROKEN : STREAM_RESET;
 	/* Whoever writes must not take for sent what closing would lose: the last byte is asked for once more. */
 	if (buf_len(&tls->unsent) && *taken) {
@@ -391,6 +417,7 @@ enum tls_step tls_stream_handshake(struct stream *stream)
 	end(tls);
 	if (error == SSL_ERROR_NONE && buf_len(&tls->unsent) == 0) {
 		tls->is_up = true;
+		tls->barren_bytes = 0;
 		/* What came behind the handshake has no edge of its own. */
 		stream->ready |= LOOP_READABLE;
 		return TLS_DONE;

@@ -314,6 +314,46 @@ static void stopping_ends_it_at_once(void **state)
 	expect_fin(PUMP_CLIENT);
 }
 
+/* ---- looking at first bytes ---- */
+
+static unsigned stop_count;
+
+static enum pump_look look_for_mark(struct pump *pump, struct span bytes, bool is_end)
+{
+	(void)pump;
+	return span_find(bytes, '!') < bytes.len || is_end ? PUMP_LOOK_STOP : PUMP_LOOK_MORE;
+}
+
+static void on_stop(struct pump *pump)
+{
+	stop_count++;
+	pump_stop(pump);
+}
+
+/* The client's reset shows when the origin's bytes are written, before its own event: what it had sent is looked at then. */
+static void a_look_that_stops_is_told_whoever_was_served(void **state)
+{
+	const struct linger at_once = {1, 0};
+
+	(void)state;
+	stop_count = 0;
+	start("", "");
+	rig.pump.look = look_for_mark;
+	rig.pump.on_stop = on_stop;
+	send_text(PUMP_CLIENT, "half");
+	for (int i = 0; i < 10; i++)
+		loop_turn(rig.loop, 1);
+	send_text(PUMP_ORIGIN, "I speak first");
+	send_text(PUMP_CLIENT, "!");
+	assert_int_equal(setsockopt(rig.ends[PUMP_CLIENT], SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)), 0);
+	close(rig.ends[PUMP_CLIENT]);
+	rig.ends[PUMP_CLIENT] = -1;
+	for (int i = 0; i < 50 && rig.end_count == 0; i++)
+		loop_turn(rig.loop, 10);
+	assert_int_equal(stop_count, 1);
+	assert_int_equal(rig.end_count, 1);
+}
+
 /* ---- streams ---- */
 
 static uint8_t byte_at(uint64_t at)
@@ -519,6 +559,7 @@ int main(void)
 		ONE(an_idle_tunnel_ends),
 		ONE(a_half_closed_tunnel_ends_sooner),
 		ONE(stopping_ends_it_at_once),
+		ONE(a_look_that_stops_is_told_whoever_was_served),
 		ONE(large_streams_without_pipes),
 		ONE(small_buffers_keep_every_byte),
 		ONE(a_slow_receiver_slows_the_sender),

@@ -193,6 +193,62 @@ static void a_slow_reader_gets_all(void **state)
 	free(sent);
 }
 
+/* Where the socket takes more than is encrypted at once, it has not become full, and will not say that it has room again. */
+static void what_the_socket_takes_is_taken(void **state)
+{
+	enum { MUCH = 180000, ROOM = 1 << 20 };
+	struct pair *pair = *state;
+	uint8_t *sent = calloc(1, MUCH);
+	size_t taken;
+	struct buf got;
+
+	open_streams(pair, ROOM);
+	shake_hands(pair, &scope_a, &scope_a, "");
+	buf_init(&got, MUCH);
+	assert_int_equal(stream_write(&pair->server, span_of(sent, MUCH), &taken), STREAM_OK);
+	assert_int_equal(taken, MUCH);
+	loop_turn(pair->loop, 100);
+	assert_int_equal(drain(&pair->client, &got), STREAM_AGAIN);
+	assert_int_equal(buf_len(&got), MUCH);
+	buf_fini(&got);
+	free(sent);
+}
+
+/* Nobody is kept busy with what is no data; between data it may come for ever. */
+static void a_flood_of_key_updates_is_ended(void **state)
+{
+	enum { ROUNDS = 200, IN_ROUND = 40, FLOOD = 20000 };
+	struct pair *pair = *state;
+	enum stream_state ended = STREAM_AGAIN;
+	struct buf got;
+	size_t taken;
+
+	open_streams(pair, 0);
+	shake_hands(pair, &scope_a, &scope_a, "");
+	buf_init(&got, 1000);
+	for (int i = 0; i < ROUNDS * IN_ROUND; i++) {
+		assert_int_equal(SSL_key_update(tls_stream_ssl(&pair->client), SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+		assert_int_equal(tls_stream_handshake(&pair->client), TLS_DONE);
+		if (i % IN_ROUND)
+			continue;
+		assert_int_equal(stream_write(&pair->client, SPAN("x"), &taken), STREAM_OK);
+		loop_turn(pair->loop, 0);
+		assert_int_equal(drain(&pair->server, &got), STREAM_AGAIN);
+	}
+	assert_int_equal(buf_len(&got), ROUNDS);
+	for (int i = 0; i < FLOOD && ended == STREAM_AGAIN; i++) {
+		assert_int_equal(SSL_key_update(tls_stream_ssl(&pair->client), SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+		assert_int_equal(tls_stream_handshake(&pair->client), TLS_DONE);
+		loop_turn(pair->loop, 0);
+		ended = drain(&pair->server, &got);
+	}
+	assert_int_equal(ended, STREAM_RESET);
+	assert_int_equal(drain(&pair->server, &got), STREAM_RESET);
+	assert_string_equal(tls_stream_failure(&pair->server).text, "too much that is no data");
+	assert_int_equal(buf_len(&got), ROUNDS);
+	buf_fini(&got);
+}
+
 static void an_end_in_order_is_told_from_a_cut(void **state)
 {
 	struct pair *pair = *state;
@@ -339,7 +395,8 @@ int main(void)
 		ONE(bytes_pass_both_ways),           ONE(a_slow_reader_gets_all),
 		ONE(an_end_in_order_is_told_from_a_cut), ONE(a_prefix_comes_first),
 		ONE(an_alert_is_named),              ONE(sessions_are_resumed_in_their_scope),
-		ONE(keys_for_tickets_follow_each_other),
+		ONE(keys_for_tickets_follow_each_other), ONE(what_the_socket_takes_is_taken),
+		ONE(a_flood_of_key_updates_is_ended),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
