@@ -200,6 +200,10 @@ enum err advice_add(const struct settings *settings, const struct policy *policy
 		            "a rule or defaults answers \"tls: inspect\" (defaults does where it says nothing of "
 		            "tls), and there is no CA for it (inspection.ca): such sessions are refused with 501, "
 		            "not tunnelled; sallyport ca init makes one, or write \"tls: bypass\"");
+	if (inspection_is_on(&settings->inspection) && settings->inspection.secrets[0])
+		problem_add_code(problems, PROBLEM_SECRETS, (struct problem_place){file, 0, 0}, NULL,
+		                 "inspection.secrets: whoever reads %s can read all that opened sessions carry; take the option away "
+		                 "when the analysis is done", settings->inspection.secrets);
 	advise_auth(settings, file, problems);
 	if (stats.wants_auth && !auth_conf_is_on(&settings->auth))
 		problem_add_code(problems, PROBLEM_NO_SCHEME,

@@ -173,6 +173,7 @@ static enum err open_policy(struct generation *generation, int image, const stru
 	session->policy = policy;
 	policy_stats(policy, &stats);
 	session->asks_user = stats.asks_user;
+	session->policy_hash = stats.generation_hash;
 	if (head->rule_cells != (stats.rules + 1) * POLICY_QUESTION_COUNT || head->entry_cells < stats.counters)
 		return ERR_MESSAGE;
 	return ERR_NONE;

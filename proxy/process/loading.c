@@ -155,10 +155,6 @@ enum err loaded_open_logs(struct loaded *loaded, const char *path, struct proble
 
 	warn_of_socket(requests->target, "log.access", path, problems);
 	warn_of_socket(events->target, "log.events", path, problems);
-	if (secrets[0])
-		problem_add_code(problems, PROBLEM_SECRETS, (struct problem_place){path, 0, 0}, NULL,
-		                 "inspection.secrets: whoever reads %s can read all that opened sessions carry; take the option away when "
-		                 "the analysis is done", secrets);
 	return err ? err : second ? second : third;
 }
 

@@ -637,7 +637,8 @@ static enum err take_start(struct worker *worker, unsigned number)
 
 static enum err make_env(struct worker *worker, unsigned number)
 {
-	const struct leaves_env leaves_env = {worker->loop, send_question, worker};
+	const struct leaves_env leaves_env = {worker->loop, send_question, worker,
+	                                      &worker->places.own->metrics.leaves_signed_total};
 	struct session_env *env = &worker->env;
 	enum err err;
 

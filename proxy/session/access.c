@@ -135,7 +135,9 @@ static void add_decision(const struct record *record, struct buf *out)
 		return;
 	buf_add_string(out, ",\"decision\":{");
 	for (unsigned q = 0; q < record->question_count; q++) {
-		if ((record->open >> q & 1) || !is_told((enum policy_question)q, &record->answers[q]))
+		bool has_refused = q == POLICY_OPAQUE && record->err == ERR_OPAQUE_DENIED;
+
+		if ((record->open >> q & 1) || (!has_refused && !is_told((enum policy_question)q, &record->answers[q])))
 			continue;
 		add_answer(policy, (enum policy_question)q, &record->answers[q], first, out);
 		first = false;

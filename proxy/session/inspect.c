@@ -42,10 +42,10 @@ static struct tls_scope origin_scope(const struct session *session, struct span 
 static struct tls_scope client_scope(const struct session *session)
 {
 	const struct inspect *inspect = session->inspect;
-	uint64_t number = session->generation->number;
+	uint64_t policy = session->generation->policy_hash;
 	const struct span parts[] = {inspect->authority.name, span_of(&inspect->authority.port, sizeof(inspect->authority.port)),
 	                             inspect->sni, span_of(inspect->leaf->ca_id, sizeof(inspect->leaf->ca_id)),
-	                             span_of(&number, sizeof(number))};
+	                             span_of(&policy, sizeof(policy))};
 
 	return tls_scope_of(parts, COUNT_OF(parts));
 }
@@ -79,6 +79,9 @@ static enum step tell_client(struct session *session, enum err err, const char *
 	if (inspect->detail == NULL)
 		inspect->detail = "";
 	session->env->metrics->errors[err]++;
+	/* The cause, whatever becomes of the client's handshake. */
+	session->exchange->err = err;
+	session->exchange->detail = inspect->detail;
 	return session_go(session, SESSION_MINT);
 }
 
@@ -339,6 +342,7 @@ static enum step on_origin_up(struct session *session)
 
 		if (answer == CLIENT_CERTIFICATE_BYPASS)
 			return bypass_asking(session);
+		inspect->was_asked = true;
 		propose_bypass(session);
 		if (answer == CLIENT_CERTIFICATE_DENY)
 			return tell_client(session, ERR_CLIENT_CERTIFICATE, "question client-certificate says deny");
@@ -400,10 +404,14 @@ static struct span alpn_for_page(const struct inspect *inspect)
 {
 	struct span rest = inspect->hello.alpn, name;
 
-	while (hello_alpn_next(&rest, &name))
+	bool has_h2 = false;
+
+	while (hello_alpn_next(&rest, &name)) {
 		if (span_equal(name, SPAN("http/1.1")))
 			return SPAN("http/1.1");
-	return SPAN("");
+		has_h2 |= span_equal(name, SPAN("h2"));
+	}
+	return has_h2 ? SPAN("h2") : SPAN("");
 }
 
 static enum step fail_without_leaf(struct session *session)
@@ -449,6 +457,9 @@ static bool is_same_name(const struct inspect *inspect, const SSL *ssl)
 
 	if (seen.len && seen.at[seen.len - 1] == '.')
 		seen.len--;
+	/* One of TLS 1.2 that was resumed has none: its ticket is of this scope, of which the name is a part. */
+	if (seen.len == 0 && SSL_session_reused(ssl))
+		return true;
 	if (inspect->sni.len == 0)
 		return seen.len == 0 || address_parse(seen, &address);
 	return span_equal_nocase(seen, inspect->sni);

@@ -24,6 +24,7 @@
 	X(pin_failures_strong_total, "counter", "handshakes that clients ended with an alert about our certificate") \
 	X(pin_failures_weak_total, "counter", "connections that clients closed at our certificate without a word") \
 	X(pins_suspected_total, "counter", "clients and hosts that were said to be pinned") \
+	X(leaves_signed_total, "counter", "certificates signed for opened hosts") \
 	X(bytes_up_total, "counter", "bytes from clients to origins") \
 	X(bytes_down_total, "counter", "bytes from origins to clients") \
 	X(dns_queries_total, "counter", "questions to name servers") \

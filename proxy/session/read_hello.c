@@ -122,7 +122,8 @@ void inspect_note_denial(struct session *session)
 		inspect->detail = "";
 	session->env->metrics->denied_total++;
 	exchange->denied_by = inspect->denied_by = POLICY_ACCESS;
-	inspect->err = ERR_POLICY_DENIED;
+	exchange->err = inspect->err = ERR_POLICY_DENIED;
+	exchange->detail = inspect->detail;
 	inspect->decision = *decision;
 }
 

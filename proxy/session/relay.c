@@ -486,6 +486,9 @@ static enum step on_inner_origin_end(struct session *session, enum stream_state 
 
 	if (session->origin->tls && tls_stream_failure(session->origin).alert == CERTIFICATE_REQUIRED)
 		return session_fail(session, ERR_CLIENT_CERTIFICATE, "the origin refuses whoever shows none (alert 116)");
+	/* TLS 1.3 says so behind the handshake, and a reset may come before it. */
+	if (is_first && session->inspect->was_asked)
+		return session_fail(session, ERR_CLIENT_CERTIFICATE, "the origin closed the connection after it had got none");
 	if (!is_first && buf_len(&exchange->from_origin) == 0 && relay_is_repeatable(exchange)) {
 		session->env->metrics->errors[ERR_ORIGIN_CLOSED]++;
 		exchange->err = ERR_ORIGIN_CLOSED;

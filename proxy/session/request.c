@@ -171,11 +171,19 @@ static enum step check_start(struct session *session, size_t scanned_before)
 
 /* Between two requests of an opened session the origin has closed: so do we, and the client sees what it would see without
  * us. */
-static bool is_over_inside(const struct session *session)
+static bool is_over_inside(struct session *session)
 {
-	const struct inspect *inspect = session->inspect;
+	struct inspect *inspect = session->inspect;
 
-	return inspect && inspect->err == ERR_NONE && buf_len(&session->in) == 0 && inspect_has_origin_gone(session);
+	if (inspect == NULL || inspect->err || buf_len(&session->in) || !inspect_has_origin_gone(session))
+		return false;
+	if (!inspect->was_asked || inspect->request_count)
+		return true;
+	/* TLS 1.3 says behind the handshake that it wanted one: the first request is told. */
+	inspect->err = ERR_CLIENT_CERTIFICATE;
+	inspect->detail = "the origin closed the connection after it had got none";
+	origin_close(session, false);
+	return false;
 }
 
 enum step step_read_head(struct session *session)

@@ -31,6 +31,7 @@ struct session_generation {
 	const struct destinations_conf *destinations;
 	const struct dns_conf *dns;
 	const struct policy *policy;
+	uint64_t policy_hash;                   /* of its files: the same policy has the same */
 	const struct inspection_conf *inspection;
 	struct trust *trust;                    /* NULL: nothing can be opened */
 	bool asks_user;                         /* some rule wants to know who it is */

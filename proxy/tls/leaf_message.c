@@ -14,7 +14,7 @@ void leaf_answer_write(const struct leaf_answer *answer, struct buf *out)
 	buf_add_byte(out, (uint8_t)answer->verdict);
 	buf_add_byte(out, (uint8_t)answer->kind);
 	add_number(out, answer->key_number, 8);
-	buf_add(out, answer->verdict == LEAF_SIGNED ? answer->body : span_first(answer->body, TEXT_MAX_BYTES));
+	buf_add(out, leaf_answer_is_leaf(answer) ? answer->body : span_first(answer->body, TEXT_MAX_BYTES));
 }
 
 bool leaf_answer_parse(struct span message, struct leaf_answer *out)
@@ -28,7 +28,7 @@ bool leaf_answer_parse(struct span message, struct leaf_answer *out)
 	out->verdict = (enum leaf_verdict)verdict;
 	out->kind = (enum leaf_kind)kind;
 	out->body = cursor.rest;
-	return out->verdict == LEAF_SIGNED ? out->body.len > 0 : out->body.len <= TEXT_MAX_BYTES;
+	return leaf_answer_is_leaf(out) ? out->body.len > 0 : out->body.len <= TEXT_MAX_BYTES;
 }
 
 void leaf_key_write(const struct leaf_key_message *message, struct buf *out)

@@ -16,14 +16,21 @@ enum {
 	LEAF_CHAIN_MAX = 10,
 };
 
-enum leaf_verdict { LEAF_SIGNED, LEAF_REFUSED, LEAF_UNAVAILABLE, LEAF_VERDICT_COUNT };
+/* LEAF_REMEMBERED: it was signed for another question. */
+enum leaf_verdict { LEAF_SIGNED, LEAF_REMEMBERED, LEAF_REFUSED, LEAF_UNAVAILABLE, LEAF_VERDICT_COUNT };
 
 struct leaf_answer {
 	enum leaf_verdict verdict;
 	enum leaf_kind kind;
 	uint64_t key_number;  /* of the key that it is for */
-	struct span body;     /* LEAF_SIGNED: DER; else text for people */
+	struct span body;     /* LEAF_SIGNED, LEAF_REMEMBERED: DER; else text for people */
 };
+
+/* Is there a certificate in it? */
+static inline bool leaf_answer_is_leaf(const struct leaf_answer *answer)
+{
+	return answer->verdict == LEAF_SIGNED || answer->verdict == LEAF_REMEMBERED;
+}
 
 void leaf_answer_write(const struct leaf_answer *answer, struct buf *out);
 MUST_USE bool leaf_answer_parse(struct span message, struct leaf_answer *out);

@@ -379,7 +379,9 @@ bool leaves_take_answer(struct leaves *leaves, uint64_t id, struct span message)
 		return true; /* nobody waits any more */
 	if (answer.kind != (enum leaf_kind)flight->question[0])
 		return false;
-	if (answer.verdict == LEAF_SIGNED) {
+	if (leaf_answer_is_leaf(&answer)) {
+		if (leaves->env.signed_total && answer.verdict == LEAF_SIGNED)
+			++*leaves->env.signed_total;
 		take_leaf(flight, &answer);
 		return true;
 	}

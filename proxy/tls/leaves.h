@@ -28,6 +28,7 @@ struct leaves_env {
 	/* Hand a question to the signer; its answer comes through leaves_take_answer(). errors: ERR_SYSTEM, ERR_LIMIT. */
 	enum err (*send)(void *context, uint64_t id, struct span question);
 	void *context;
+	uint64_t *signed_total; /* counts certificates that were signed for this worker; NULL: nobody counts */
 };
 
 struct leaves;

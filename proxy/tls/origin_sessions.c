@@ -108,6 +108,7 @@ static struct entry *add(struct origin_sessions *sessions, const struct tls_scop
 void origin_sessions_put(struct origin_sessions *sessions, const struct tls_scope *scope, SSL_SESSION *session, uint64_t until_ms)
 {
 	struct entry *entry = find(sessions, scope);
+	struct list *oldest;
 	size_t at = 0;
 
 	if (entry == NULL)
@@ -124,8 +125,8 @@ void origin_sessions_put(struct origin_sessions *sessions, const struct tls_scop
 	SSL_SESSION_free(entry->sessions[at]);
 	entry->sessions[at] = session;
 	entry->until_ms[at] = until_ms;
-	while (sessions->count > sessions->max_count && list_first(&sessions->all) != &entry->used)
-		drop(sessions, LIST_ENTRY(list_first(&sessions->all), struct entry, used));
+	while (sessions->count > sessions->max_count && (oldest = list_first(&sessions->all)) != NULL && oldest != &entry->used)
+		drop(sessions, LIST_ENTRY(oldest, struct entry, used));
 }
 
 SSL_SESSION *origin_sessions_take(struct origin_sessions *sessions, const struct tls_scope *scope, uint64_t now_ms,

@@ -381,7 +381,7 @@ static void serve(struct signing *signing, const struct signing_place *place, st
 	uint64_t began_us;
 
 	if (entry && now.wall < entry->until) {
-		answer(signing, place, &(struct leaf_answer){LEAF_SIGNED, kind, signing->keys[kind].number,
+		answer(signing, place, &(struct leaf_answer){LEAF_REMEMBERED, kind, signing->keys[kind].number,
 		                                             span_of(entry->bytes + question.len, entry->body_bytes)});
 		return;
 	}

@@ -217,11 +217,14 @@ static void note_failure(struct tls *tls, int ssl_error)
 	const char *text = code ? ERR_reason_error_string(code) : NULL;
 	int reason = ERR_GET_REASON(code);
 
-	if (tls->has_failed)
-		return; /* the first cause counts */
+	bool is_alert = ERR_GET_LIB(code) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET;
+
+	/* The first cause counts; but a write fails before the alert is read that says why. */
+	if (tls->has_failed && (!is_alert || tls->failure.alert >= 0))
+		return;
 	tls->has_failed = true;
 	tls->failure.text = text ? text : "";
-	tls->failure.alert = ERR_GET_LIB(code) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET ? reason - SSL_AD_REASON_OFFSET : -1;
+	tls->failure.alert = is_alert ? reason - SSL_AD_REASON_OFFSET : -1;
 	tls->failure.is_closed = tls->wire == STREAM_END || tls->wire == STREAM_RESET || ssl_error == SSL_ERROR_SYSCALL;
 	ERR_clear_error();
 }

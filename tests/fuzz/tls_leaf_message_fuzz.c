@@ -87,7 +87,7 @@ static void try_worker(struct span bytes, bool is_key)
 {
 	static struct loop *loop;
 	uint64_t id = 0;
-	struct leaves_env env = {NULL, on_send, &id};
+	struct leaves_env env = {.send = on_send, .context = &id};
 	struct leaf_query *query;
 	struct leaves *leaves;
 

@@ -11,7 +11,7 @@ sys.path[:0] = [str(HERE)]
 from cryptography import x509  # noqa: E402
 import client_hello as hello  # noqa: E402
 import origins  # noqa: E402
-from tls_site import (Refused, Session, connect, context_of, ended, expect_page, main, opened, row, row_named,  # noqa: E402
+from tls_site import alone, (Refused, Session, connect, context_of, ended, expect_page, main, opened, row, row_named,  # noqa: E402
                       run)
 
 LONG = "l" * 60 + "." + "m" * 60 + ".test"                       # longer than a common name may be
@@ -129,7 +129,7 @@ def an_address_in_the_sni_is_no_name(site):
     assert "sni" not in site.connect_line(host)
 
 
-@row
+@alone
 def forbidden_addresses_are_refused_before_anything_is_opened(site):
     """Another proxy, as it is shipped: nothing is permitted on loopback."""
     proxy = site.inspector(workers=1, more={"destinations": {"permit": []}})

@@ -207,7 +207,7 @@ def a_ticket_that_is_garbage_costs_a_full_handshake_and_no_more(site):
     import base64
     pem = kept.read_text()
     der = bytearray(base64.b64decode("".join(pem.split("-----")[2].split())))
-    at = der.index(b"\xaa", 100)  # field [10]: the ticket
+    at = re.search(rb"\xaa(\x81.|\x82..)\x04(\x81.|\x82..)", der, re.S).end()  # field [10], an octet string: the ticket
     der[at + 60:at + 80] = bytes(20)
     text = base64.encodebytes(bytes(der)).decode()
     kept.write_text(f"-----BEGIN SSL SESSION PARAMETERS-----\n{text}-----END SSL SESSION PARAMETERS-----\n")

@@ -28,6 +28,7 @@ from origins import TlsOrigin  # noqa: E402
 
 HOSTS = 400  # h0.web.test ..: a row finds its lines in the log by its name
 ROWS = []
+ALONE = []
 POLICY = """rules:
   - {name: pinned, when: {to: [bypass.test, "*.bypass.test"]}, then: {access: allow, tls: bypass}}
   - {name: denied, when: {to: [denied.test, "*.denied.test"]}, then: {access: deny}}
@@ -40,6 +41,12 @@ defaults: {access: allow, tls: inspect, auth: exempt, ports: [1-65535]}
 def row(function):
     """A test; its name says what the proxy does. It is given the site."""
     ROWS.append((function.__name__.replace("_", " "), function))
+    return function
+
+
+def alone(function):
+    """A row that runs when the others have ended: nothing goes on beside it."""
+    ALONE.append((function.__name__.replace("_", " "), function))
     return function
 
 
@@ -411,7 +418,8 @@ def main(title, prepare, at_once=4):
     try:
         prepare(site)
         status = run_rows(title, [(name, lambda test=test: test(site)) for name, test in ROWS], options.only, at_once,
-                          last=[(f"{title}: every role lives to the end, and stops when told", site.end)])
+                          last=[(name, lambda test=test: test(site)) for name, test in ALONE if re.search(options.only, name)] + [
+                              (f"{title}: every role lives to the end, and stops when told", site.end)])
     finally:
         site.remove()
     sys.exit(status)

@@ -111,7 +111,7 @@ static void new_signer(struct rig *rig)
 
 static void rig_start(struct rig *rig, const char *excludes)
 {
-	struct leaves_env env = {NULL, on_send, rig};
+	struct leaves_env env = {.send = on_send, .context = rig};
 
 	memset(rig, 0, sizeof(*rig));
 	ca_rig_make(&rig->ca, excludes, now().wall);
