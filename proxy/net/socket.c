@@ -217,10 +217,12 @@ bool socket_was_reset(int fd)
 
 bool socket_is_sent(int fd)
 {
+	enum { STATE_CLOSED = 7 /* TCP_CLOSE; its header and that of struct tcp_info do not go together */ };
 	struct tcp_info info = {.tcpi_state = 0};
 	socklen_t len = sizeof(info);
 
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
 		return true;
-	return info.tcpi_unacked == 0 && info.tcpi_notsent_bytes == 0;
+	/* Of a connection that was reset nothing more is sent. */
+	return info.tcpi_state == STATE_CLOSED || (info.tcpi_unacked == 0 && info.tcpi_notsent_bytes == 0);
 }

@@ -57,7 +57,7 @@ def add_late_issuer(site):
         sock.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(issuer.der)}\r\n\r\n".encode() + issuer.der)
         site.issuer_came.set()
 
-    site.keep(origins.RawOrigin(page, ISSUER_HOST, 80))
+    site.issuers = site.keep(origins.RawOrigin(page, ISSUER_HOST, 80))
 
 
 def sealed(site):
@@ -183,6 +183,16 @@ def a_session_that_ends_as_its_issuer_comes_harms_no_worker(site):
     with site.session(proxy=proxy) as other:
         assert other.ask("GET", "/echo").status == 200
     assert proxy.pids("worker") == [pid]
+
+
+@row
+def an_origin_cannot_have_an_issuer_fetched_where_policy_forbids_it(site):
+    """By its address: the name says nothing of it."""
+    proxy = site.inspector(workers=1, rules=f"  - {{name: not there, when: {{to: {ISSUER_HOST}/32, resolved: true}}, then: {{access: deny}}}}\n")
+    asked = len(site.issuers.seen)
+    with site.session("late.issuer.test", proxy=proxy) as session:
+        expect_page(session.ask("GET", "/"), 502, "tls_certificate_error", "issuer")
+    assert len(site.issuers.seen) == asked
 
 
 if __name__ == "__main__":
