@@ -187,6 +187,21 @@ configure() {
 	mv "$config.new" "$config"
 }
 
+# Made on the spot: no two installations share one.
+make_ca() {
+	[ ! -e "$folder/ca/ca.pem" ] || return 0
+	grep -q '^inspection:' "$config" || return 0
+	say "Making a CA in $folder/ca, which signs for the hosts that are opened"
+	"$binary" ca init -c "$config" >"$folder/ca-trust.txt" || fail "no CA; see above"
+}
+
+# Who connects without trusting it sees what is wrong; this says how to mend that.
+print_trust() {
+	[ -s "$folder/ca-trust.txt" ] || return 0
+	say "TLS to other hosts than the pinned ones is opened. Clients have to trust the CA (also in $folder/ca-trust.txt):"
+	sed 's/^/    /' "$folder/ca-trust.txt"
+}
+
 check() {
 	say "Checking it: sallyport check -c $config"
 	"$binary" check -c "$config"
@@ -223,7 +238,9 @@ print_next() {
 	cat <<END
 
 What to try next:
-  curl -x http://$1 https://example.com/
+  curl -x http://$1 --cacert $folder/ca/ca.pem https://example.com/     # opened
+  curl -x http://$1 https://idbroker.webex.com/                  # pinned: passes untouched
+  $binary explain -c $config example.com
   $binary explain -c $config api.wbx2.com
   $binary status -c $config
   what is allowed:       $folder/policy.yaml and $folder/lists
@@ -253,6 +270,7 @@ say "Installing the Debian packages that are missing, if any"
 install_packages $packages_build curl ca-certificates || exit 1
 build
 configure
+make_ca
 check
 if [ -n "$foreground" ]; then
 	echo $$ >"$folder/pid"
@@ -263,5 +281,6 @@ fi
 start
 at=$(address)
 try_it "$at"
+print_trust
 print_next "$at"
 echo "Sallyport is ready on $at."

@@ -137,6 +137,7 @@ installs() {
 		has "(/opt/sallyport/bin/sallyport status" "$1/etc/logrotate.d/sallyport" &&
 		has "control: /run/sallyport/sallyport.sock" "$1/etc/sallyport/sallyport.yaml" &&
 		has "path: /var/log/sallyport/access.log" "$1/etc/sallyport/sallyport.yaml" &&
+		"$1/opt/sallyport/bin/sallyport" ca init -c "$1/etc/sallyport/sallyport.yaml" >/dev/null &&
 		"$1/opt/sallyport/bin/sallyport" check -c "$1/etc/sallyport/sallyport.yaml"
 }
 
@@ -172,6 +173,12 @@ quickstart_starts() {
 		cat "$scratch/quick.log"
 		return 1
 	}
+}
+
+# The CA is made on the spot, and how to trust it is said.
+quickstart_makes_a_ca() {
+	has "update-ca-certificates" "$scratch/quick.log" && test "$(stat -c %a "$scratch/quick folder/ca/ca.key")" = 600 &&
+		openssl x509 -in "$scratch/quick folder/ca/ca.pem" -noout -ext basicConstraints | grep -q "CA:TRUE"
 }
 
 quickstart_runs_already() {
@@ -458,6 +465,7 @@ try_package() {
 	check "cmake stops at a default that does not fit" refuses_a_source_that_does_not_fit "$scratch/unfit"
 	port=$(free_port)
 	if check "quickstart.sh starts it" quickstart_starts; then
+		check "quickstart.sh makes a CA and says how to trust it" quickstart_makes_a_ca
 		check "quickstart.sh says that it runs already" quickstart_runs_already
 		check "quickstart.sh says who has the port" quickstart_says_who_has_the_port
 		check "quickstart.sh stops it" quickstart_stops

@@ -11,7 +11,7 @@ sys.path[:0] = [str(HERE)]
 from cryptography import x509  # noqa: E402
 import client_hello as hello  # noqa: E402
 import origins  # noqa: E402
-from tls_site import alone, (Refused, Session, connect, context_of, ended, expect_page, main, opened, row, row_named,  # noqa: E402
+from tls_site import (alone, Refused, Session, connect, context_of, ended, expect_page, main, opened, row, row_named,  # noqa: E402
                       run)
 
 LONG = "l" * 60 + "." + "m" * 60 + ".test"                       # longer than a common name may be
