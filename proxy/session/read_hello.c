@@ -5,9 +5,18 @@
 
 #include <stdlib.h>
 
-enum { FIRST_BYTE_TLS = 0x16, UNDECIDED_MS = 1000 };
+enum {
+	FIRST_BYTE_TLS = 0x16,
+	FIRST_BYTE_EMPTY = 0x14, /* an empty change of ciphers, which OpenSSL passes over */
+	UNDECIDED_MS = 1000,
+};
 
 /* ---- what the bytes are ---- */
+
+static bool may_be_tls(struct span bytes)
+{
+	return bytes.len && (bytes.at[0] == FIRST_BYTE_TLS || bytes.at[0] == FIRST_BYTE_EMPTY);
+}
 
 /* The SNI is a name of the session from now on; or it is known that there is none. */
 static void add_hello_fact(struct policy_facts *facts, struct span sni)
@@ -269,7 +278,7 @@ enum step step_read_hello(struct session *session)
 		if (said != HELLO_MORE)
 			return on_hello(session);
 		state = request_read_more(session);
-		if (state == STREAM_AGAIN && bytes.len && bytes.at[0] != FIRST_BYTE_TLS)
+		if (state == STREAM_AGAIN && bytes.len && !may_be_tls(bytes))
 			session_timeout(session, UNDECIDED_MS); /* whoever has said so little may wait for an answer */
 		if (state == STREAM_AGAIN)
 			return bytes.len ? STEP_WAIT : on_silence(session);
@@ -282,7 +291,7 @@ void read_hello_on_due(struct session *session)
 {
 	struct span bytes = buf_span(&session->in);
 
-	if (bytes.len && bytes.at[0] != FIRST_BYTE_TLS) {
+	if (bytes.len && !may_be_tls(bytes)) {
 		session->inspect->class = HELLO_UNKNOWN;
 		on_hello(session);
 		return;
@@ -340,7 +349,7 @@ enum pump_look tunnel_look(struct pump *pump, struct span bytes, bool is_end)
 	struct tunnel *tunnel = CONTAINER_OF(pump, struct tunnel, pump);
 	struct hello fresh = {.class = HELLO_TLS}, *hello = tunnel->hello ? tunnel->hello : &fresh;
 	/* Only what may become a ClientHello is held. */
-	bool is_tls = bytes.len && bytes.at[0] == FIRST_BYTE_TLS;
+	bool is_tls = may_be_tls(bytes);
 	enum hello_state said = is_tls ? hello_read(hello, bytes) : bytes.len ? HELLO_OTHER : HELLO_MORE;
 	enum pump_look result = PUMP_LOOK_MORE;
 

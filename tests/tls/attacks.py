@@ -27,7 +27,7 @@ RULES = """  - {name: no admin, when: {to: "*.sealed.test", url: "/^https?://[^/
 
 
 def prepare(site):
-    site.names("a.opaque.test", *[f"s{number}.sealed.test" for number in range(20)])
+    site.names("bypass.test", "denied.test", "a.opaque.test", *[f"s{number}.sealed.test" for number in range(20)])
     site.sealed_numbers = iter(range(20))
     site.raw = site.keep(origins.RawOrigin())
     site.quiet = site.keep(origins.TlsOrigin(site.folder_of("quiet")))
@@ -140,6 +140,23 @@ def held_over(site, change, sni, **rules):
     left = ended(sock, 4)
     sock.close()
     return left, len(site.origin.of(sni or host)) - before, proxy, host
+
+
+@row
+def an_empty_record_before_the_hello_hides_no_sni(site):
+    """OpenSSL passes it over: so does who looks at the first bytes of a tunnel."""
+    site_hello = hello.of_openssl("denied.test")
+    for record in (b"\x14\x03\x03\0\0", b"\x16\x03\x03\0\0"):
+        for together in (True, False):
+            with connect(site.proxy, site.at("bypass.test")) as sock:
+                with contextlib.suppress(OSError):
+                    sock.sendall(record + (site_hello if together else b""))
+                    time.sleep(0.05)
+                    sock.sendall(b"" if together else site_hello)
+                data, how = ended(sock, 4)
+                assert how != "open" and not data.startswith(b"\x16"), (record, data[:20], how)
+    lines = site.lines("bypass.test", lambda lines: len(lines) == 4)
+    assert all(line.get("sni") == "denied.test" and line["error"] == "policy_denied" for line in lines), lines
 
 
 @row
