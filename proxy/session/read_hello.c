@@ -154,7 +154,7 @@ static enum step deny_hello(struct session *session)
 
 static enum step start_tunnel(struct session *session)
 {
-	struct span first[2] = {[PUMP_CLIENT] = buf_span(&session->in), [PUMP_ORIGIN] = SPAN("")};
+	struct span first[2] = {[PUMP_CLIENT] = buf_span(&session->in), [PUMP_ORIGIN] = buf_span(&session->exchange->to_client)};
 
 	return tunnel_start(session, first, false);
 }

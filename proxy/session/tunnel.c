@@ -207,6 +207,8 @@ enum step inspect_instead_of_tunnel(struct session *session)
 	inspect_start(session);
 	buf_add(&session->in, span_of(held, held_len));
 	free(held);
+	if (!buf_is_whole(&session->in))
+		return session_fail(session, ERR_HELLO_REFUSED, "more than a ClientHello can have");
 	session->client.ready |= LOOP_READABLE;
 	return STEP_NEXT;
 }

@@ -22,8 +22,13 @@ scripts=$(git ls-files '*.sh' '.ci/run' 'packaging/deb/*' | while read -r file; 
 	head -n 1 "$file" | grep -q '^#!/bin/sh' && echo "$file"
 done)
 reference() { # every option of the tables has a manual, and the defaults' files are valid by them
-	! build/asan/sallyport reference | grep -q '(null)' &&
-		build/asan/sallyport check -c conf/defaults/sallyport.yaml
+	! build/asan/sallyport reference | grep -q '(null)' || return 1
+	folder=$(mktemp -d)
+	cp -rL conf/defaults/. "$folder" && build/asan/sallyport ca init -c "$folder/sallyport.yaml" >/dev/null &&
+		build/asan/sallyport check -c "$folder/sallyport.yaml"
+	status=$?
+	rm -rf "$folder"
+	return $status
 }
 
 check sources /usr/bin/python3 tests/lint/lint.py

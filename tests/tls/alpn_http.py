@@ -34,7 +34,7 @@ RULES = """  - {name: no admin, when: {url: "/^https://h\\\\d+\\\\.(web|h2)\\\\.
 def prepare(site):
     web = site.web
     site.names(*[f"h{number}.h2.test" for number in range(80)], "a.nopictures.test", "b.nopictures.test", "a.tenant.test", "b.tenant.test",
-               "one.both.test", "none.web.test", "h2.web.test", *[f"n{number}.nghttpd.test" for number in range(9)],
+               "one.both.test", "none.web.test", "h2only.web.test", *[f"n{number}.nghttpd.test" for number in range(9)],
                *[f"n{number}.nginx.test" for number in range(9)])
     site.h2_numbers = iter(range(80))
     made = web.site("*.h2.test", "*.nopictures.test", "*.tenant.test", "one.both.test")
@@ -44,7 +44,7 @@ def prepare(site):
     for name in ("*.nopictures.test", "*.tenant.test"):
         site.origin.add(name, made)
     site.origin.add("none.web.test", web.site("none.web.test"), alpn=())
-    site.origin.add("h2.web.test", web.site("h2.web.test"), alpn=("h2",))
+    site.origin.add("h2only.web.test", web.site("h2only.web.test"), alpn=("h2",))
     pages = site.folder_of("pages")
     (pages / "hello").write_text("hello through the wall\n")
     (pages / "big").write_bytes(origins.content(BIG))
@@ -122,7 +122,7 @@ def alpn_of_another_protocol_is_denied(site):
 @row
 def an_origin_that_answers_with_an_alpn_that_was_not_offered_is_refused(site):
     """OpenSSL's client takes what it did not offer for an error."""
-    host = "h2.web.test"
+    host = "h2only.web.test"
     with site.session(host, alpn=("http/1.1",)) as session:
         assert session.tls.selected_alpn_protocol() in ("http/1.1", None)
         assert session.ask("GET", "/echo", host=site.at(host)).status in (200, 502)
