@@ -299,33 +299,30 @@ def measured_servers(bench):
     return ours + ([servers.Squid(squid, bench.server_core)] if squid else [])
 
 
-def start(bench, bed, row, server):
-    server.start(bench.new_folder(server.name.replace(" ", "-")), bench.origin)
-    server.pin()
-    bed.warm(CONNECT if row.mode != "connect" and isinstance(server, ConnectFloor) else row, server)
-
-
 def measure_once(bench, bed, row, server):
-    if row.name == "inspect-idle":
+    if row.mode == "idle":
         server.stop()
+    if isinstance(server, ConnectFloor) and row.mode != "connect":
+        row = CONNECT  # half of a yardstick
     if server.program is None:
-        start(bench, bed, row, server)
-    if row.name == "inspect-idle":
-        return bed.memory_of(row, server)
-    return bed.cpu_of(CONNECT if row.mode != "connect" and isinstance(server, ConnectFloor) else row, server)
+        server.start(bench.new_folder(server.name.replace(" ", "-")), bench.origin)
+        server.pin()
+        bed.warm(row, server)
+    value, found = (bed.memory_of if row.mode == "idle" else bed.cpu_of)(row, server)
+    check_handshakes(row, server, found)
+    return value, found
 
 
 def measure_row(bench, bed, row, say):
     """{server: its values, one a round}; who fails is left out with a word, but not a floor."""
     everybody = choose_servers(bench, bed, row)
     values, loads = {server.name: [] for server in everybody}, {}
-    rounds = min(bench.options.rounds, 3) if row.name == "inspect-idle" else bench.options.rounds
+    rounds = min(bench.options.rounds, 3) if row.mode == "idle" else bench.options.rounds
     try:
         for number in range(rounds):
             for server in list(everybody)[:: -1 if number % 2 else 1]:
                 try:
                     value, found = measure_once(bench, bed, row, server)
-                    check_handshakes(row, server, found)
                 except (Trouble, subprocess.TimeoutExpired) as trouble:
                     if "floor" in server.name:
                         raise
