@@ -370,11 +370,13 @@ def yardstick(row, values):
     return values.get({"floor": "floor", "plain": "plain"}.get(row.target[0]))
 
 
-def resumed_share(row, load):
-    """What a peer did with the tickets, where that is the row."""
-    if row.mode != "resumed" or not load:
+def shares(row, load):
+    """What a peer did instead of the row's handshakes, where it did."""
+    found = {"full": ("full with the origin", "origin_full"), "resumed": ("resumed with the origin", "origin_resumed")}.get(row.mode)
+    if not load or found is None or load[found[1]] == load["done"]:
         return ""
-    return ", resumed %.0f %% / %.0f %%" % (load["resumed"] / load["done"] * 100, load["origin_resumed"] / load["done"] * 100)
+    return "; %s: %.0f %%" % (found[0], load[found[1]] / load["done"] * 100) + (
+        ", with the client: %.0f %%" % (load["resumed"] / load["done"] * 100) if row.mode == "resumed" else "")
 
 
 def text(found):
@@ -399,5 +401,5 @@ def text(found):
             squid += " (%.1f x)" % (statistics.median(values["squid"]) / statistics.median(ours))
         lines.append("| %s |" % " | ".join([
             row.title, figure(values.get("CONNECT floor"), row.unit), figure(values.get("floor"), row.unit), figure(ours, row.unit), ratio,
-            target, verdict, squid + resumed_share(row, found[row.name]["loads"].get("squid"))]))
+            target, verdict, squid + shares(row, found[row.name]["loads"].get("squid"))]))
     return "\n".join(lines) + "\n", all_reached
