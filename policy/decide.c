@@ -25,6 +25,8 @@ static const char *const answer_names[POLICY_QUESTION_COUNT][4] = {
 	[POLICY_PAC] = {"proxy", "direct"},
 	[POLICY_LOG] = {"full", "brief", "none"},
 	[POLICY_SNI] = {"any", "must-match"},
+	[POLICY_REQUEST_HEADERS] = {"none", "edit"},
+	[POLICY_RESPONSE_HEADERS] = {"none", "edit"},
 };
 
 const char *policy_question_name(enum policy_question question)
@@ -54,6 +56,8 @@ bool policy_is_loosening(enum policy_question question, unsigned answer)
 	case POLICY_PAC:
 	case POLICY_LOG:
 	case POLICY_SNI:
+	case POLICY_REQUEST_HEADERS:
+	case POLICY_RESPONSE_HEADERS:
 	case POLICY_QUESTION_COUNT:
 		break;
 	}
@@ -268,6 +272,17 @@ static void check_sni(const struct policy *policy, const struct image_rule *rule
 	}
 }
 
+static void check_content_type(const struct policy *policy, const struct image_rule *rule,
+                               const struct policy_facts *facts, struct standing *standing)
+{
+	if (rule->content_type.count == 0)
+		return;
+	if (!(facts->known & FACT_RESPONSE))
+		miss(standing, facts, FACT_RESPONSE, CONDITION_CONTENT_TYPE);
+	else if (!policy_content_type_matches(policy, rule->content_type, facts->content_type))
+		fail(standing, CONDITION_CONTENT_TYPE);
+}
+
 static struct standing check_rule(const struct policy *policy, const struct image_rule *rule,
                                   const struct policy_facts *facts, const struct name *name)
 {
@@ -290,6 +305,8 @@ static struct standing check_rule(const struct policy *policy, const struct imag
 		check_request(policy, rule, facts, &standing);
 	if (!standing.failed)
 		check_sni(policy, rule, facts, name, &standing);
+	if (!standing.failed)
+		check_content_type(policy, rule, facts, &standing);
 	return standing;
 }
 
@@ -305,10 +322,17 @@ static bool holds_at_port(const struct policy *policy, const struct image_rule *
 
 /* ---- one name, then all ---- */
 
-/* Questions that take part for a name: all for the authority, the strict ones for the others. */
+/* All are asked for the authority; those of which one answer is stricter than another for other names and spellings, too. Fields
+ * that a rule sets may restrict: nobody gets rid of them by asking for another name. */
+bool trace_is_merged(enum policy_question question)
+{
+	return question <= POLICY_CLIENT_CERTIFICATE || question == POLICY_REQUEST_HEADERS ||
+	       question == POLICY_RESPONSE_HEADERS;
+}
+
 bool trace_takes_part(enum policy_question question, const struct name *name)
 {
-	return name->index == 0 || question <= POLICY_CLIENT_CERTIFICATE;
+	return name->index == 0 || trace_is_merged(question);
 }
 
 enum outcome trace_outcome(const struct policy *policy, const struct image_rule *rule, const struct policy_facts *facts,
@@ -445,6 +469,8 @@ unsigned trace_rank(enum policy_question question, unsigned answer)
 {
 	static const uint8_t certificate_ranks[] = {1, 0, 2}; /* ignore, deny, bypass */
 
+	if (question == POLICY_REQUEST_HEADERS || question == POLICY_RESPONSE_HEADERS)
+		return answer == HEADERS_NONE;
 	return question == POLICY_CLIENT_CERTIFICATE && answer < 3 ? certificate_ranks[answer] : answer;
 }
 
@@ -530,8 +556,9 @@ static void decide_plain_url(const struct policy *policy, const struct policy_fa
 	}
 	if (!span_equal(plain.url, facts->url)) {
 		decide_names(policy, &plain, &other);
-		for (int q = 0; q <= POLICY_CLIENT_CERTIFICATE; q++)
-			merge(out, &other, (enum policy_question)q);
+		for (int q = 0; q < POLICY_QUESTION_COUNT; q++)
+			if (trace_is_merged((enum policy_question)q))
+				merge(out, &other, (enum policy_question)q);
 	}
 	free(copy);
 }

@@ -8,7 +8,7 @@
 
 #include "policy/policy.h"
 
-#define IMAGE_MAGIC UINT64_C(0x5941504c4c415334) /* changes with the layout */
+#define IMAGE_MAGIC UINT64_C(0x5941504c4c415335) /* changes with the layout */
 
 enum {
 	LISTS_MAX = 4096,
@@ -115,6 +115,12 @@ struct image_url {
 	uint32_t regex;          /* index of the code; NONE */
 };
 
+/* One field that is set or removed (enum policy_headers). */
+struct image_edit {
+	struct image_range name, value;
+	uint32_t is_set, reserved;
+};
+
 /* Conditions that are absent have count 0. */
 struct image_rule {
 	struct image_range name;
@@ -126,6 +132,8 @@ struct image_rule {
 	struct image_range from;                    /* struct network */
 	struct image_range user, group, method, listener; /* struct image_range of text, in `texts` */
 	struct image_range url, time;
+	struct image_range content_type;            /* texts; CONTENT_TYPE_NONE */
+	struct image_range request_headers, response_headers; /* struct image_edit */
 	struct address route_source;
 	uint8_t answers[POLICY_QUESTION_COUNT];     /* NO_ANSWER */
 };
@@ -149,7 +157,8 @@ struct image_rule {
 	X(texts, struct image_range) \
 	X(urls, struct image_url) \
 	X(times, struct image_time) \
-	X(zones, struct image_zone_change)
+	X(zones, struct image_zone_change) \
+	X(edits, struct image_edit)
 
 struct image_section {
 	uint64_t at;    /* bytes from the start of the image */
@@ -293,6 +302,25 @@ enum policy_match policy_regex_match(const struct policy *policy, uint32_t code,
 /* Compile an expression as policy reads it (pcre2_code *, pcre2_code_free()); NULL, PCRE2's error and its place if it is not
  * valid. open.c */
 void *policy_regex_compile(struct span text, int *error, size_t *at);
+
+/* What a rule says of a response without a media type. */
+#define CONTENT_TYPE_NONE "none"
+
+/* Is the media type one of these? headers.c */
+bool policy_content_type_matches(const struct policy *policy, struct image_range patterns, struct span type);
+
+/* Can this be written in content-type: of a rule? */
+bool policy_is_content_type(struct span pattern);
+
+/* Why a field of this name, or one with this value, is not for rules to write or drop; NULL: it is. */
+const char *policy_header_name_wrong(struct span name);
+const char *policy_header_value_wrong(struct span value);
+
+/* The edits of a rule. */
+static inline struct image_range image_edits(const struct image_rule *rule, enum policy_question question)
+{
+	return question == POLICY_REQUEST_HEADERS ? rule->request_headers : rule->response_headers;
+}
 
 /* Is every index and range of the image inside of it? check_image.c */
 bool image_is_sound(const struct policy *policy);

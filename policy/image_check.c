@@ -193,6 +193,25 @@ static bool check_answers(const uint8_t answers[static POLICY_QUESTION_COUNT], b
 	return true;
 }
 
+static bool in_edits(struct image_range range, const struct image *image)
+{
+	return range.count <= POLICY_HEADER_EDITS_MAX && in_section(range, image->edits_count);
+}
+
+/* What would end a field, or frame a message, is written into no head, whoever made the image. */
+static bool check_edits(const struct image *image)
+{
+	for (size_t i = 0; i < image->edits_count; i++) {
+		const struct image_edit *edit = &image->edits[i];
+
+		if (!in_section(edit->name, image->strings_count) || !in_section(edit->value, image->strings_count) ||
+		    policy_header_name_wrong(span_of(image->strings + edit->name.at, edit->name.count)) ||
+		    policy_header_value_wrong(span_of(image->strings + edit->value.at, edit->value.count)))
+			return false;
+	}
+	return true;
+}
+
 static bool check_rules(const struct image *image)
 {
 	for (size_t i = 0; i < image->rules_count; i++) {
@@ -208,7 +227,10 @@ static bool check_rules(const struct image *image)
 		    !in_section(rule->method, image->texts_count) ||
 		    !in_section(rule->listener, image->texts_count) ||
 		    !in_section(rule->url, image->urls_count) ||
-		    !in_section(rule->time, image->times_count) || !check_answers(rule->answers, true))
+		    !in_section(rule->time, image->times_count) ||
+		    !in_section(rule->content_type, image->texts_count) ||
+		    !in_edits(rule->request_headers, image) || !in_edits(rule->response_headers, image) ||
+		    !check_answers(rule->answers, true))
 			return false;
 	}
 	for (size_t i = 0; i < image->list_refs_count; i++)
@@ -233,6 +255,6 @@ bool image_is_sound(const struct policy *policy)
 
 	return check_counts(image) && in_section(policy->header->default_ports, image->ports_count) &&
 	       policy->header->policy_file < image->files_count && check_texts(image) &&
-	       check_entries(policy) && check_rules(image) && check_times(image) &&
+	       check_entries(policy) && check_rules(image) && check_edits(image) && check_times(image) &&
 	       check_answers(policy->header->defaults, false);
 }

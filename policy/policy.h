@@ -24,11 +24,16 @@ struct image_ports;
 	X(ROUTE, "route") \
 	X(PAC, "pac") \
 	X(LOG, "log") \
-	X(SNI, "sni")
+	X(SNI, "sni") \
+	X(REQUEST_HEADERS, "request-headers") \
+	X(RESPONSE_HEADERS, "response-headers")
 
 #define POLICY_QUESTION_ENUM(name, key) POLICY_##name,
 enum policy_question { POLICY_QUESTIONS(POLICY_QUESTION_ENUM) POLICY_QUESTION_COUNT };
 #undef POLICY_QUESTION_ENUM
+
+/* What a tunnel that runs can still be asked for: those behind are answered for single messages. */
+enum { POLICY_TUNNEL_QUESTION_COUNT = POLICY_REQUEST_HEADERS };
 
 enum policy_access { ACCESS_DENY, ACCESS_ALLOW };
 enum policy_auth { AUTH_REQUIRED, AUTH_EXEMPT };
@@ -39,6 +44,7 @@ enum policy_class { CLASS_NORMAL, CLASS_MEDIA, CLASS_BULK };
 enum policy_route { ROUTE_DIRECT, ROUTE_SOURCE /* from the address in `route_source` */ };
 enum policy_pac { PAC_PROXY, PAC_DIRECT };
 enum policy_log { LOG_FULL, LOG_BRIEF, LOG_NONE };
+enum policy_headers { HEADERS_NONE, HEADERS_EDIT /* policy_header_edits() */ };
 enum policy_sni { SNI_ANY, SNI_MUST_MATCH /* a ClientHello that names another host than the authority is denied */ };
 
 /* "access", and "deny" for its answer 0. */
@@ -51,10 +57,8 @@ enum policy_fact {
 	FACT_ADDRESS = 2,  /* the address that would be dialled */
 	FACT_HELLO = 4,    /* sni */
 	FACT_REQUEST = 8,  /* method and url of the (inner) request */
+	FACT_RESPONSE = 16, /* content_type of its response */
 };
-
-/* What this version never learns: no ClientHello is read. */
-enum { POLICY_NEVER_KNOWN = FACT_HELLO };
 
 /* Everything borrowed until policy_decide() returns. Names are canonical (http/target.h). */
 struct policy_facts {
@@ -73,6 +77,7 @@ struct policy_facts {
 	size_t group_count;
 	struct span method;        /* FACT_REQUEST (method of a CONNECT is known from the start: "CONNECT") */
 	struct span url;
+	struct span content_type;  /* FACT_RESPONSE: media type without parameters, in any case; empty: the response has none */
 	uint64_t wall_ms;          /* now; time is a fact */
 };
 
@@ -100,6 +105,24 @@ struct policy; /* an opened image */
 /* Decide. Questions that the known facts settle are answered even while others need more. */
 void policy_decide(const struct policy *policy, const struct policy_facts *facts,
                    struct policy_decision *out);
+
+/* What becomes of the fields of one name in a message's head: one with this value stands for them, or all are dropped. */
+struct policy_header_edit {
+	bool is_set;
+	struct span name, value; /* as they are written; value: of one that is set */
+};
+
+/* Of one answer: so many edits, with so many bytes of names and values. */
+enum { POLICY_HEADER_EDITS_MAX = 32, POLICY_HEADER_EDITS_MAX_BYTES = 16384, POLICY_HEADER_VALUE_MAX_BYTES = 8192 };
+
+/* The edits of an answer to request-headers or response-headers, borrowed from the image; how many there are, none for
+ * HEADERS_NONE. Not for a question that is open. */
+size_t policy_header_edits(const struct policy *policy, enum policy_question question, const struct policy_answer *answer,
+                           struct policy_header_edit out[static POLICY_HEADER_EDITS_MAX]);
+
+/* Cut the next media type off the value of Content-Type, without parameters; what is none is passed over. A value should
+ * have one; of several some clients take the first, others the last. False: there is no more. */
+bool policy_content_type_next(struct span *rest, struct span *type);
 
 /* For people and logs: the rule's name ("defaults" for POLICY_NO_RULE), and "lists/x.list", line. Borrowed
  * from the image. */

@@ -58,6 +58,7 @@ static void say_never_known(const struct image_rule *rule, const struct policy_f
 		{rule->method.count, facts->method.len, "method"},
 		{rule->url.count, facts->known & FACT_REQUEST, "url"},
 		{rule->sni.count, has_sni, "sni"},
+		{rule->content_type.count, facts->known & FACT_RESPONSE, "content-type"},
 		{rule->resolved, facts->known & FACT_ADDRESS, "resolved"},
 	};
 	size_t count = 0;

@@ -16,7 +16,8 @@
 	X(GROUP, "group") \
 	X(METHOD, "method") \
 	X(URL, "url") \
-	X(SNI, "sni")
+	X(SNI, "sni") \
+	X(CONTENT_TYPE, "content-type")
 
 #define CONDITION_ENUM(name, key) CONDITION_##name,
 enum condition { CONDITION_NONE, CONDITIONS(CONDITION_ENUM) CONDITION_COUNT };
@@ -67,6 +68,9 @@ enum outcome trace_outcome(const struct policy *policy, const struct image_rule 
 
 /* Has the question a part in what is decided for this name? */
 bool trace_takes_part(enum policy_question question, const struct name *name);
+
+/* Does the strictest answer hold, of all names and of both spellings of a URL? */
+bool trace_is_merged(enum policy_question question);
 
 /* The stricter an answer, the smaller. */
 unsigned trace_rank(enum policy_question question, unsigned answer);

@@ -19,7 +19,7 @@ void build_fini(struct build *build)
 	struct build_section *sections[] = {
 		&build->strings, &build->files,     &build->lists, &build->entries,  &build->entry_texts,
 		&build->regexes, &build->regex_texts, &build->rules,     &build->list_refs, &build->ports, &build->networks,
-		&build->texts,   &build->urls,      &build->times, &build->zones};
+		&build->texts,   &build->urls,      &build->times, &build->zones,     &build->edits};
 
 	for (size_t i = 0; i < COUNT_OF(sections); i++)
 		free(sections[i]->at);

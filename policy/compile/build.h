@@ -26,7 +26,7 @@ struct build {
 	/* Of struct image_...; entries: struct build_entry in the order of the files; entry_texts: bytes. regexes: the entry
 	 * of each expression, NONE if it is of a url; regex_texts: how it is written. */
 	struct build_section strings, files, lists, entries, entry_texts, regexes, regex_texts, rules, list_refs, ports,
-		networks, texts, urls, times, zones;
+		networks, texts, urls, times, zones, edits;
 	const struct policy *previous; /* whose entries keep their index; or NULL */
 	uint32_t line_count;           /* of all files so far: where the next one's positions begin */
 	struct image_range default_ports;

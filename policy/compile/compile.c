@@ -61,9 +61,9 @@ static void read_default_ports(struct compile *compile, const struct yaml_node *
 }
 
 /* Read answers; `ports` only belongs to defaults. */
-static void read_then(struct compile *compile, const struct yaml_node *then, uint8_t *answers,
-                      struct address *source, bool is_defaults)
+static void read_then(struct compile *compile, const struct yaml_node *then, struct image_rule *rule, bool is_defaults)
 {
+	uint8_t *answers = rule->answers;
 	const char *names[POLICY_QUESTION_COUNT + 1];
 
 	for (int q = 0; q < POLICY_QUESTION_COUNT; q++)
@@ -75,7 +75,11 @@ static void read_then(struct compile *compile, const struct yaml_node *then, uin
 		while (q < POLICY_QUESTION_COUNT && !span_equal(node->key, span_from(names[q])))
 			q++;
 		if (q == POLICY_ROUTE)
-			read_route(compile, node, &answers[q], source);
+			read_route(compile, node, &answers[q], &rule->route_source);
+		else if (q == POLICY_REQUEST_HEADERS)
+			rule->request_headers = compile_headers(compile, node, POLICY_REQUEST_HEADERS, &answers[q]);
+		else if (q == POLICY_RESPONSE_HEADERS)
+			rule->response_headers = compile_headers(compile, node, POLICY_RESPONSE_HEADERS, &answers[q]);
 		else if (q < POLICY_QUESTION_COUNT)
 			read_answer(compile, node, (enum policy_question)q, &answers[q]);
 		else if (is_defaults && span_equal(node->key, SPAN("ports")))
@@ -176,7 +180,7 @@ static void read_rule(struct compile *compile, const struct yaml_node *node)
 	if (then == NULL || then->kind != YAML_MAPPING || then->count == 0)
 		WRONG(compile, node, "the rule needs then: with at least one answer");
 	else
-		read_then(compile, then, rule.answers, &rule.route_source, false);
+		read_then(compile, then, &rule, false);
 	compile_check_questions(compile, node, &rule);
 	build_add(&compile->build, &compile->build.rules, &rule, 1, sizeof(rule));
 }
@@ -216,18 +220,30 @@ static void read_rules_of(struct compile *compile, const struct document *docume
 		WRONG(compile, document->root, "more than %d rules", RULES_MAX);
 }
 
+/* Answers with something behind them belong to a rule, which can do without conditions. */
+static void check_defaults(struct compile *compile, const struct yaml_node *defaults, const uint8_t *answers)
+{
+	if (answers[POLICY_ROUTE] == ROUTE_SOURCE)
+		WRONG(compile, defaults, "defaults: route can only be direct; a source address needs a rule");
+	for (int q = POLICY_REQUEST_HEADERS; q <= POLICY_RESPONSE_HEADERS; q++)
+		if (answers[q] == HEADERS_EDIT)
+			WRONG(compile, defaults, "defaults: %s can only be none; to set fields of every message, write a last "
+			                         "rule without when:", policy_question_name((enum policy_question)q));
+}
+
 /* What defaults leaves open is the safe answer, but auth: nobody is asked unless policy says so. */
 static void read_defaults(struct compile *compile, const struct yaml_node *defaults)
 {
 	static const struct image_ports web[] = {{80, 80}, {443, 443}};
 	uint8_t *answers = compile->build.defaults;
-	struct address source = {0};
+	struct image_rule read = {.line = 0};
 
 	if (defaults && defaults->kind == YAML_MAPPING) {
 		compile->build.defaults_line = defaults->key_line;
-		read_then(compile, defaults, answers, &source, true);
-		if (answers[POLICY_ROUTE] == ROUTE_SOURCE)
-			WRONG(compile, defaults, "defaults: route can only be direct; a source address needs a rule");
+		memset(read.answers, NO_ANSWER, sizeof(read.answers));
+		read_then(compile, defaults, &read, true);
+		memcpy(answers, read.answers, sizeof(read.answers));
+		check_defaults(compile, defaults, answers);
 	} else if (defaults && defaults->kind != YAML_NULL) {
 		WRONG(compile, defaults, "defaults: expected answers, such as {access: allow}");
 	}

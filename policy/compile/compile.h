@@ -96,6 +96,15 @@ bool compile_is_text(struct compile *compile, const struct yaml_node *node);
 void compile_complain_unknown(struct compile *compile, const struct yaml_node *node,
                               const char *const *names, size_t count);
 
+/* ---- headers.c ---- */
+
+/* The answer to request-headers or response-headers, and its edits. */
+struct image_range compile_headers(struct compile *compile, const struct yaml_node *node,
+                                   enum policy_question question, uint8_t *answer);
+
+/* Media types, and none. */
+struct image_range compile_content_types(struct compile *compile, const struct yaml_node *node);
+
 /* ---- times.c ---- */
 
 struct image_range compile_times(struct compile *compile, const struct yaml_node *node);

@@ -137,6 +137,8 @@ static const struct condition {
 	{"method", read_methods, offsetof(struct image_rule, method), true, true, false, "CONNECT, GET, ..."},
 	{"url", compile_urls, offsetof(struct image_rule, url), false, false, false,
 	 "beginnings, or expressions /.../, of the URL of an http:// request; that of a CONNECT is never known, and there it is as with a user who is not asked"},
+	{"content-type", compile_content_types, offsetof(struct image_rule, content_type), true, true, true,
+	 "media types of the response, video/mp4 or video/*, without parameters, or none where it has none. A rule that asks for it can answer access, response-headers and log: the request has gone out by then, and what is denied does not come back. Never known of a CONNECT, as url"},
 	{"time", compile_times, offsetof(struct image_rule, time), true, true, false,
 	 "\"mon-fri 08:00-18:00 +01:00\": days, hours, zone, each once or not at all; the zone is an offset, UTC, or a name such as Europe/Berlin with its summer time"},
 	{"listener", read_texts, offsetof(struct image_rule, listener), true, true, false,
@@ -212,6 +214,16 @@ void compile_when(struct compile *compile, const struct yaml_node *when,
 	}
 }
 
+/* The type of a response is known when most is over. */
+static void check_late(struct compile *compile, const struct yaml_node *node, const struct image_rule *rule)
+{
+	for (int q = 0; q < POLICY_QUESTION_COUNT && rule->content_type.count; q++)
+		if (rule->answers[q] != NO_ANSWER && q != POLICY_ACCESS && q != POLICY_RESPONSE_HEADERS && q != POLICY_LOG)
+			WRONG(compile, node, "a rule that answers %s cannot ask for content-type: that is decided before there is "
+			                     "a response; content-type may answer access, response-headers and log",
+			      policy_question_name((enum policy_question)q));
+}
+
 /* auth is decided before a user, a name inside TLS or a request is known; route before dialling. */
 void compile_check_questions(struct compile *compile, const struct yaml_node *node,
                             const struct image_rule *rule)
@@ -233,6 +245,7 @@ void compile_check_questions(struct compile *compile, const struct yaml_node *no
 			                     "that a client wants, and is made by its address; use to, port and from",
 			      conditions[i].key);
 	}
+	check_late(compile, node, rule);
 	if (rule->resolved && rule->answers[POLICY_PAC] != NO_ANSWER)
 		WRONG(compile, node, "a rule that answers pac cannot say resolved: true: browsers would wait for DNS");
 	if (rule->resolved && rule->answers[POLICY_AUTH] != NO_ANSWER)

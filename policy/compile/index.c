@@ -321,6 +321,7 @@ static enum err write_image(struct build *build, struct index *index, struct ima
 		{build->urls.at, build->urls.count, sizeof(struct image_url), &header->urls},
 		{build->times.at, build->times.count, sizeof(struct image_time), &header->times},
 		{build->zones.at, build->zones.count, sizeof(struct image_zone_change), &header->zones},
+		{build->edits.at, build->edits.count, sizeof(struct image_edit), &header->edits},
 	};
 
 	return write_sections(header, sources, COUNT_OF(sources), image, image_bytes);

@@ -12,6 +12,8 @@ static const char *const questions[POLICY_QUESTION_COUNT] = {
 	[POLICY_ROUTE] = "how it is dialled; source: from this IP address of the host, not in defaults",
 	[POLICY_PAC] = "what the PAC file tells clients (public: in sallyport.yaml): direct, or by the proxy. Such a rule may use to, port and from. from is the address that asks for the file, and is decided here, since browsers do not know theirs: behind a relay or a balancer without PROXY headers all are one. Regular expressions must be such as JavaScript has, too",
 	[POLICY_LOG] = "how much the access log says of it",
+	[POLICY_REQUEST_HEADERS] = "fields of the request that the origin gets: set puts one field in place of all of that name, remove drops them; not those by which connections, content and the proxy work (Host, Content-Length, Connection, Via, Proxy-...). With several names or spellings of a URL the edits hold if one of them has some, the authority's first",
+	[POLICY_RESPONSE_HEADERS] = "the same of the response that the client gets; not of 1xx",
 	[POLICY_SNI] = "must-match: a ClientHello that names another host than was asked for is denied; this version reads none in a tunnel",
 };
 
@@ -39,13 +41,21 @@ static void add_rows(const char *title, const struct row *rows, size_t count, st
 		buf_printf(out, "    %-30s %s\n", rows[i].key, rows[i].text);
 }
 
+static const char *how_written(enum policy_question question, unsigned answer, const char *name)
+{
+	if (question == POLICY_ROUTE && answer == ROUTE_SOURCE)
+		return "{source: ADDRESS}";
+	if ((question == POLICY_REQUEST_HEADERS || question == POLICY_RESPONSE_HEADERS) && answer == HEADERS_EDIT)
+		return "{set: {NAME: VALUE}, remove: [NAME]}";
+	return name;
+}
+
 static void add_answers(enum policy_question question, struct buf *out)
 {
 	const char *name;
 
 	for (unsigned answer = 0; (name = policy_answer_name(question, answer)) != NULL; answer++)
-		buf_printf(out, "%s%s", answer ? ", " : "",
-		           question == POLICY_ROUTE && answer == ROUTE_SOURCE ? "{source: ADDRESS}" : name);
+		buf_printf(out, "%s%s", answer ? ", " : "", how_written(question, answer, name));
 }
 
 void policy_reference(struct buf *out)

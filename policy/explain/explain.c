@@ -29,6 +29,7 @@ void explain_add_facts(unsigned facts, const char *quote, struct buf *out)
 		{FACT_ADDRESS, "address"},
 		{FACT_HELLO, "sni"},
 		{FACT_REQUEST, "url"},
+		{FACT_RESPONSE, "content-type"},
 	};
 	bool first = true;
 
@@ -54,7 +55,8 @@ static unsigned asks_for(const struct image_rule *rule)
 {
 	return (rule->user.count + rule->group.count ? (unsigned)FACT_USER : 0) |
 	       (rule->sni.count ? (unsigned)FACT_HELLO : 0) |
-	       (rule->url.count ? (unsigned)FACT_REQUEST : 0);
+	       (rule->url.count ? (unsigned)FACT_REQUEST : 0) |
+	       (rule->content_type.count ? (unsigned)FACT_RESPONSE : 0);
 }
 
 unsigned explain_missed(const struct explanation *explained)
@@ -114,10 +116,10 @@ static enum state state_of(enum outcome outcome, unsigned bit, struct progress *
 	return progress->waits & bit ? STATE_MAY : STATE_DECIDES;
 }
 
-/* The second reading of a URL makes strict questions stricter, and no more. */
+/* The second reading of a URL makes answers stricter, and no more. */
 bool explain_takes_part(const struct pass *pass, enum policy_question question)
 {
-	return trace_takes_part(question, &pass->name) && (!pass->is_plain || question <= POLICY_CLIENT_CERTIFICATE);
+	return trace_takes_part(question, &pass->name) && (!pass->is_plain || trace_is_merged(question));
 }
 
 void explain_states(const struct explanation *explained, const struct pass *pass, uint32_t rule,

@@ -70,6 +70,8 @@ static void add_asked(const struct policy_facts *facts, struct buf *out)
 	if (facts->known & FACT_HELLO)
 		add_member(out, "sni", facts->sni);
 	add_known(out, "inner_host", facts->inner_host);
+	if (facts->known & FACT_RESPONSE)
+		add_member(out, "content_type", facts->content_type);
 	if (facts->known & FACT_ADDRESS)
 		add_address(out, "address", &facts->address);
 	if (facts->known & FACT_USER) {
@@ -132,6 +134,35 @@ static void add_rule(const struct policy *policy, uint32_t rule, struct buf *out
 	buf_printf(out, ",\"rule_line\":%u", line);
 }
 
+/* As a policy has them, beside the answer: ,"set":{"X-A":"1"},"remove":["X-B"] */
+static void add_edits(const struct policy *policy, enum policy_question question, const struct policy_answer *answer,
+                      struct buf *out)
+{
+	struct policy_header_edit edits[POLICY_HEADER_EDITS_MAX];
+	size_t count = policy_header_edits(policy, question, answer, edits), written = 0;
+
+	if (answer->answer != HEADERS_EDIT)
+		return;
+	buf_add_string(out, ",\"set\":{");
+	for (size_t i = 0; i < count; i++) {
+		if (!edits[i].is_set)
+			continue;
+		buf_add_string(out, written++ ? "," : "");
+		buf_add_json(out, edits[i].name);
+		buf_add_byte(out, ':');
+		buf_add_json(out, edits[i].value);
+	}
+	buf_add_string(out, "},\"remove\":[");
+	written = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (edits[i].is_set)
+			continue;
+		buf_add_string(out, written++ ? "," : "");
+		buf_add_json(out, edits[i].name);
+	}
+	buf_add_byte(out, ']');
+}
+
 static void add_answer(const struct explanation *explained, const struct policy_facts *facts,
                        enum policy_question question, const struct policy_answer *answer, bool with_fields,
                        struct buf *out)
@@ -149,6 +180,8 @@ static void add_answer(const struct explanation *explained, const struct policy_
 	buf_fini(&text);
 	if (question == POLICY_ROUTE && answer->answer == ROUTE_SOURCE)
 		add_address(out, "source", &explained->decision.route_source);
+	if (question == POLICY_REQUEST_HEADERS || question == POLICY_RESPONSE_HEADERS)
+		add_edits(policy, question, answer, out);
 	if (answer->list && policy_entry(policy, answer->entry, &entry)) {
 		add_known(out, "list", policy_list_name(policy, answer->list));
 		add_entry(explained, &entry, with_fields, out);

@@ -104,6 +104,20 @@ static struct span name_of(const struct policy_facts *facts, uint8_t index)
 	return index == 1 ? facts->sni : index == 2 ? facts->inner_host : facts->host;
 }
 
+/* The fields that are set and removed. */
+static void add_edits(const struct explanation *explained, enum policy_question question, struct buf *out)
+{
+	struct policy_header_edit edits[POLICY_HEADER_EDITS_MAX];
+	size_t count = policy_header_edits(explained->policy, question, &explained->decision.answers[question], edits);
+
+	for (size_t i = 0; i < count; i++) {
+		buf_printf(out, INDENT "%s %.*s", "", edits[i].is_set ? "set" : "remove", SPAN_ARG(edits[i].name));
+		if (edits[i].is_set)
+			buf_printf(out, ": %.*s", SPAN_ARG(edits[i].value));
+		buf_add_byte(out, '\n');
+	}
+}
+
 static void add_answer(const struct explanation *explained, enum policy_question question, bool with_fields,
                        struct buf *out)
 {
@@ -118,6 +132,8 @@ static void add_answer(const struct explanation *explained, enum policy_question
 		policy_say_reason(explained->policy, explained->facts, answer, out);
 		buf_add_byte(out, '\n');
 	}
+	if (question == POLICY_REQUEST_HEADERS || question == POLICY_RESPONSE_HEADERS)
+		add_edits(explained, question, out);
 	add_because(explained, answer, with_fields, out);
 	if (answer->name_index)
 		buf_printf(out, INDENT "for %s, %.*s\n", "", explain_subject_texts[answer->name_index],
@@ -222,9 +238,12 @@ static void add_pass_answers(const struct explanation *explained, const struct p
 {
 	size_t count = 0;
 
-	for (int q = 0; q <= POLICY_CLIENT_CERTIFICATE; q++) {
+	for (int q = 0; q < POLICY_QUESTION_COUNT; q++) {
 		const struct policy_answer *answer = &pass->decision.answers[q];
 		bool is_open = pass->decision.open >> q & 1;
+
+		if (!trace_is_merged((enum policy_question)q))
+			continue;
 
 		/* Those of defaults are the same for all names. */
 		if (!is_open && answer->rule == POLICY_NO_RULE && q != POLICY_ACCESS)

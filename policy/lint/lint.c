@@ -85,10 +85,11 @@ static void check_conditions(const struct lint *lint)
 			LINT_RULE(lint, NEVER_KNOWN, rule, NULL,
 			          "in this version the condition %s holds for everyone where the rule denies and "
 			          "for no one where it allows: it is never known", "sni");
-		if (rule->url.count && is_strict_somewhere(rule) && takes_connect(lint, rule))
+		if (rule->url.count + rule->content_type.count && is_strict_somewhere(rule) && takes_connect(lint, rule))
 			LINT_RULE(lint, NEVER_KNOWN, rule, NULL,
-			          "the URL of a CONNECT is never known: the condition %s holds for every CONNECT; add "
-			          "method: [GET, POST, ...] if http:// requests are meant", "url");
+			          "the %s of a CONNECT is never known: the condition %s holds for every CONNECT; add "
+			          "method: [GET, POST, ...] if http:// requests are meant",
+			          rule->url.count ? "URL" : "response", rule->url.count ? "url" : "content-type");
 	}
 }
 

@@ -29,6 +29,12 @@ static void keep_lists(struct relation *relation, const uint8_t *lists)
 		relation->left[i] = relation->left[i] & lists[i];
 }
 
+/* Is there more to an answer than its name? */
+static bool has_more(enum policy_question question)
+{
+	return question == POLICY_ROUTE || question == POLICY_REQUEST_HEADERS || question == POLICY_RESPONSE_HEADERS;
+}
+
 /* The question that the rule answers at an entry must be answered there by a rule that uses the other list: by itself, or
  * by one before it. */
 static void relate_question(struct lint *lint, size_t index, enum policy_question question,
@@ -41,7 +47,7 @@ static void relate_question(struct lint *lint, size_t index, enum policy_questio
 	for (size_t i = lint->budget ? 0 : index; i <= index; i++) {
 		const struct image_rule *before = &lint->rules[i];
 		bool differs = before->answers[question] != rule->answers[question] ||
-		               (question == POLICY_ROUTE && i < index);
+		               (has_more(question) && i < index);
 
 		if (before->answers[question] == NO_ANSWER || before->to.count == 0)
 			continue;

@@ -303,7 +303,7 @@ static bool includes_to(struct lint *lint, const struct image_rule *a, const str
 bool lint_includes(struct lint *lint, const struct image_rule *a, const struct image_rule *b,
                    enum policy_question question, unsigned but)
 {
-	bool may_be_unknown = a->user.count + a->group.count + a->sni.count + a->url.count + a->method.count > 0 ||
+	bool may_be_unknown = a->user.count + a->group.count + a->sni.count + a->url.count + a->method.count + a->content_type.count > 0 ||
 	                      a->resolved || (!(but & LINT_TO) && has_regexes(lint, a));
 
 	if (lint->budget == 0)
@@ -315,7 +315,7 @@ bool lint_includes(struct lint *lint, const struct image_rule *a, const struct i
 		return false;
 	if (!includes_from(lint, a, b) || !includes_texts(lint, a->listener, b->listener) ||
 	    !includes_texts(lint, a->user, b->user) || !includes_texts(lint, a->group, b->group) ||
-	    !includes_texts(lint, a->method, b->method) || !includes_urls(lint, a, b) ||
+	    !includes_texts(lint, a->method, b->method) || !includes_texts(lint, a->content_type, b->content_type) || !includes_urls(lint, a, b) ||
 	    (a->sni.count && !includes_lists(lint, a->sni, b->sni)) || !includes_time(lint, a, b))
 		return false;
 	if (but & LINT_TO)

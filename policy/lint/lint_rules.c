@@ -73,7 +73,7 @@ static bool has_conditions(const struct image_rule *rule)
 {
 	return rule->to.count + rule->sni.count + rule->port.count + rule->from.count + rule->user.count +
 	               rule->group.count + rule->method.count + rule->listener.count + rule->url.count +
-	               rule->time.count > 0;
+	               rule->content_type.count + rule->time.count > 0;
 }
 
 static void say_shadow(const struct lint *lint, const struct image_rule *rule, const struct image_rule *before,
@@ -99,6 +99,22 @@ static void say_shadow(const struct lint *lint, const struct image_rule *rule, c
 	buf_fini(&text);
 }
 
+/* Do both set and remove the same, in the same order? */
+static bool has_same_edits(const struct lint *lint, struct image_range a, struct image_range b)
+{
+	const struct image_edit *edits = (const void *)lint->build->edits.at;
+
+	for (uint32_t i = 0; i < a.count && a.count == b.count; i++) {
+		const struct image_edit *one = &edits[a.at + i], *other = &edits[b.at + i];
+
+		if (one->is_set != other->is_set ||
+		    !span_equal_nocase(lint_text(lint, one->name), lint_text(lint, other->name)) ||
+		    !span_equal(lint_text(lint, one->value), lint_text(lint, other->value)))
+			return false;
+	}
+	return a.count == b.count;
+}
+
 /* The same conditions and the same answers? */
 static bool is_same(struct lint *lint, const struct image_rule *a, const struct image_rule *b)
 {
@@ -106,6 +122,9 @@ static bool is_same(struct lint *lint, const struct image_rule *a, const struct 
 		if (a->answers[q] != b->answers[q] ||
 		    (a->answers[q] != NO_ANSWER && !lint_includes(lint, b, a, (enum policy_question)q, 0)))
 			return false;
+	if (!has_same_edits(lint, a->request_headers, b->request_headers) ||
+	    !has_same_edits(lint, a->response_headers, b->response_headers))
+		return false;
 	return a->answers[POLICY_ROUTE] != ROUTE_SOURCE || address_equal(&a->route_source, &b->route_source);
 }
 

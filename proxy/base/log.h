@@ -37,6 +37,11 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_NOTICE, LOG_LEVEL
 	X(EV_AUTH_LOST, ERROR, "all threads of a backend hang: the verifier is started anew", "look why the authority does not answer") \
 	X(EV_AUTH_UNSENT, WARNING, "answers of the verifier were lost, as workers did not take them", "report it if it goes on") \
 	X(EV_AUTH_LIBRARY, ERROR, "a library of authentication cannot be used", "install it, or mend what is named") \
+	X(EV_CLIENT_CERTIFICATE, NOTICE, "an origin asks for a certificate of the client, which an opened session cannot show", "where clients have one, put the entry on a list that is bypassed") \
+	X(EV_CA, ERROR, "the inspection CA cannot be used", "mend what is named, then reload") \
+	X(EV_CA_IN_FORCE, NOTICE, "certificates for opened hosts are signed by this CA", "") \
+	X(EV_SIGNER_BUSY, WARNING, "the signer could not serve all questions of workers", "report it if it goes on") \
+	X(EV_MEMORY_UNLOCKED, WARNING, "memory for keys cannot be locked: it may be written to swap", "raise LimitMEMLOCK, or encrypt the swap") \
 	X(EV_DNS_FAILED, WARNING, "name servers do not answer", "check dns.servers and the network") \
 	X(EV_SANDBOX, ERROR, "sandbox cannot be set up", "use a kernel with seccomp; as root, leave CAP_SETUID, CAP_SETGID and CAP_SETPCAP to it; else report it") \
 	X(EV_SYSTEM, ERROR, "a system call failed", "see the error named") \

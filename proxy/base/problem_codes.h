@@ -53,8 +53,8 @@
 	X(NEVER_KNOWN, WARNING, "never-known", "a condition can never be known in this version", \
 	  "use other conditions; where it denies it holds for all, where it allows for none") \
 	X(NO_EFFECT, WARNING, "no-effect", "an answer has no effect in this version", "leave it out") \
-	X(NO_INSPECTION, WARNING, "no-inspection", "sessions that are to be inspected are refused by this version", \
-	  "write tls: bypass") \
+	X(NO_INSPECTION, WARNING, "no-inspection", "sessions that are to be inspected are refused: there is no CA", \
+	  "make a CA (sallyport ca init), or write tls: bypass") \
 	X(NO_DEFAULT, WARNING, "no-default", "defaults do not say access: what no rule allows is denied", \
 	  "write access: deny or access: allow") \
 	X(UNUSED_LIST, WARNING, "unused-list", "no rule uses a list", "use it, or remove it") \
@@ -90,6 +90,11 @@
 	X(WEAK_SCHEME, WARNING, "weak-scheme", "a scheme is offered that can be broken", "switch it off, or allow it by network alone") \
 	X(OPEN_TOKEN, WARNING, "open-token", "who listens in on the network learns the token for /metrics", \
 	  "listen on loopback, or in a network of those who watch") \
+	X(BAD_CA, ERROR, "bad-ca", "clients would refuse what this CA signs, or its key cannot be used", \
+	  "write what the message says; sallyport ca init makes one that is well") \
+	X(DOUBTFUL_CA, WARNING, "doubtful-ca", "the CA can be used, and could be better", "see the message") \
+	X(CONSTRAINED_CA, WARNING, "constrained-ca", "policy inspects hosts that the CA may sign no certificates for", \
+	  "deny or bypass these hosts by a rule, or take a CA without these name constraints") \
 	X(FEW_FILES, WARNING, "few-files", "the system lets a worker open fewer files than it may need", \
 	  "raise LimitNOFILE, or lower limits.sessions") \
 	X(RESTART_NEEDED, WARNING, "restart-needed", "an option has changed that a reload cannot change", "restart") \

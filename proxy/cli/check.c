@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* check: what loading does, without a running proxy. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -8,7 +9,10 @@
 #include "auth/backend/clock_check.h"
 #include "cli/files.h"
 #include "process/auth_files.h"
+#include "process/ca_advice.h"
+#include "process/ca_files.h"
 #include "process/token.h"
+#include "tls/trust.h"
 
 /* ---- how far it is: on a terminal, and only where it takes a while ---- */
 
@@ -113,6 +117,30 @@ static bool is_auth_well(struct loaded_files *files, const char *path)
 	return true;
 }
 
+/* Roots, intermediates and revocations for origins that are opened. */
+static bool is_trust_well(struct loaded_files *files, const char *path)
+{
+	const struct inspection_conf *conf = &files->settings.inspection;
+	void *image = NULL;
+	size_t bytes;
+	bool is_well = !inspection_is_on(conf) || trust_build(conf, path, &files->problems, &image, &bytes) == ERR_NONE;
+
+	free(image);
+	return is_well;
+}
+
+/* The CA as it will be used; and hosts that it may not sign for, though the policy inspects them. */
+static bool is_ca_well(struct loaded_files *files)
+{
+	struct ca_files found;
+
+	if (ca_files_read(&files->settings.inspection.ca, false, &files->problems, &found))
+		return false;
+	ca_advice_add(found.ca, &files->settings, files->policy, &files->problems);
+	ca_files_close(&found);
+	return true;
+}
+
 int check_command(const struct command_line *line)
 {
 	const char *path = command_config(line);
@@ -126,7 +154,7 @@ int check_command(const struct command_line *line)
 	if (path == NULL)
 		return EXIT_USAGE;
 	is_ok = files_load_with(&files, path, &options) == ERR_NONE && is_token_well(&files, path) &&
-	        is_auth_well(&files, path);
+	        is_auth_well(&files, path) && is_trust_well(&files, path) && is_ca_well(&files);
 	wipe(&bar);
 	problems_sort(&files.problems);
 	status = !is_ok ? EXIT_USAGE : files.problems.warning_count ? EXIT_FINDING : EXIT_WELL;

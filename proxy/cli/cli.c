@@ -19,7 +19,7 @@ static const struct command commands[] = {
 	 BIT(config) | BIT(json), check_command},
 	{"explain", "HOST[:PORT]", "say what policy answers for a host, and which line says it",
 	 BIT(config) | BIT(json) | BIT(from) | BIT(user) | BIT(group) | BIT(sni) | BIT(method) |
-	         BIT(inner_host) | BIT(url) | BIT(address) | BIT(listener) | BIT(at) | BIT(stdin) | BIT(verbose),
+	         BIT(inner_host) | BIT(url) | BIT(content_type) | BIT(address) | BIT(listener) | BIT(at) | BIT(stdin) | BIT(verbose),
 	 explain_command},
 	{"replay", "ACCESS_LOG...", "say what a proposed policy would have changed (- is standard input; .gz, too)",
 	 BIT(config) | BIT(with) | BIT(listener) | BIT(json), replay_command},
@@ -31,6 +31,9 @@ static const struct command commands[] = {
 	{"user", "add|remove|list|check [NAME]",
 	 "local users, in the user file; passwords are asked for, or read from standard input",
 	 BIT(config) | BIT(file) | BIT(group) | BIT(json), user_command},
+	{"ca", "init|show|rotate",
+	 "the CA that signs for opened hosts, in the files that the configuration names: make it, look at it, change it",
+	 BIT(config) | BIT(name) | BIT(days) | BIT(exclude) | BIT(csr) | BIT(activate) | BIT(force) | BIT(json), ca_command},
 	{"auth", "test SCHEME", "ask the configured backends as the proxy would: basic, digest, ntlm or negotiate; says which leg fails",
 	 BIT(config) | BIT(user) | BIT(v1), auth_command},
 	{"reload", NULL, "have the running proxy load its files anew; on any error nothing changes",
@@ -124,6 +127,8 @@ static bool take_option(const struct command *command, int index, struct command
 	line->options[index] = optarg ? optarg : "";
 	if (index == OPTION_group && line->group_count < COMMAND_GROUPS_MAX)
 		line->groups[line->group_count++] = optarg;
+	if (index == OPTION_exclude && line->exclude_count < COMMAND_GROUPS_MAX)
+		line->excludes[line->exclude_count++] = optarg;
 	return true;
 }
 

@@ -21,6 +21,7 @@ enum { EXIT_WELL = 0, EXIT_FINDING = 1, EXIT_USAGE = 2 };
 	X(inner_host, 0, "inner-host", "NAME", "the Host field, where it names another host") \
 	X(method, 0, "method", "METHOD", "the request's method (default CONNECT; GET with --url)") \
 	X(url, 0, "url", "URL", "the request's URL") \
+	X(content_type, 0, "content-type", "TYPE", "the response's Content-Type, or none") \
 	X(address, 0, "address", "IP", "the address that would be dialled") \
 	X(listener, 0, "listener", "NAME", "where the client comes in (default: the first)") \
 	X(at, 0, "at", "TIME", "when: 2026-11-23T08:00:00Z (default now)") \
@@ -33,12 +34,16 @@ enum { EXIT_WELL = 0, EXIT_FINDING = 1, EXIT_USAGE = 2 };
 	X(expires, 0, "expires", "DATE", "the last day of the new entry: 2026-12-31, or 2026-12-31T18:00:00Z") \
 	X(ports, 0, "ports", "PORTS", "the ports of the new entry: 443,5004,8000-8100") \
 	X(file, 0, "file", "FILE", "which of the files that a list is made of, or of the user files") \
-	X(force, 0, "force", NULL, "add it though it is there, or covered") \
+	X(force, 0, "force", NULL, "list: add it though it is there, or covered; ca: refused, and why") \
 	X(dry_run, 0, "dry-run", NULL, "check everything and say what would be done; write nothing") \
 	X(replay, 0, "replay", "ACCESS_LOG", "say what the edit would have changed, as sallyport replay does; write nothing") \
 	X(reload, 0, "reload", NULL, "then have the running proxy load it") \
 	X(v1, 0, "v1", NULL, "with NTLMv1, as old devices do (authentication.ntlm.allow_v1)") \
-	X(days, 0, "days", "N", "without a hit for so long (default 90)") \
+	X(days, 0, "days", "N", "list: without a hit for so long (default 90); ca: valid for so long (default 3650)") \
+	X(name, 0, "name", "NAME", "what the CA is called (default: of this host, with the date)") \
+	X(exclude, 0, "exclude", "ZONE|NETWORK", "hosts that the CA may never sign for: corp.example, 10.0.0.0/8; several times") \
+	X(csr, 0, "csr", NULL, "make a request that another CA shall sign, and no certificate") \
+	X(activate, 0, "activate", NULL, "rotate: put the next CA in place of the one in force") \
 	X(help, 'h', "help", NULL, "this")
 
 #define COMMAND_BIT(member, letter, name, argument, help) OPTION_##member,
@@ -52,6 +57,8 @@ struct command_line {
 	const char *options[OPTION_COUNT];
 	const char *groups[COMMAND_GROUPS_MAX];
 	size_t group_count;
+	const char *excludes[COMMAND_GROUPS_MAX];
+	size_t exclude_count;
 	const char *argument;         /* HOST[:PORT]; the first of: */
 	const char *const *arguments;
 	size_t argument_count;
@@ -90,6 +97,7 @@ int status_command(const struct command_line *line);
 int replay_command(const struct command_line *line);
 int list_command(const struct command_line *line);
 int auth_command(const struct command_line *line);
+int ca_command(const struct command_line *line);
 int user_command(const struct command_line *line);
 int reference_command(const struct command_line *line);
 

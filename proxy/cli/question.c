@@ -262,6 +262,22 @@ static bool set_names(struct question *question)
 	return true;
 }
 
+/* Without it the response has not come. */
+static bool set_response(struct question *question)
+{
+	const char *given = question->line.options[OPTION_content_type];
+	struct policy_facts *facts = &question->request.facts;
+	struct span rest = span_from(given);
+
+	facts->content_type = SPAN("");
+	if (given == NULL)
+		return true;
+	if (!span_equal(rest, SPAN("none")) && !policy_content_type_next(&rest, &facts->content_type))
+		return complain(question, "--content-type %s is no media type such as video/mp4, and not none", given);
+	facts->known |= FACT_RESPONSE;
+	return true;
+}
+
 static void set_request(struct question *question)
 {
 	const struct command_line *line = &question->line;
@@ -277,17 +293,19 @@ static void set_request(struct question *question)
 		question->groups[i] = span_from(line->groups[i]);
 	facts->groups = question->groups;
 	facts->group_count = line->group_count;
-	facts->absent = POLICY_NEVER_KNOWN;
-	if (span_equal(facts->method, SPAN("CONNECT")))
-		facts->absent |= FACT_REQUEST;
+	/* Of a CONNECT, the ClientHello may come to be known, and where sessions can be opened, what is asked inside. */
+	facts->absent = span_equal(facts->method, SPAN("CONNECT")) ? 0 : FACT_HELLO;
+	if (span_equal(facts->method, SPAN("CONNECT")) && !question->can_open)
+		facts->absent |= (unsigned)FACT_REQUEST | FACT_RESPONSE;
 	facts->absent &= ~facts->known;
 }
 
 bool question_make(struct question *question, const struct settings *settings, uint64_t now_ms)
 {
 	if (!set_host(question) || !set_listener(question, settings) || !set_address(question, settings) ||
-	    !set_from(question, now_ms) || !set_names(question))
+	    !set_from(question, now_ms) || !set_names(question) || !set_response(question))
 		return false;
+	question->can_open = inspection_is_on(&settings->inspection);
 	set_request(question);
 	return true;
 }

@@ -14,6 +14,7 @@ struct question {
 	struct span groups[COMMAND_GROUPS_MAX];
 	struct verdict_request request;
 	struct buf complaint; /* what is wrong with it; empty: nothing */
+	bool can_open;        /* TLS sessions can be opened */
 	struct buf note;      /* what was made of it that its author may not expect */
 };
 

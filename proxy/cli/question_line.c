@@ -11,7 +11,7 @@ static bool is_fact(int option)
 	static const bool facts[OPTION_COUNT] = {
 		[OPTION_from] = true, [OPTION_user] = true,    [OPTION_group] = true,    [OPTION_sni] = true,
 		[OPTION_url] = true,  [OPTION_method] = true,  [OPTION_address] = true,  [OPTION_inner_host] = true,
-		[OPTION_at] = true,   [OPTION_listener] = true,
+		[OPTION_at] = true,   [OPTION_listener] = true, [OPTION_content_type] = true,
 	};
 
 	return option < OPTION_COUNT && facts[option];

@@ -8,8 +8,8 @@
 
 /* What both formats say, as text. Empty: absent. */
 struct fields {
-	struct span ts, event, listener, client, user, method, target, host, sni, origin, refused, access;
-	bool has_user, has_groups;
+	struct span ts, event, listener, client, user, method, target, host, sni, origin, refused, access, content_type;
+	bool has_user, has_groups, has_content_type;
 	size_t group_count;
 	uint64_t port, status;
 };
@@ -258,7 +258,10 @@ static void set_known(const struct fields *fields, struct policy_facts *facts)
 	facts->sni = fields->sni;
 	if (fields->sni.len)
 		facts->known |= FACT_HELLO;
-	facts->absent = (unsigned)FACT_USER | FACT_HELLO | (is_connect(facts) ? (unsigned)FACT_REQUEST : 0);
+	facts->content_type = fields->content_type;
+	if (fields->has_content_type)
+		facts->known |= FACT_RESPONSE;
+	facts->absent = (unsigned)FACT_USER | FACT_HELLO | (is_connect(facts) ? (unsigned)FACT_REQUEST | FACT_RESPONSE : 0);
 	facts->absent &= ~facts->known;
 }
 
@@ -340,7 +343,7 @@ static struct span *text_of(struct fields *fields, struct span key)
 		{SPAN("host"), &fields->host},     {SPAN("origin"), &fields->origin},
 		{SPAN("user"), &fields->user},     {SPAN("listener"), &fields->listener},
 		{SPAN("sni"), &fields->sni},       {SPAN("event"), &fields->event},
-		{SPAN("address"), &fields->refused},
+		{SPAN("address"), &fields->refused}, {SPAN("content_type"), &fields->content_type},
 	};
 
 	for (size_t i = 0; i < COUNT_OF(rows); i++)
@@ -354,6 +357,7 @@ static bool scan_member(struct json_scan *scan, struct span key, struct fields *
 	struct span *text = text_of(fields, key);
 
 	fields->has_user |= text == &fields->user;
+	fields->has_content_type |= text == &fields->content_type;
 	if (text)
 		return json_scan_string(scan, text);
 	if (span_equal(key, SPAN("port")))
@@ -509,6 +513,8 @@ static enum replay_kind read_squid(struct span line, struct span listener, struc
 	if (span_ends_with(span_first(words[SQUID_HIERARCHY], slash), SPAN("DIRECT")))
 		fields.origin = span_skip(words[SQUID_HIERARCHY], slash + 1);
 	fields.access = squid_access(words[SQUID_CODE]);
+	/* A dash is for none, and for not known. */
+	fields.has_content_type = policy_content_type_next(&words[SQUID_TYPE], &fields.content_type);
 	return make_request(&fields, listener, arena, out, why);
 }
 

@@ -78,7 +78,8 @@ static void add_fact_names(struct buf *out, unsigned needs)
 	static const struct {
 		unsigned fact;
 		const char *name;
-	} rows[] = {{FACT_USER, "user"}, {FACT_ADDRESS, "address"}, {FACT_HELLO, "sni"}, {FACT_REQUEST, "url"}};
+	} rows[] = {{FACT_USER, "user"}, {FACT_ADDRESS, "address"}, {FACT_HELLO, "sni"}, {FACT_REQUEST, "url"},
+	            {FACT_RESPONSE, "content-type"}};
 	const char *comma = "";
 
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {

@@ -122,11 +122,29 @@ static bool is_asked(enum policy_question question, const struct policy_facts *f
 		return true;
 	if (question == POLICY_TLS || question == POLICY_OPAQUE || question == POLICY_CLIENT_CERTIFICATE)
 		return !is_denied && span_equal(facts->method, SPAN("CONNECT"));
+	if (question == POLICY_REQUEST_HEADERS || question == POLICY_RESPONSE_HEADERS)
+		return !is_denied && !span_equal(facts->method, SPAN("CONNECT"));
 	return !is_denied;
 }
 
-static bool differs(enum policy_question question, const struct policy_decision *before,
-                    const struct policy_decision *after)
+/* Is not the same set and removed? */
+static bool has_other_edits(const struct replay_report *report, enum policy_question question,
+                            const struct policy_answer *before, const struct policy_answer *after)
+{
+	struct policy_header_edit one[POLICY_HEADER_EDITS_MAX], other[POLICY_HEADER_EDITS_MAX];
+	size_t count = policy_header_edits(report->before.policy, question, before, one);
+
+	if (policy_header_edits(report->after.policy, question, after, other) != count)
+		return true;
+	for (size_t i = 0; i < count; i++)
+		if (one[i].is_set != other[i].is_set || !span_equal_nocase(one[i].name, other[i].name) ||
+		    !span_equal(one[i].value, other[i].value))
+			return true;
+	return false;
+}
+
+static bool differs(const struct replay_report *report, enum policy_question question,
+                    const struct policy_decision *before, const struct policy_decision *after)
 {
 	bool was_open = before->open >> question & 1, is_open = after->open >> question & 1;
 
@@ -134,6 +152,8 @@ static bool differs(enum policy_question question, const struct policy_decision 
 		return was_open != is_open;
 	if (before->answers[question].answer != after->answers[question].answer)
 		return true;
+	if (question == POLICY_REQUEST_HEADERS || question == POLICY_RESPONSE_HEADERS)
+		return has_other_edits(report, question, &before->answers[question], &after->answers[question]);
 	return question == POLICY_ROUTE && before->answers[question].answer == ROUTE_SOURCE &&
 	       !address_equal(&before->route_source, &after->route_source);
 }
@@ -167,7 +187,7 @@ void replay_report_add(struct replay_report *report, const struct policy_facts *
 	for (int q = 0; q < POLICY_QUESTION_COUNT; q++) {
 		enum policy_question question = (enum policy_question)q;
 
-		if (!is_asked(question, facts, is_denied) || !differs(question, &before, &after))
+		if (!is_asked(question, facts, is_denied) || !differs(report, question, &before, &after))
 			continue;
 		if (!is_changed)
 			who = number_of_who(report, facts);

@@ -60,7 +60,12 @@ static bool decide(const struct verdict_proxy *proxy, struct verdict *verdict)
 		return refuse(verdict, POLICY_ACCESS, ERR_POLICY_DENIED);
 	if (is_answered(decision, POLICY_AUTH, AUTH_REQUIRED) && !is_known)
 		return refuse(verdict, POLICY_AUTH, asked_or_not(proxy, facts));
-	if (verdict->is_connect && is_answered(decision, POLICY_TLS, TLS_INSPECT))
+	if (verdict->is_connect && is_answered(decision, POLICY_TLS, TLS_BYPASS) && (decision->need & (FACT_REQUEST | FACT_RESPONSE))) {
+		facts->absent |= (unsigned)FACT_REQUEST | FACT_RESPONSE; /* nobody will see it */
+		policy_decide(proxy->policy, facts, &verdict->decision);
+	}
+	verdict->is_opened = verdict->is_connect && is_answered(decision, POLICY_TLS, TLS_INSPECT);
+	if (verdict->is_opened && !inspection_is_on(&proxy->settings->inspection))
 		return refuse(verdict, POLICY_TLS, ERR_INSPECT_UNAVAILABLE);
 	return true;
 }
@@ -116,6 +121,7 @@ const char *verdict_name(const struct verdict *verdict)
 {
 	return verdict->err          ? "refused"
 	       : verdict->is_open    ? "open"
+	       : verdict->is_opened  ? "inspected"
 	       : verdict->is_connect ? "tunnelled"
 	                             : "forwarded";
 }
@@ -150,7 +156,7 @@ void verdict_add_text(const struct verdict_proxy *proxy, const struct verdict *v
 		buf_printf(first, " [%s]", reason_name(verdict->why));
 	buf_add_byte(first, '\n');
 	if (verdict->err == ERR_INSPECT_UNAVAILABLE)
-		buf_printf(more, "  %-19srefused with %d: this version cannot inspect\n", "inspection",
+		buf_printf(more, "  %-19srefused with %d: there is no CA for it; write inspection.ca, and run sallyport ca init\n", "inspection",
 		           err_status(verdict->err));
 	if (verdict->err == ERR_AUTH_REQUIRED)
 		buf_printf(more, "  %-19sfirst; --user NAME and --group NAME say what becomes of it then\n", "asked who it is");

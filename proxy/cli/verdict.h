@@ -32,6 +32,7 @@ struct verdict {
 	bool is_by_policy;               /* it is that answer */
 	bool is_open;                    /* something must be known first */
 	bool is_connect;
+	bool is_opened;                  /* TLS would be */
 	enum reason why;                 /* REASON_NONE: the error says all */
 	const char *guard_why;           /* why the address would not be dialled; NULL: it would, or is not known */
 	bool has_address;
@@ -42,7 +43,7 @@ void verdict_proxy_init(struct verdict_proxy *proxy, const struct settings *sett
 
 void verdict_make(const struct verdict_proxy *proxy, const struct verdict_request *request, struct verdict *out);
 
-/* "tunnelled", "forwarded", "refused", "open" */
+/* "inspected", "tunnelled", "forwarded", "refused", "open" */
 const char *verdict_name(const struct verdict *verdict);
 
 /* What stands before the answers, and behind them: lines. */

@@ -10,7 +10,7 @@ static void add_field(struct buf *out, const char *name, struct span value)
 }
 
 /* host[:port] as it belongs into Host: the default port is left out (RFC 9110 section 4.2.1). */
-static void add_host(const struct http_host *host, struct buf *out)
+static void add_host(const struct http_host *host, uint16_t default_port, struct buf *out)
 {
 	bool brackets = host->address.family == AF_INET6;
 
@@ -20,7 +20,7 @@ static void add_host(const struct http_host *host, struct buf *out)
 	buf_add(out, host->name);
 	if (brackets)
 		buf_add_byte(out, ']');
-	if (host->port != 80)
+	if (host->port != (default_port ? default_port : 80))
 		buf_printf(out, ":%u", host->port);
 	buf_add(out, SPAN("\r\n"));
 }
@@ -36,19 +36,41 @@ static bool is_written_here(struct span name)
 	return false;
 }
 
-static void copy_fields(const struct http_head *head, const char *without, struct buf *out)
+static bool is_edited(const struct http_forward *forward, struct span name)
+{
+	for (size_t i = 0; i < forward->edit_count; i++)
+		if (span_equal_nocase(forward->edits[i].name, name))
+			return true;
+	return false;
+}
+
+static void add_edits(const struct http_forward *forward, struct buf *out)
+{
+	for (size_t i = 0; i < forward->edit_count; i++) {
+		if (!forward->edits[i].is_set)
+			continue;
+		buf_add(out, forward->edits[i].name);
+		buf_add(out, SPAN(": "));
+		buf_add(out, forward->edits[i].value);
+		buf_add(out, SPAN("\r\n"));
+	}
+}
+
+static void copy_fields(const struct http_head *head, const char *without, const struct http_forward *forward,
+                        struct buf *out)
 {
 	for (size_t i = 0; i < head->field_count; i++) {
 		const struct http_field *field = &head->fields[i];
 
 		if (http_is_hop_by_hop(head, field->name) || is_written_here(field->name) ||
-		    span_equal_nocase(field->name, span_from(without)))
+		    span_equal_nocase(field->name, span_from(without)) || is_edited(forward, field->name))
 			continue;
 		buf_add(out, field->name);
 		buf_add(out, SPAN(": "));
 		buf_add(out, field->value);
 		buf_add(out, SPAN("\r\n"));
 	}
+	add_edits(forward, out);
 }
 
 static void copy_named(const struct http_head *head, const char *name, struct buf *out)
@@ -85,7 +107,8 @@ static void add_framing(const struct http_head *head, const struct http_forward 
 static void add_via(const struct http_head *head, const struct http_forward *forward,
                     struct buf *out)
 {
-	buf_printf(out, "Via: 1.%u %s\r\n", head->minor, forward->via);
+	if (!forward->without_via)
+		buf_printf(out, "Via: 1.%u %s\r\n", head->minor, forward->via);
 }
 
 static void add_max_forwards(const struct http_head *head, const struct http_forward *forward,
@@ -106,12 +129,12 @@ void http_write_request(const struct http_head *head, const struct http_target *
 	buf_add_byte(out, ' ');
 	buf_add(out, target->path);
 	buf_add(out, SPAN(" HTTP/1.1\r\n"));
-	add_host(&target->host, out);
-	copy_fields(head, "host", out);
+	add_host(&target->host, forward->default_port, out);
+	copy_fields(head, "host", forward, out);
 	add_framing(head, forward, out);
 	add_max_forwards(head, forward, out);
 	add_via(head, forward, out);
-	if (forward->forwarded.len)
+	if (forward->forwarded.len && !is_edited(forward, SPAN("Forwarded")))
 		add_field(out, "Forwarded", forward->forwarded);
 	if (http_has_token(head, "te", SPAN("trailers")) && !head->upgrade)
 		buf_add(out, SPAN("TE: trailers\r\nConnection: TE\r\n"));
@@ -128,7 +151,7 @@ void http_write_response(const struct http_head *head, const struct http_forward
 	buf_printf(out, "HTTP/1.1 %d ", head->status);
 	buf_add(out, head->reason);
 	buf_add(out, SPAN("\r\n"));
-	copy_fields(head, "", out);
+	copy_fields(head, "", forward, out);
 	add_framing(head, forward, out);
 	add_via(head, forward, out);
 	buf_add(out, forward->fields);

@@ -7,6 +7,14 @@
 #include "http/head.h"
 #include "http/target.h"
 
+/* A field of this name stands for all that came, or none does. */
+struct http_edit {
+	bool is_set;
+	struct span name, value;
+};
+
+enum { HTTP_EDITS_MAX = 32 };
+
 struct http_forward {
 	const char *via;          /* our pseudonym: "Via: 1.1 sallyport" is appended */
 	struct span forwarded;    /* a whole Forwarded element, or empty */
@@ -14,7 +22,11 @@ struct http_forward {
 	enum http_framing framing;/* of the body as we will send it */
 	bool to_http10;           /* the receiver is an HTTP/1.0 client: answer as HTTP/1.1, but no chunks (RFC 9112 2.3) */
 	struct span fields;       /* of a response: further header lines, each with CRLF */
+	uint16_t default_port;    /* of requests: not written in Host; 0: 80 */
+	bool without_via;         /* inside TLS that was opened: origins would take the client for a proxy's */
 	uint64_t max_forwards;    /* UINT64_MAX: leave; else write this instead of what came */
+	const struct http_edit *edits; /* none of a field that the writer makes, but Forwarded */
+	size_t edit_count;
 };
 
 /* Append the request head for the origin: origin form (`target` has the path), Host first and made from the

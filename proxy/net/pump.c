@@ -275,10 +275,30 @@ static enum step flush(struct pump *pump, enum pump_side from)
 	return flow->rest_len ? flush_bytes(pump, from, flow) : flush_pipe(pump, from, flow);
 }
 
+/* Written at once; what does not fit is stored. */
+static enum step forward(struct pump *pump, enum pump_side from, struct span bytes)
+{
+	size_t taken;
+	enum stream_state state = stream_write(pump->sides[other(from)], bytes, &taken);
+
+	if (state != STREAM_OK && state != STREAM_AGAIN) {
+		break_side(pump, other(from));
+		return STEP_OVER;
+	}
+	note_moved(pump, from, taken);
+	if (taken == bytes.len)
+		return STEP_MOVED;
+	if (!store(pump, from, span_skip(bytes, taken))) {
+		break_side(pump, other(from));
+		return STEP_OVER;
+	}
+	return STEP_WAIT;
+}
+
 static enum step copy(struct pump *pump, enum pump_side from)
 {
 	struct stream *to = pump->sides[other(from)];
-	size_t len, got, taken;
+	size_t len, got;
 	uint8_t *scratch = loop_scratch(to->loop, &len);
 	enum stream_state state;
 
@@ -291,19 +311,72 @@ static enum step copy(struct pump *pump, enum pump_side from)
 		on_source_end(pump, from, state);
 		return STEP_MOVED;
 	}
-	state = stream_write(to, span_of(scratch, got), &taken);
-	if (state != STREAM_OK && state != STREAM_AGAIN) {
-		break_side(pump, other(from));
+	return forward(pump, from, span_of(scratch, got));
+}
+
+/* More bytes behind those that are kept. */
+static bool keep_more(struct pump *pump, struct span more)
+{
+	struct pump_flow *flow = need_flow(pump, PUMP_CLIENT);
+	uint8_t *grown = flow ? realloc(flow->rest, flow->rest_len + more.len + 1) : NULL;
+
+	if (grown == NULL)
+		return false;
+	memcpy(grown + flow->rest_len, more.at, more.len);
+	flow->rest = grown;
+	flow->rest_at = 0;
+	flow->rest_len += more.len;
+	return true;
+}
+
+static struct span kept_bytes(const struct pump *pump)
+{
+	const struct pump_flow *flow = pump->flows[PUMP_CLIENT];
+
+	return flow ? span_of(flow->rest + flow->rest_at, flow->rest_len) : SPAN("");
+}
+
+static enum step stop(struct pump *pump)
+{
+	pump->has_stopped = true;
+	loop_timer_clear(pump->sides[0]->loop, &pump->timer);
+	return STEP_OVER;
+}
+
+/* The client's bytes are looked at before the first of them goes on. */
+static enum step look(struct pump *pump)
+{
+	size_t len, got = 0;
+	uint8_t *scratch = loop_scratch(pump->sides[0]->loop, &len);
+	bool is_kept = has_rest(pump, PUMP_CLIENT);
+	enum stream_state state = STREAM_OK;
+	enum pump_look said;
+
+	if (!is_kept || pump->is_known) {
+		state = stream_read(pump->sides[PUMP_CLIENT], scratch, len, &got);
+		if (state == STREAM_AGAIN)
+			return STEP_WAIT;
+	}
+	if (is_kept && got && !keep_more(pump, span_of(scratch, got))) {
+		break_side(pump, PUMP_ORIGIN);
 		return STEP_OVER;
 	}
-	note_moved(pump, from, taken);
-	if (taken == got)
+	pump->is_known = true;
+	said = pump->look(pump, is_kept ? kept_bytes(pump) : span_of(scratch, got), state != STREAM_OK);
+	if (said != PUMP_LOOK_GO && !is_kept && got && !keep_more(pump, span_of(scratch, got))) {
+		break_side(pump, PUMP_ORIGIN);
+		return STEP_OVER;
+	}
+	if (said == PUMP_LOOK_STOP)
+		return stop(pump);
+	if (state != STREAM_OK)
+		on_source_end(pump, PUMP_CLIENT, state);
+	else if (said == PUMP_LOOK_MORE)
 		return STEP_MOVED;
-	if (!store(pump, from, span_of(scratch + taken, got - taken))) {
-		break_side(pump, other(from));
-		return STEP_OVER;
-	}
-	return STEP_WAIT;
+	pump->look = NULL;
+	if (is_kept)
+		return flush(pump, PUMP_CLIENT);
+	return got ? forward(pump, PUMP_CLIENT, span_of(scratch, got)) : STEP_MOVED;
 }
 
 static enum step fill_pipe(struct pump *pump, enum pump_side from)
@@ -357,6 +430,9 @@ static void pass_end(struct pump *pump, enum pump_side from)
 
 static enum step step(struct pump *pump, enum pump_side from)
 {
+	if (from == PUMP_CLIENT && pump->look && !(pump->state[PUMP_CLIENT] & SIDE_ENDED) &&
+	    !(pump->state[PUMP_ORIGIN] & SIDE_BROKEN))
+		return look(pump);
 	if (has_rest(pump, from))
 		return flush(pump, from);
 	if (pump->state[from] & SIDE_ENDED)
@@ -478,9 +554,15 @@ static void note_late_reset(struct pump *pump, enum pump_side side)
 
 static void serve_both(struct pump *pump)
 {
+	if (pump->has_stopped)
+		return;
 	note_late_reset(pump, PUMP_CLIENT);
 	note_late_reset(pump, PUMP_ORIGIN);
 	serve(pump, PUMP_CLIENT);
+	if (pump->has_stopped) {
+		pump->on_stop(pump);
+		return;
+	}
 	serve(pump, PUMP_ORIGIN);
 	/* A write of the second may have broken the side that the first reads. */
 	if (pump->state[PUMP_CLIENT] & SIDE_BROKEN)
@@ -548,6 +630,26 @@ enum err pump_start(struct pump *pump, struct loop *loop, struct stream *client,
 	    stream_is_readable(origin))
 		loop_again(loop, &client->io, 0);
 	return ERR_NONE;
+}
+
+bool pump_release(struct pump *pump, uint8_t **held, size_t *held_len)
+{
+	struct pump_flow *flow = pump->flows[PUMP_CLIENT];
+
+	if (has_rest(pump, PUMP_ORIGIN))
+		return false;
+	*held = NULL;
+	*held_len = 0;
+	if (flow && flow->rest_len) {
+		*held = flow->rest;
+		*held_len = flow->rest_len;
+		flow->rest = NULL;
+		flow->rest_len = 0;
+	}
+	loop_timer_clear(pump->sides[0]->loop, &pump->timer);
+	drop_flow(pump, PUMP_CLIENT);
+	drop_flow(pump, PUMP_ORIGIN);
+	return true;
 }
 
 void pump_stop(struct pump *pump)

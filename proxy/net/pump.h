@@ -24,6 +24,13 @@ struct pump_pipes; /* pooled pipes of one worker */
 MUST_USE enum err pump_pipes_new(size_t max_count, struct pump_pipes **out);
 void pump_pipes_free(struct pump_pipes *pipes);
 
+/* What whoever looks at the client's first bytes says of them. */
+enum pump_look {
+	PUMP_LOOK_MORE, /* they are kept until there are more */
+	PUMP_LOOK_GO,   /* they go on, and are not looked at any more */
+	PUMP_LOOK_STOP, /* nothing more is moved: on_stop runs at the end of this turn's work, and the pump is its own */
+};
+
 struct pump_flow; /* one direction that is more than idle: a stored rest, or a pipe */
 
 /* Embedded; small, because 50,000 of them lie idle. */
@@ -36,8 +43,13 @@ struct pump {
 	struct loop_timer timer;
 	uint64_t last_moved_ms;
 	void (*on_end)(struct pump *pump, struct pump_end end); /* once; both streams are closed by then */
+	/* Look at all bytes that came from the client, before any of them goes on; it has ended when `is_end`. NULL: nobody looks, any more. */
+	enum pump_look (*look)(struct pump *pump, struct span bytes, bool is_end);
+	void (*on_stop)(struct pump *pump);
 	uint8_t state[2];
 	struct pump_end first;
+	bool has_stopped;
+	bool is_known;                      /* what is stored was looked at */
 };
 
 /* Take over both streams (their on_ready) and move bytes until the end. `first[side]` are bytes that
@@ -45,6 +57,10 @@ struct pump {
  * borrows: streams, limits, pipes, until on_end ran or pump_stop(). */
 MUST_USE enum err pump_start(struct pump *pump, struct loop *loop, struct stream *client,
                              struct stream *origin, const struct span first[2]);
+
+/* After on_stop ran: let go of both streams, which stay open. What was looked at is the caller's (`held`, to be freed: NULL if
+ * there is nothing), and so is whatever else comes. False: bytes for the client are stored, and it cannot be let go. */
+bool pump_release(struct pump *pump, uint8_t **held, size_t *held_len);
 
 /* End it now: both sides are reset (or closed in order if nothing is stored). on_end runs. */
 void pump_stop(struct pump *pump);

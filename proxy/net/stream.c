@@ -55,7 +55,7 @@ static void plain_close(struct stream *stream, bool reset)
 	loop_close(stream->loop, &stream->io);
 }
 
-static const struct stream_ops plain_ops = {"plain", plain_read, plain_write, plain_shutdown,
+const struct stream_ops stream_plain_ops = {"plain", plain_read, plain_write, plain_shutdown,
                                             plain_close};
 
 static void on_io(struct loop_io *io, unsigned events)
@@ -63,6 +63,9 @@ static void on_io(struct loop_io *io, unsigned events)
 	struct stream *stream = CONTAINER_OF(io, struct stream, io);
 
 	stream->ready |= events;
+	/* TLS may have to write before it can read on, and the other way round. */
+	if (stream->tls && (events & (LOOP_READABLE | LOOP_WRITABLE)))
+		stream->ready |= LOOP_READABLE | LOOP_WRITABLE;
 	stream->on_ready(stream, events);
 }
 
@@ -75,9 +78,10 @@ enum stream_state stream_read(struct stream *stream, void *at, size_t len, size_
 		return STREAM_AGAIN;
 	state = stream->ops->read(stream, at, len, got);
 	/* A short read has emptied the socket: what comes later is a new edge. Only when a FIN or an
-	 * error was announced, it may be there already, behind the bytes, without another edge. */
+	 * error was announced, it may be there already, behind the bytes, without another edge. What TLS has decrypted says
+	 * nothing of what the socket holds. */
 	if (state == STREAM_AGAIN ||
-	    (state == STREAM_OK && *got < len &&
+	    (state == STREAM_OK && *got < len && stream->tls == NULL &&
 	     !(stream->ready & (LOOP_PEER_CLOSED | LOOP_BROKEN))))
 		stream->ready &= ~(unsigned)LOOP_READABLE;
 	if (state == STREAM_AGAIN)
@@ -104,7 +108,7 @@ enum err stream_open_plain(struct stream *stream, struct loop *loop, int fd,
 	enum err err;
 
 	*stream = (struct stream){
-		.io = {.fd = fd, .on_ready = on_io}, .ops = &plain_ops, .loop = loop, .on_ready = on_ready,
+		.io = {.fd = fd, .on_ready = on_io}, .ops = &stream_plain_ops, .loop = loop, .on_ready = on_ready,
 		.ready = LOOP_WRITABLE};
 	err = loop_watch(loop, &stream->io);
 	if (err)
@@ -114,7 +118,7 @@ enum err stream_open_plain(struct stream *stream, struct loop *loop, int fd,
 
 bool stream_is_plain(const struct stream *stream)
 {
-	return stream->ops == &plain_ops;
+	return stream->ops == &stream_plain_ops;
 }
 
 void stream_close(struct stream *stream, bool reset)

@@ -67,6 +67,9 @@ enum stream_state stream_read(struct stream *stream, void *at, size_t len, size_
 /* Write, in the same way. May take a part. */
 enum stream_state stream_write(struct stream *stream, struct span bytes, size_t *taken);
 
+/* The operations of a plain socket: for what is put over one (proxy/tls). */
+extern const struct stream_ops stream_plain_ops;
+
 /* Is it a plain socket, so that bytes may go from kernel to kernel? */
 bool stream_is_plain(const struct stream *stream);
 

@@ -194,12 +194,12 @@ enum err advice_add(const struct settings *settings, const struct policy *policy
 	struct policy_stats stats;
 
 	policy_stats(policy, &stats);
-	if (stats.wants_inspect)
+	if (stats.wants_inspect && !inspection_is_on(&settings->inspection))
 		problem_add_code(problems, PROBLEM_NO_INSPECTION,
 		            (struct problem_place){settings->policy, stats.inspect_at.line, stats.inspect_at.column}, NULL,
 		            "a rule or defaults answers \"tls: inspect\" (defaults does where it says nothing of "
-		            "tls), and this version cannot inspect: such sessions are refused with 501, not "
-		            "tunnelled; write \"tls: bypass\"");
+		            "tls), and there is no CA for it (inspection.ca): such sessions are refused with 501, "
+		            "not tunnelled; sallyport ca init makes one, or write \"tls: bypass\"");
 	advise_auth(settings, file, problems);
 	if (stats.wants_auth && !auth_conf_is_on(&settings->auth))
 		problem_add_code(problems, PROBLEM_NO_SCHEME,

@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "process/shared.h"
 
-enum { NONCE_SLOTS = 1 << 16, CHANNEL_BYTES = 4 << 20 };
+enum { NONCE_SLOTS = 1 << 16 };
 
 /* ---- what belongs to a generation ---- */
 
@@ -106,58 +106,23 @@ static void send_auth(struct child *verifier)
 	buf_fini(&payload);
 }
 
-/* Two ends that do not block; *both* are the caller's. */
-static bool make_pair(int ends[2], bool blocks)
-{
-	int bytes = CHANNEL_BYTES;
-
-	if (ipc_pair(ends))
-		return false;
-	for (int i = 0; i < 2; i++) {
-		/* Many ask at once in the morning. Only root may go beyond the system's limit. */
-		if (setsockopt(ends[i], SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) < 0 &&
-		    setsockopt(ends[i], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)) < 0)
-			errno = 0;
-		if (!blocks && fcntl(ends[i], F_SETFL, O_NONBLOCK) < 0)
-			errno = 0;
-	}
-	return true;
-}
-
-static void send_channel(struct child *child, unsigned worker, int fd)
-{
-	struct ipc_channel head = {.worker = worker};
-
-	children_send(child, IPC_CHANNEL, 0, span_of(&head, sizeof(head)), &fd, 1);
-}
-
 void auth_children_connect(struct parent *parent, unsigned worker)
 {
-	int ends[2];
-
-	if (parent->verifier.pid == 0 || parent->workers[worker].pid == 0)
-		return;
-	if (!make_pair(ends, false)) {
-		log_event(EV_SYSTEM, "what=channel errno=%d", errno);
-		return;
-	}
-	send_channel(&parent->verifier, worker, ends[0]);
-	send_channel(&parent->workers[worker], worker, ends[1]);
-	close(ends[0]);
-	close(ends[1]);
+	children_connect(&parent->verifier, worker);
 }
 
 /* Whoever serves PAM now, and the verifier, that asks it. */
 static void connect_pam(struct child *pam)
 {
 	struct parent *parent = pam->parent;
+	struct ipc_channel head = {.role = ROLE_PAM};
 	int ends[2];
 
-	if (!make_pair(ends, true)) {
+	if (!children_make_pair(ends, true)) {
 		log_event(EV_SYSTEM, "what=channel errno=%d", errno);
 		return;
 	}
-	send_channel(pam, 0, ends[1]);
+	children_send(pam, IPC_CHANNEL, 0, span_of(&head, sizeof(head)), &ends[1], 1);
 	close(ends[1]);
 	if (parent->pam_fd >= 0)
 		close(parent->pam_fd);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,9 +17,10 @@
 #include "process/parent_private.h"
 #include "process/ring.h"
 #include "process/shared.h"
+#include "process/signer_children.h"
 #include "process/web_children.h"
 
-enum { MESSAGES_PER_TURN = 64, BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 30000, WELL_MS = 60000 };
+enum { MESSAGES_PER_TURN = 64, BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 30000, WELL_MS = 60000, CHANNEL_BYTES = 4 << 20 };
 
 /* ---- regions ---- */
 
@@ -85,6 +87,41 @@ void children_send(struct child *child, enum ipc_type type, uint64_t id, struct 
 	children_kill(child);
 }
 
+bool children_make_pair(int ends[2], bool blocks)
+{
+	int bytes = CHANNEL_BYTES;
+
+	if (ipc_pair(ends))
+		return false;
+	for (int i = 0; i < 2; i++) {
+		/* Many ask at once in the morning. Only root may go beyond the system's limit. */
+		if (setsockopt(ends[i], SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) < 0 &&
+		    setsockopt(ends[i], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)) < 0)
+			errno = 0;
+		if (!blocks && fcntl(ends[i], F_SETFL, O_NONBLOCK) < 0)
+			errno = 0;
+	}
+	return true;
+}
+
+void children_connect(struct child *server, unsigned worker)
+{
+	struct child *other = &server->parent->workers[worker];
+	struct ipc_channel head = {.worker = worker, .role = (uint32_t)server->role};
+	int ends[2];
+
+	if (server->pid == 0 || other->pid == 0)
+		return;
+	if (!children_make_pair(ends, false)) {
+		log_event(EV_SYSTEM, "what=channel errno=%d", errno);
+		return;
+	}
+	children_send(server, IPC_CHANNEL, 0, span_of(&head, sizeof(head)), &ends[0], 1);
+	children_send(other, IPC_CHANNEL, 0, span_of(&head, sizeof(head)), &ends[1], 1);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 static void add_addresses(struct buf *payload, const struct address *addresses, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
@@ -100,13 +137,15 @@ void children_send_generation(struct child *worker, bool cut)
 	size_t own_count = listen_count + listeners_own(&loaded->web, own + listen_count,
 	                                                GENERATION_OWN_MAX - listen_count);
 	int fds[IPC_FDS_MAX] = {loaded->text_fd, loaded->image_fd, loaded->counters.rules_fd,
-	                        loaded->counters.entries_fd};
+	                        loaded->counters.entries_fd,
+	                        loaded->trust_fd >= 0 ? loaded->trust_fd : loaded->text_fd};
 	struct generation_head head = {
 		.number = loaded->number,
 		.text_bytes = loaded->text.len,
 		.image_bytes = loaded->image_bytes,
 		.rule_cells = loaded->counters.rule_cells,
 		.entry_cells = loaded->counters.entry_cells,
+		.trust_bytes = loaded->trust_bytes,
 		.listener_count = (uint32_t)loaded->listeners.count,
 		.own_count = (uint32_t)own_count,
 		.path_bytes = (uint32_t)strlen(parent->path),
@@ -195,15 +234,34 @@ static void send_first(struct child *child)
 		children_send_generation(child, false);
 		web_children_send_pages(parent, child->number);
 		auth_children_connect(parent, child->number);
+		signer_children_connect(parent, child->number);
 	} else if (child->role == ROLE_LOGGER) {
 		children_send_logs(child);
 	} else if (child->role == ROLE_PUBLIC || child->role == ROLE_ADMIN) {
 		web_children_send(child);
 	} else if (child->role == ROLE_VERIFIER || child->role == ROLE_PAM) {
 		auth_children_send(child);
+	} else if (child->role == ROLE_SIGNER) {
+		signer_children_send(child);
 	}
+	if (child->role == ROLE_PUBLIC)
+		signer_children_send_ca(child);
 	for (unsigned i = 0; child->role == ROLE_PUBLIC && i < parent->worker_count; i++)
 		web_children_send_pages(parent, i);
+}
+
+/* Workers get the keys for tickets of now and of the epoch before, and none that are older. */
+static const struct ticket_seed *advance_seed(struct parent *parent)
+{
+	struct ticket_seed *seed = &parent->ticket_seed;
+	uint64_t epoch = clock_wall_ms() / parent->current->settings.inspection.ticket_ms - 1;
+
+	if (seed->epoch == 0) {
+		secret_random(seed->secret, sizeof(seed->secret));
+		seed->epoch = epoch;
+	}
+	ticket_seed_advance(seed, epoch);
+	return seed;
 }
 
 static void send_start(struct child *child)
@@ -222,9 +280,11 @@ static void send_start(struct child *child)
 	start = parent->identity;
 	if (is_worker)
 		memcpy(start.nonce_key, parent->nonce_key, sizeof(start.nonce_key));
+	if (is_worker)
+		start.ticket_seed = *advance_seed(child->parent);
 	auth_children_grant(child, &start);
 	children_send(child, IPC_START, 0, span_of(&start, sizeof(start)), fds, count);
-	explicit_bzero(start.nonce_key, sizeof(start.nonce_key));
+	explicit_bzero(&start, sizeof(start));
 	if (is_worker)
 		close(fds[3]);
 	send_first(child);
@@ -246,6 +306,9 @@ static void on_message(struct child *child)
 		break;
 	case IPC_SESSIONS_PAGE:
 		control_on_sessions(parent, child);
+		break;
+	case IPC_CRL:
+		signer_children_take_crl(parent);
 		break;
 	case IPC_CUT_PAGE:
 		control_on_cuts(parent, child);
@@ -379,6 +442,8 @@ static struct child *find_child(struct parent *parent, pid_t pid)
 		return &parent->admin;
 	if (parent->verifier.pid == pid)
 		return &parent->verifier;
+	if (parent->signer.pid == pid)
+		return &parent->signer;
 	if (parent->pam.pid == pid)
 		return &parent->pam;
 	for (size_t i = 0; i < parent->worker_count; i++)
@@ -435,7 +500,8 @@ bool children_are_current(const struct parent *parent)
 	for (size_t i = 0; i < parent->worker_count; i++)
 		if (!is_current(&parent->workers[i]))
 			return false;
-	return web_children_are(parent, is_current) && auth_children_are(parent, is_current);
+	return web_children_are(parent, is_current) && auth_children_are(parent, is_current) &&
+	       signer_children_are(parent, is_current);
 }
 
 void children_kill_outdated(struct parent *parent)
@@ -449,4 +515,6 @@ void children_kill_outdated(struct parent *parent)
 		children_kill(&parent->admin);
 	if (!is_current(&parent->verifier))
 		children_kill(&parent->verifier);
+	if (!is_current(&parent->signer))
+		children_kill(&parent->signer);
 }

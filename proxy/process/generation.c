@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "process/counters.h"
 #include "process/shared.h"
+#include "tls/trust.h"
 
 enum { ARENA_MAX_BYTES = 64 << 20, SERVERS_MAX = 64, SLICE_BYTES = 16 << 20 };
 
@@ -62,6 +63,11 @@ bool generation_free_some(struct generation *generation)
 	size_t left = generation->image ? generation->image_bytes - generation->unmapped : 0;
 
 	close_policy(session);
+	if (session->trust) {
+		trust_unref(session->trust);
+		session->trust = NULL;
+		return true;
+	}
 	if (left > SLICE_BYTES) {
 		shared_unmap((uint8_t *)generation->image + generation->unmapped, SLICE_BYTES);
 		generation->unmapped += SLICE_BYTES;
@@ -69,6 +75,7 @@ bool generation_free_some(struct generation *generation)
 	}
 	if (left)
 		shared_unmap((uint8_t *)generation->image + generation->unmapped, left);
+	shared_unmap(generation->trust_image, generation->trust_bytes);
 	shared_unmap_cells(session->rule_hits, session->rule_cells);
 	shared_unmap_cells(session->entry_hits, session->entry_cells);
 	arena_fini(&generation->arena);
@@ -183,6 +190,18 @@ static enum err map_counters(struct generation *generation, int rules, int entri
 	return session->rule_hits && session->entry_hits ? ERR_NONE : ERR_SYSTEM;
 }
 
+static enum err open_trust(struct generation *generation, int image, const struct generation_head *head)
+{
+	generation->trust_bytes = (size_t)head->trust_bytes;
+	if (generation->trust_bytes == 0)
+		return ERR_NONE;
+	generation->trust_image = shared_map(image, generation->trust_bytes, false);
+	if (generation->trust_image == NULL)
+		return ERR_SYSTEM;
+	return trust_open(generation->trust_image, generation->trust_bytes, &generation->settings.inspection,
+	                  &generation->session.trust);
+}
+
 static enum err copy_own(struct generation *generation, const struct generation_parts *parts)
 {
 	generation->own_count = parts->head.own_count;
@@ -203,6 +222,8 @@ static enum err fill(struct generation *generation, const struct generation_part
 		err = open_policy(generation, fds[1], &parts->head);
 	if (err == ERR_NONE)
 		err = map_counters(generation, fds[2], fds[3], &parts->head);
+	if (err == ERR_NONE)
+		err = open_trust(generation, fds[4], &parts->head);
 	return err ? err : copy_own(generation, parts);
 }
 
@@ -228,6 +249,7 @@ enum err generation_open(struct ipc_message *message, const struct generation_pa
 		session->auth = &generation->settings.auth;
 		session->destinations = &generation->settings.destinations;
 		session->dns = &generation->settings.dns;
+		session->inspection = &generation->settings.inspection;
 		session->free = on_unreferenced;
 		err = fill(generation, parts, fds);
 		if (err)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One generation of configuration and policy on its way from the parent to a worker, and opened
- * there. What travels: the text of sallyport.yaml, the compiled policy and the counters of rules and of entries as
- * memfds, then one descriptor for each listener, in the order of `listen`. */
+ * there. What travels: the text of sallyport.yaml, the compiled policy, the counters of rules and of entries and the image of
+ * tls/trust.h as memfds (where nothing is opened, the text stands for the last), then one descriptor for each listener, in the order of `listen`. */
 #ifndef PROCESS_GENERATION_H
 #define PROCESS_GENERATION_H
 
@@ -10,12 +10,12 @@
 #include "process/settings.h"
 #include "session/session.h"
 
-enum { GENERATION_OWN_MAX = 1024, GENERATION_LISTENERS_MAX = 200, GENERATION_FDS = 4 };
+enum { GENERATION_OWN_MAX = 1024, GENERATION_LISTENERS_MAX = 200, GENERATION_FDS = 5 };
 
 /* The payload of IPC_GENERATION: this, `listener_count` + `own_count` addresses, then
  * `path_bytes` of the configuration's path and `servers_bytes` of name servers, one per line. */
 struct generation_head {
-	uint64_t number, text_bytes, image_bytes, rule_cells, entry_cells;
+	uint64_t number, text_bytes, image_bytes, rule_cells, entry_cells, trust_bytes; /* trust_bytes 0: nothing is opened */
 	uint32_t listener_count, own_count, path_bytes, servers_bytes;
 	uint32_t cut, reserved;
 };
@@ -41,6 +41,8 @@ struct generation {
 	struct arena arena;
 	void *image;
 	size_t image_bytes, populated, unmapped;
+	void *trust_image;
+	size_t trust_bytes;
 	struct address *own;
 	size_t own_count;
 	void (*on_unused)(void *context, struct generation *generation);

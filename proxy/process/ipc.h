@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/hash.h"
 #include "process/roles.h"
+#include "tls/tls_contexts.h"
 
 enum { IPC_VERSION = 1, IPC_BYTES_MAX = 96 << 10, IPC_FDS_MAX = 250 };
 
@@ -19,7 +20,7 @@ enum { IPC_VERSION = 1, IPC_BYTES_MAX = 96 << 10, IPC_FDS_MAX = 250 };
 #define IPC_TYPES(X) \
 	X(START, sizeof(struct ipc_start), sizeof(struct ipc_start), 0, IPC_FDS_MAX, \
 	  "parent to all: who to become, shared regions") \
-	X(GENERATION, 64, IPC_BYTES_MAX, 4, IPC_FDS_MAX, "parent to worker: configuration and policy, generation.h") \
+	X(GENERATION, 64, IPC_BYTES_MAX, 5, IPC_FDS_MAX, "parent to worker: configuration and policy, generation.h") \
 	X(LOGS, sizeof(struct ipc_logs), sizeof(struct ipc_logs), 0, 2, "parent to logger: where lines go") \
 	X(EVENT, 5, 4096, 0, 0, "parent to logger: uint32_t level, then a line of the event log") \
 	X(DRAIN, 0, 0, 0, 0, "parent to worker: take no more clients, end when the last has gone") \
@@ -37,11 +38,17 @@ enum { IPC_VERSION = 1, IPC_BYTES_MAX = 96 << 10, IPC_FDS_MAX = 250 };
 	X(AUTH, sizeof(struct ipc_auth), 8192, 1, IPC_FDS_MAX, \
 	  "parent to verifier: head, path of the configuration; descriptors as ipc_auth says") \
 	X(CHANNEL, sizeof(struct ipc_channel), sizeof(struct ipc_channel), 1, 1, \
-	  "parent to verifier, worker, pam: their end of a channel between two of them") \
+	  "parent to verifier, signer, worker, pam: their end of a channel between two of them") \
 	X(VERIFY, 32, IPC_BYTES_MAX, 0, 0, "worker to verifier: a question, auth/ask.h") \
 	X(VERIFIED, 16, IPC_BYTES_MAX, 0, 0, "verifier to worker: its answer; id: of the question") \
 	X(NAMES, 5, 4096, 0, 0, "verifier to worker: what NTLM calls us, auth/auth.h") \
-	X(CUT_PAGE, 1, IPC_BYTES_MAX, 0, 0, "worker to parent: lines of sessions that the new policy ended; id: generation")
+	X(CUT_PAGE, 1, IPC_BYTES_MAX, 0, 0, "worker to parent: lines of sessions that the new policy ended; id: generation") \
+	X(SIGNER, sizeof(struct ipc_signer), 8192, 2, 2, "parent to signer: head, organization, URL of the CRL; certificate, key (PEM)") \
+	X(MINT, 2, 254, 0, 0, "worker to signer: a question, tls/leaf_message.h") \
+	X(LEAF, 10, 65536, 0, 0, "signer to worker: its answer; id: of the question") \
+	X(LEAF_KEY, 64, IPC_BYTES_MAX, 0, 0, "signer to worker: the key of certificates from now on, and what is sent behind them") \
+	X(CRL, 16, 65536, 0, 0, "signer to parent: the revocation list of its CA, DER") \
+	X(CA, sizeof(struct ipc_ca), IPC_BYTES_MAX, 0, 0, "parent to public: head, the certificate that clients are to trust (DER), revocation list")
 
 #define IPC_ENUM(type, least, most, fds_least, fds_most, text) IPC_##type,
 enum ipc_type { IPC_NONE, IPC_TYPES(IPC_ENUM) IPC_TYPE_COUNT };
@@ -57,6 +64,7 @@ struct ipc_start {
 	uint32_t has_group, group;        /* one more group: auth_children_grant() */
 	uint64_t nonce_slots;             /* of the table of nonces */
 	uint8_t nonce_key[32];            /* of workers alone: signs nonces of Digest */
+	struct ticket_seed ticket_seed;   /* of workers alone: session tickets of opened sessions */
 };
 
 /* Descriptors, where the head says that they are there: the text of the configuration, the keytab, the password for LDAP, the
@@ -67,7 +75,18 @@ struct ipc_auth {
 };
 
 struct ipc_channel {
-	uint32_t worker, reserved;        /* at the other end, or whose it is; of no meaning for pam */
+	uint32_t worker;                  /* at the other end, or whose it is; of no meaning for pam */
+	uint32_t role;                    /* enum role: the one of the two that is no worker */
+};
+
+struct ipc_signer {
+	uint64_t generation, leaf_ms, leaf_count;
+	uint32_t organization_bytes, url_bytes, certificate_bytes, key_bytes;
+};
+
+/* Both empty: there is no CA any more. */
+struct ipc_ca {
+	uint32_t certificate_bytes, crl_bytes;
 };
 
 /* Descriptors: the files, access first, of those whose target is LOG_TO_FILE. */

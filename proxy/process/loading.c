@@ -13,12 +13,15 @@
 #include "net/resolve.h"
 #include "process/advice.h"
 #include "process/auth_children.h"
+#include "process/ca_advice.h"
 #include "process/folder.h"
 #include "process/generation.h"
 #include "process/parent_private.h"
 #include "process/shared.h"
+#include "process/signer_children.h"
 #include "process/token.h"
 #include "process/web_children.h"
+#include "tls/trust.h"
 
 enum {
 	ARENA_MAX_BYTES = 64 << 20,
@@ -57,9 +60,11 @@ void loaded_free(struct loaded *loaded, const struct loaded *next)
 	listeners_close(&loaded->web, next ? &next->web : NULL);
 	secret_fini(&loaded->token);
 	auth_files_close(&loaded->auth_files);
+	ca_files_close(&loaded->ca_files);
 	close_fd(&loaded->ages_fd);
 	close_fd(&loaded->text_fd);
 	close_fd(&loaded->image_fd);
+	close_fd(&loaded->trust_fd);
 	counters_close(&loaded->counters);
 	policy_close(loaded->policy);
 	shared_unmap(loaded->image, loaded->image_bytes);
@@ -76,9 +81,10 @@ static struct loaded *loaded_new(void)
 	if (loaded == NULL)
 		return NULL;
 	arena_init(&loaded->arena, ARENA_MAX_BYTES);
-	loaded->text_fd = loaded->image_fd = -1;
+	loaded->text_fd = loaded->image_fd = loaded->trust_fd = -1;
 	counters_init(&loaded->counters);
 	auth_files_init(&loaded->auth_files);
+	ca_files_init(&loaded->ca_files);
 	loaded->access_fd = loaded->event_fd = loaded->ages_fd = -1;
 	return loaded;
 }
@@ -281,6 +287,7 @@ static void switch_to_next(struct loading *loading)
 	web_children_tell_token(parent);
 	web_children_update(parent);
 	auth_children_update(parent);
+	signer_children_update(parent);
 	loaded_free(previous, parent->current);
 	loading_on_worker(parent, 0);
 }
@@ -316,6 +323,7 @@ static enum err open_image(struct loading *loading, enum err *advice)
 	if (err)
 		return err;
 	*advice = advice_add(&next->settings, next->policy, loading->parent->path, &loading->problems);
+	ca_advice_add(next->ca_files.ca, &next->settings, next->policy, &loading->problems);
 	return counters_make(&next->counters, next->policy, current ? &current->counters : NULL);
 }
 
@@ -455,6 +463,22 @@ static enum err load_token(struct loaded *next, const char *path, struct problem
 	return token_load(admin->token, true, path, problems, &next->token, &next->made_token);
 }
 
+/* Whom origins are verified by: an image, so that no worker parses what it does not need. */
+static enum err load_trust(struct loaded *next, const char *path, struct problems *problems)
+{
+	void *image;
+	enum err err;
+
+	if (!inspection_is_on(&next->settings.inspection))
+		return ERR_NONE;
+	err = trust_build(&next->settings.inspection, path, problems, &image, &next->trust_bytes);
+	if (err)
+		return err;
+	err = shared_sealed("sallyport-trust", span_of(image, next->trust_bytes), &next->trust_fd);
+	free(image);
+	return err;
+}
+
 static enum err load_settings(struct loading *loading)
 {
 	struct loaded *next = loading->next;
@@ -479,6 +503,10 @@ static enum err load_settings(struct loading *loading)
 		err = load_token(next, path, &loading->problems);
 	if (err == ERR_NONE)
 		err = auth_children_load(next, path, &loading->problems);
+	if (err == ERR_NONE)
+		err = load_trust(next, path, &loading->problems);
+	if (err == ERR_NONE)
+		err = signer_children_load(next, &loading->problems);
 	if (err == ERR_NONE)
 		err = shared_sealed("sallyport-settings", next->text, &next->text_fd);
 	return err;

@@ -21,6 +21,7 @@
 #include "process/parent_private.h"
 #include "process/ring.h"
 #include "process/shared.h"
+#include "process/signer_children.h"
 #include "process/web_children.h"
 
 enum { WATCH_MS = 2000, KEEP_HITS_MS = 600000, STOP_MAX_MS = 5000, FILES_BESIDE_SESSIONS = 200, FILES_PER_SESSION = 2 };
@@ -73,7 +74,7 @@ static void end_if_alone(struct parent *parent)
 {
 	if (parent->state < PARENT_DRAINING || any_worker(parent))
 		return;
-	if (auth_children_stop(parent) || web_children_stop(parent))
+	if (auth_children_stop(parent) || signer_children_stop(parent) || web_children_stop(parent))
 		return; /* here again when the last of them has ended */
 	if (parent->logger.pid == 0) {
 		loop_stop(parent->loop);
@@ -141,6 +142,7 @@ static void on_deadline(struct loop_timer *timer)
 		children_kill(&parent->admin);
 		children_kill(&parent->verifier);
 		children_kill(&parent->pam);
+		children_kill(&parent->signer);
 		children_kill(&parent->logger);
 	}
 	loop_timer_set(parent->loop, timer, STOP_MAX_MS);
@@ -202,7 +204,8 @@ void parent_on_ready(struct parent *parent, struct child *child)
 	(void)child;
 	web_children_publish(parent);
 	if (parent->state != PARENT_STARTING || !parent->logger.is_ready ||
-	    !web_children_are(parent, is_ready) || !auth_children_are(parent, is_ready))
+	    !web_children_are(parent, is_ready) || !auth_children_are(parent, is_ready) ||
+	    !signer_children_are(parent, is_ready))
 		return;
 	for (size_t i = 0; i < parent->worker_count; i++)
 		if (!parent->workers[i].is_ready)
@@ -218,7 +221,8 @@ void parent_on_death(struct parent *parent, struct child *child)
 	web_children_publish(parent);
 	if (child->role == ROLE_COMPILE)
 		loading_on_compiler_death(parent);
-	if (child->role == ROLE_PUBLIC || child->role == ROLE_ADMIN || child->role == ROLE_VERIFIER)
+	if (child->role == ROLE_PUBLIC || child->role == ROLE_ADMIN || child->role == ROLE_VERIFIER ||
+	    child->role == ROLE_SIGNER)
 		loading_on_worker(parent, 0);
 	if (child->role == ROLE_WORKER) {
 		control_on_death(parent, child);
@@ -257,6 +261,7 @@ static void start_roles(struct parent *parent)
 		children_start(&parent->workers[i]);
 	web_children_update(parent);
 	auth_children_update(parent);
+	signer_children_update(parent);
 }
 
 /* ---- signals ---- */
@@ -469,6 +474,7 @@ static void tear_down(struct parent *parent)
 	shared_unmap(parent->board, sizeof(*parent->board));
 	loading_free(parent->loading);
 	loaded_free(parent->current, NULL);
+	buf_fini(&parent->crl);
 	loop_close(parent->loop, &parent->signals);
 	loop_free(parent->loop);
 }
@@ -492,6 +498,8 @@ int parent_run(const char *path)
 	parent.admin = (struct child){.parent = &parent, .role = ROLE_ADMIN, .channel = {.fd = -1}, .is_unwanted = true};
 	parent.verifier = (struct child){.parent = &parent, .role = ROLE_VERIFIER, .channel = {.fd = -1}, .is_unwanted = true};
 	parent.pam = (struct child){.parent = &parent, .role = ROLE_PAM, .channel = {.fd = -1}, .is_unwanted = true};
+	parent.signer = (struct child){.parent = &parent, .role = ROLE_SIGNER, .channel = {.fd = -1}, .is_unwanted = true};
+	buf_init(&parent.crl, IPC_BYTES_MAX / 2);
 	parent.pam_fd = parent.nonces_fd = parent.replay_fd = -1;
 	parent.winbind_group = parent.shadow_group = -1;
 	parent.compiler = (struct child){.parent = &parent, .role = ROLE_COMPILE, .channel = {.fd = -1}};

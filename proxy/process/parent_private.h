@@ -8,6 +8,7 @@
 #include "net/loop.h"
 #include "policy/policy.h"
 #include "process/auth_files.h"
+#include "process/ca_files.h"
 #include "process/counters.h"
 #include "process/ipc.h"
 #include "process/listeners.h"
@@ -52,9 +53,12 @@ struct loaded {
 	struct listeners listeners;
 	struct listeners web;       /* public, admin */
 	struct auth_files auth_files;
+	struct ca_files ca_files;
 	struct secret token;
 	bool made_token;            /* it was not there */
 	int text_fd, image_fd, access_fd, event_fd, ages_fd;
+	int trust_fd;               /* image of tls/trust.h; -1: nothing is opened */
+	size_t trust_bytes;
 	struct counters counters;
 	size_t image_bytes;
 	void *image;                /* mapped */
@@ -85,11 +89,14 @@ struct parent {
 	int bell;
 	size_t worker_count;
 	struct region regions[SETTINGS_WORKERS_MAX];
-	struct child workers[SETTINGS_WORKERS_MAX], logger, compiler, public, admin, verifier, pam;
+	struct child workers[SETTINGS_WORKERS_MAX], logger, compiler, public, admin, verifier, pam, signer;
 	int nonces_fd;              /* the table of nonces */
 	uint8_t nonce_key[32];
+	struct ticket_seed ticket_seed; /* of the epoch before the one that runs */
 	int replay_fd;              /* the replay cache of Kerberos */
 	int64_t winbind_group, shadow_group; /* -1: there is none */
+	struct buf crl;             /* of this CA; empty: none yet */
+	uint8_t crl_ca_id[32];
 	int pam_fd;                 /* the verifier's way to pam; -1: none */
 	struct board *board;        /* for admin */
 	int board_fd, board_readonly_fd;
@@ -133,6 +140,12 @@ void children_send(struct child *child, enum ipc_type type, uint64_t id, struct 
 /* Send the current generation, listeners and all. */
 void children_send_generation(struct child *worker, bool cut);
 void children_send_logs(struct child *logger);
+
+/* Two ends, with room for many messages; both are the caller's. */
+MUST_USE bool children_make_pair(int ends[2], bool blocks);
+
+/* Give this role and a worker, where both run, a channel between them. */
+void children_connect(struct child *server, unsigned worker);
 
 /* Those that have died: wait for them, clear what they left, start them again after a while. */
 void children_reap(struct parent *parent);

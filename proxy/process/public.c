@@ -64,12 +64,27 @@ static enum err use(struct public *public)
 	return err ? err : web_role_acknowledge(&public->role, head.generation);
 }
 
+/* errors: ERR_MESSAGE, ERR_MEMORY. */
+static enum err use_ca(struct public *public)
+{
+	struct span rest = public->role.message.payload;
+	struct ipc_ca head;
+
+	memcpy(&head, rest.at, sizeof(head));
+	rest = span_skip(rest, sizeof(head));
+	if (rest.len != (size_t)head.certificate_bytes + head.crl_bytes)
+		return ERR_MESSAGE;
+	return public_pages_use_ca(public->pages, span_first(rest, head.certificate_bytes), span_skip(rest, head.certificate_bytes));
+}
+
 static enum err on_message(struct web_role *role)
 {
 	struct ipc_pages pages;
 
 	if (role->message.type == IPC_PUBLIC)
 		return use(public_of(role));
+	if (role->message.type == IPC_CA)
+		return use_ca(public_of(role));
 	if (role->message.type != IPC_PAGES)
 		return ERR_MESSAGE;
 	memcpy(&pages, role->message.payload.at, sizeof(pages));

@@ -15,6 +15,7 @@
 #include "process/public.h"
 #include "process/sandbox.h"
 #include "process/sandbox_try.h"
+#include "process/signer.h"
 #include "process/verifier.h"
 #include "process/worker.h"
 
@@ -29,10 +30,11 @@ static const struct role_row rows[ROLE_COUNT] = {
 	                          SENDS(IPC_EVENT) | SENDS(IPC_DRAIN) | SENDS(IPC_STOP) |
 	                          SENDS(IPC_SESSIONS) | SENDS(IPC_COMPILE) |
 	                          SENDS(IPC_PUBLIC) | SENDS(IPC_ADMIN) | SENDS(IPC_PAGES) |
-	                          SENDS(IPC_AUTH) | SENDS(IPC_CHANNEL)},
+	                          SENDS(IPC_AUTH) | SENDS(IPC_CHANNEL) |
+	                          SENDS(IPC_SIGNER) | SENDS(IPC_CA)},
 	[ROLE_WORKER] = {.name = "worker", .main = worker_main, .capability = -1, .is_kept = true,
 	                 .sends = SENDS(IPC_READY) | SENDS(IPC_SESSIONS_PAGE) |
-	                          SENDS(IPC_CUT_PAGE) | SENDS(IPC_VERIFY),
+	                          SENDS(IPC_CUT_PAGE) | SENDS(IPC_VERIFY) | SENDS(IPC_MINT),
 	                 .rules = sandbox_worker_rules},
 	[ROLE_LOGGER] = {.name = "logger", .main = logger_main, .capability = -1, .is_kept = true,
 	                 .sends = SENDS(IPC_READY), .rules = sandbox_logger_rules},
@@ -49,6 +51,10 @@ static const struct role_row rows[ROLE_COUNT] = {
 	                   .is_for_workers = true,
 	                   .sends = SENDS(IPC_READY) | SENDS(IPC_VERIFIED) | SENDS(IPC_NAMES),
 	                   .rules = sandbox_verifier_rules},
+	[ROLE_SIGNER] = {.name = "signer", .main = signer_main, .capability = -1, .is_kept = true,
+	                 .is_for_workers = true,
+	                 .sends = SENDS(IPC_READY) | SENDS(IPC_LEAF) | SENDS(IPC_LEAF_KEY) | SENDS(IPC_CRL),
+	                 .rules = sandbox_signer_rules},
 	/* PAM's modules are anything, and pam_unix starts a program that reads the shadow file. */
 	[ROLE_PAM] = {.name = "pam", .main = pam_main, .capability = -1, .is_kept = true, .is_for_workers = true,
 	              .may_gain = true, .sends = SENDS(IPC_READY)},

@@ -22,7 +22,7 @@ extern const struct sandbox_rule sandbox_worker_rules[];
 extern const struct sandbox_rule sandbox_logger_rules[];
 extern const struct sandbox_rule sandbox_compile_rules[];
 extern const struct sandbox_rule sandbox_web_rules[]; /* public and admin */
-extern const struct sandbox_rule sandbox_verifier_rules[];
+extern const struct sandbox_rule sandbox_verifier_rules[], sandbox_signer_rules[];
 
 /* First step, before anything else is read: another user (if `start` says so), no capabilities but
  * the role's own, no new privileges, no core file, an end when the parent ends. errors: ERR_SYSTEM. */

@@ -134,3 +134,12 @@ const struct sandbox_rule sandbox_verifier_rules[] = {
 	CALL(recvfrom), CALL(sendto), CALL(sendmmsg), CALL(recvmmsg), CALL(shutdown), CALL_IF(ioctl, IS(1, FIONREAD)),
 	CALL_IF(ioctl, IS(1, TCGETS)),
 	END};
+
+/* Keys, and messages over channels that the parent has made: no files, no sockets, nothing that has a name. One more
+ * thread, for the key that takes long. */
+const struct sandbox_rule sandbox_signer_rules[] = {
+	COMMON,
+	ABSENT(clone3), CALL_IF(clone, HAS(0, CLONE_THREAD, CLONE_THREAD)),
+	CALL(set_robust_list), CALL(rseq), CALL(sched_getaffinity),
+	CALL(poll), CALL(ppoll),
+	END};

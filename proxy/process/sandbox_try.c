@@ -17,8 +17,9 @@
 #include "process/sandbox.h"
 
 enum { BIT_WORKER = 1 << ROLE_WORKER, BIT_LOGGER = 1 << ROLE_LOGGER, BIT_COMPILE = 1 << ROLE_COMPILE,
-       BIT_WEB = 1 << ROLE_PUBLIC | 1 << ROLE_ADMIN, BIT_VERIFIER = 1 << ROLE_VERIFIER };
-enum { ALL = BIT_WORKER | BIT_LOGGER | BIT_COMPILE | BIT_WEB, SOME = ALL | BIT_VERIFIER };
+       BIT_WEB = 1 << ROLE_PUBLIC | 1 << ROLE_ADMIN, BIT_VERIFIER = 1 << ROLE_VERIFIER,
+       BIT_SIGNER = 1 << ROLE_SIGNER };
+enum { ALL = BIT_WORKER | BIT_LOGGER | BIT_COMPILE | BIT_WEB | BIT_SIGNER, SOME = ALL | BIT_VERIFIER };
 
 static bool try_read(void)
 {
@@ -144,14 +145,14 @@ static const struct {
 	bool (*run)(void);
 	unsigned forbidden; /* to these roles */
 } things[] = {
-	{"read", try_read, BIT_WORKER | BIT_LOGGER | BIT_WEB},
+	{"read", try_read, BIT_WORKER | BIT_LOGGER | BIT_WEB | BIT_SIGNER},
 	{"write", try_write, ALL},
 	{"exec", try_exec, SOME},
 	{"fork", try_fork, SOME},
 	{"ptrace", try_ptrace, SOME},
 	{"kill", try_kill, SOME},
 	{"listen", try_listen, SOME},
-	{"internet", try_internet, BIT_LOGGER | BIT_COMPILE | BIT_WEB},
+	{"internet", try_internet, BIT_LOGGER | BIT_COMPILE | BIT_WEB | BIT_SIGNER},
 	{"unix", try_unix, ALL},
 	{"netlink", try_netlink, ALL},
 	{"raw", try_raw, SOME},
@@ -161,7 +162,7 @@ static const struct {
 	{"block", try_block, ALL},
 	{"block-ioctl", try_block_ioctl, SOME},
 	{"deafen", try_deafen, ALL},
-	{"filter", try_filter, BIT_WORKER | BIT_COMPILE | BIT_WEB},
+	{"filter", try_filter, BIT_WORKER | BIT_COMPILE | BIT_WEB | BIT_SIGNER},
 	{"terminal", try_terminal, SOME},
 };
 

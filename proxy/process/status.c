@@ -143,6 +143,8 @@ json_t *status_pack(const struct parent *parent)
 		json_array_append_new(roles, pack_child(&parent->admin, NULL));
 	if (!parent->verifier.is_unwanted)
 		json_array_append_new(roles, pack_child(&parent->verifier, NULL));
+	if (!parent->signer.is_unwanted)
+		json_array_append_new(roles, pack_child(&parent->signer, NULL));
 	if (!parent->pam.is_unwanted)
 		json_array_append_new(roles, pack_child(&parent->pam, NULL));
 	status = json_pack("{s:s, s:s, s:i, s:s, s:I, s:o, s:o, s:o, s:o}", "version",

@@ -314,6 +314,7 @@ void web_children_publish(struct parent *parent)
 	add_child(sums, &parent->public);
 	add_child(sums, &parent->admin);
 	add_child(sums, &parent->verifier);
+	add_child(sums, &parent->signer);
 	add_child(sums, &parent->pam);
 	for (enum role role = ROLE_WORKER; role < ROLE_COUNT; role++) {
 		board->roles[role - ROLE_WORKER].restarts = sums[role].restarts;

@@ -17,6 +17,7 @@
 #include "process/ring.h"
 #include "process/sandbox.h"
 #include "process/shared.h"
+#include "tls/leaves.h"
 
 enum {
 	TICK_MS = 1000,
@@ -30,6 +31,7 @@ enum {
 	CUTS_MAX_BYTES = 1 << 19,
 	SEND_AGAIN_MS = 10,
 	ANSWERS_PER_TURN = 64,
+	LEAVES = 2000,
 	SWEEP_AUTH_MS = 30000,
 };
 
@@ -45,9 +47,10 @@ struct worker {
 	struct ring *ring;
 	int bell;
 	int pages; /* to the public role */
-	struct loop_io verifier;       /* fd -1: it does not run */
+	struct loop_io verifier, signer; /* fd -1: it does not run */
 	struct auth_env auth_env;
-	struct ipc_message answer;     /* of the verifier */
+	struct ticket_seed ticket_seed;
+	struct ipc_message answer;     /* of the verifier, of the signer */
 	struct generation *generation; /* the one in force; this holds one reference */
 	struct generation *next;       /* on its way into reach; its message is in `message` */
 	struct list unused;            /* generations that nobody has any more, and that go piece by piece */
@@ -209,12 +212,77 @@ static void on_verifier(struct loop_io *io, unsigned events)
 	lose_verifier(worker);
 }
 
+/* ---- the signer ---- */
+
+static enum err send_question(void *context, uint64_t id, struct span question)
+{
+	struct worker *worker = context;
+
+	return worker->signer.fd < 0 ? ERR_SYSTEM : ipc_send(worker->signer.fd, IPC_MINT, id, question, NULL, 0);
+}
+
+static void lose_signer(struct worker *worker)
+{
+	if (worker->signer.fd < 0)
+		return;
+	loop_close(worker->loop, &worker->signer);
+	leaves_lose_signer(worker->env.leaves);
+}
+
+static bool take_leaf(struct worker *worker)
+{
+	struct ipc_message *answer = &worker->answer;
+	bool is_valid;
+
+	if (answer->type == IPC_LEAF)
+		return leaves_take_answer(worker->env.leaves, answer->id, answer->payload);
+	is_valid = leaves_take_key(worker->env.leaves, answer->payload);
+	explicit_bzero(answer->bytes, sizeof(struct ipc_header) + answer->payload.len);
+	return is_valid;
+}
+
+static void on_signer(struct loop_io *io, unsigned events)
+{
+	const uint32_t sends = UINT32_C(1) << IPC_LEAF | UINT32_C(1) << IPC_LEAF_KEY;
+	struct worker *worker = CONTAINER_OF(io, struct worker, signer);
+	enum ipc_got got = IPC_EMPTY;
+	bool is_valid = true;
+
+	for (int i = 0; i < ANSWERS_PER_TURN && is_valid; i++) {
+		got = ipc_receive(io->fd, sends, &worker->answer);
+		if (got == IPC_EMPTY)
+			return;
+		if (got != IPC_GOT)
+			break;
+		is_valid = take_leaf(worker);
+		ipc_drop(&worker->answer);
+	}
+	if (got == IPC_GOT && is_valid) {
+		loop_again(worker->loop, io, events);
+		return;
+	}
+	if (got != IPC_CLOSED)
+		log_event(EV_ROLE_MESSAGE, "role=signer what=answer");
+	lose_signer(worker);
+}
+
 /* A new one, or a new way to it. */
 static enum err take_channel(struct worker *worker)
 {
-	lose_verifier(worker);
-	worker->verifier = (struct loop_io){.fd = ipc_take_fd(&worker->message, 0), .on_ready = on_verifier};
-	return loop_watch(worker->loop, &worker->verifier);
+	struct ipc_channel head;
+	struct loop_io *io;
+
+	memcpy(&head, worker->message.payload.at, sizeof(head));
+	if (head.role != ROLE_VERIFIER && head.role != ROLE_SIGNER)
+		return ERR_MESSAGE;
+	if (head.role == ROLE_SIGNER)
+		lose_signer(worker);
+	else
+		lose_verifier(worker);
+	io = head.role == ROLE_SIGNER ? &worker->signer : &worker->verifier;
+	*io = (struct loop_io){.fd = ipc_take_fd(&worker->message, 0),
+	                       .on_ready = head.role == ROLE_SIGNER ? on_signer : on_verifier};
+	return loop_watch(worker->loop, io);
 }
 
 /* ---- generations ---- */
@@ -254,6 +322,8 @@ static void switch_to(struct worker *worker, struct generation *next)
 	worker->env.own_count = next->own_count;
 	if (worker->env.auth)
 		auth_use(worker->env.auth, next->session.auth);
+	if (worker->env.tls)
+		tls_contexts_use(worker->env.tls, &next->settings.inspection);
 	log_set_level((enum log_level)next->settings.events.level);
 	if (previous)
 		session_generation_unref(&previous->session);
@@ -522,6 +592,7 @@ static enum err map_regions(struct worker *worker, const struct ipc_start *start
 	if (!map_nonces(message->fds[4], (size_t)start->nonce_slots, &worker->auth_env.table))
 		return ERR_SYSTEM;
 	memcpy(worker->auth_env.keys.current, start->nonce_key, sizeof(start->nonce_key));
+	worker->ticket_seed = start->ticket_seed;
 	for (size_t i = 0; i < worker->places.count; i++) {
 		worker->places.pages[i] = i == number
 		                                  ? worker->places.own
@@ -544,7 +615,7 @@ static enum err take_start(struct worker *worker, unsigned number)
 	err = sandbox_drop(ROLE_WORKER, &start);
 	if (err == ERR_NONE)
 		err = map_regions(worker, &start, number);
-	explicit_bzero(start.nonce_key, sizeof(start.nonce_key));
+	explicit_bzero(&start, sizeof(start));
 	explicit_bzero(worker->message.bytes, worker->message.payload.len);
 	ipc_drop(&worker->message);
 	return err;
@@ -552,6 +623,7 @@ static enum err take_start(struct worker *worker, unsigned number)
 
 static enum err make_env(struct worker *worker, unsigned number)
 {
+	const struct leaves_env leaves_env = {worker->loop, send_question, worker};
 	struct session_env *env = &worker->env;
 	enum err err;
 
@@ -575,6 +647,13 @@ static enum err make_env(struct worker *worker, unsigned number)
 	if (err)
 		return err;
 	auth_use(env->auth, worker->generation->session.auth);
+	err = tls_contexts_new(&worker->generation->settings.inspection, &worker->ticket_seed, clock_wall_ms(), &env->tls);
+	explicit_bzero(&worker->ticket_seed, sizeof(worker->ticket_seed));
+	if (err)
+		return err;
+	err = leaves_new(&leaves_env, LEAVES, &env->leaves);
+	if (err)
+		return err;
 	err = resolver_new(worker->loop, worker->generation->session.dns, &env->resolver);
 	if (err == ERR_NONE)
 		err = pump_pipes_new(PIPES_OF_ALL / worker->worker_count, &env->pipes);
@@ -642,7 +721,11 @@ static void tear_down(struct worker *worker)
 	session_env_fini(&worker->env);
 	if (worker->verifier.fd >= 0)
 		loop_close(worker->loop, &worker->verifier);
+	if (worker->signer.fd >= 0)
+		loop_close(worker->loop, &worker->signer);
+	leaves_free(worker->env.leaves);
 	auth_free(worker->env.auth);
+	tls_contexts_free(worker->env.tls);
 	resolver_free(worker->env.resolver);
 	pump_pipes_free(worker->env.pipes);
 	session_generation_unref(&worker->generation->session);
@@ -670,7 +753,7 @@ int worker_main(int channel, unsigned number)
 	/* Writing to a socket that was closed is an error to handle, not an end. */
 	signal(SIGPIPE, SIG_IGN);
 	worker.channel.fd = channel;
-	worker.verifier.fd = -1;
+	worker.verifier.fd = worker.signer.fd = -1;
 	worker.sweep.on_due = on_sweep;
 	list_init(&worker.unused);
 	err = set_up(&worker, number);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The access log: one line per finished exchange or tunnel. The names of the fields are a contract. */
-#include "session/session_private.h"
+#include "session/inspect.h"
 
 #include "base/clock.h"
 
@@ -11,6 +11,8 @@ struct record {
 	const struct session *session;
 	const char *event; /* NULL: finished */
 	struct span method, target, host;
+	struct span sni;             /* of the ClientHello */
+	const struct inspect *inspect; /* NULL: TLS was not looked into */
 	const struct identity *identity;  /* NULL: not known */
 	enum auth_scheme scheme;          /* that was tried; AUTH_SCHEME_COUNT: none */
 	uint16_t port;
@@ -25,6 +27,8 @@ struct record {
 	const char *ended_by, *how;
 	uint64_t bytes_up, bytes_down, duration_ms;
 	struct timing timing;
+	unsigned question_count; /* of `answers` */
+	const struct span *content_type; /* of the response; NULL: there was none */
 	bool is_tunnel;
 };
 
@@ -130,7 +134,7 @@ static void add_decision(const struct record *record, struct buf *out)
 	if (record->answers == NULL)
 		return;
 	buf_add_string(out, ",\"decision\":{");
-	for (int q = 0; q < POLICY_QUESTION_COUNT; q++) {
+	for (unsigned q = 0; q < record->question_count; q++) {
 		if ((record->open >> q & 1) || !is_told((enum policy_question)q, &record->answers[q]))
 			continue;
 		add_answer(policy, (enum policy_question)q, &record->answers[q], first, out);
@@ -147,6 +151,8 @@ static void add_timing(const struct timing *timing, struct buf *out)
 	} rows[] = {{"auth_ms", timing->auth_ms},
 	            {"dns_ms", timing->dns_ms},
 	            {"connect_ms", timing->connect_ms},
+	            {"tls_origin_ms", timing->tls_origin_ms},
+	            {"tls_client_ms", timing->tls_client_ms},
 	            {"first_byte_ms", timing->first_byte_ms}};
 	bool first = true;
 
@@ -161,6 +167,52 @@ static void add_timing(const struct timing *timing, struct buf *out)
 	}
 	if (!first)
 		buf_add_byte(out, '}');
+}
+
+/* ---- TLS ---- */
+
+static void add_leg(const char *key, const struct tls_leg *leg, const char *ja4, const char *verify, struct buf *out)
+{
+	buf_printf(out, "\"%s\":{\"version\":\"%s\",\"cipher\":\"%s\"", key, leg->version, leg->cipher);
+	add_text(out, "alpn", span_from(leg->alpn));
+	buf_printf(out, ",\"resumed\":%s", leg->resumed ? "true" : "false");
+	add_text(out, "ja4", span_from(ja4));
+	add_text(out, "verify", span_from(verify));
+	buf_add_byte(out, '}');
+}
+
+/* "good", or the token of what is wrong; "": not known. */
+static const char *verify_text(const struct inspect *inspect)
+{
+	return inspect->was_verified ? "good" : trust_fault_token(inspect->fault);
+}
+
+static void add_tls(const struct inspect *inspect, struct buf *out)
+{
+	bool is_first = true;
+
+	if (inspect == NULL || inspect->is_plain)
+		return;
+	add_key(out, "tls");
+	buf_add_byte(out, '{');
+	if (inspect->client_leg.version) {
+		add_leg("client", &inspect->client_leg, inspect->ja4, NULL, out);
+		is_first = false;
+	}
+	if (inspect->origin_leg.version) {
+		if (!is_first)
+			buf_add_byte(out, ',');
+		add_leg("origin", &inspect->origin_leg, NULL, verify_text(inspect), out);
+		is_first = false;
+	}
+	buf_printf(out, "%s\"opened\":%s", is_first ? "" : ",", inspect->is_open ? "true" : "false");
+	if (inspect->leaf && inspect->is_open) {
+		add_text(out, "certificate", SPAN("forged"));
+		add_text(out, "serial", span_from(inspect->leaf->serial));
+	}
+	if (inspect->client_leg.version == NULL)
+		add_text(out, "ja4", span_from(inspect->ja4));
+	buf_add_byte(out, '}');
 }
 
 /* A ticket of Active Directory may name hundreds of groups. */
@@ -212,6 +264,7 @@ static void write_json(const struct record *record, bool brief, struct buf *out)
 	add_text(out, "host", record->host);
 	if (record->port)
 		add_number(out, "port", record->port);
+	add_text(out, "sni", record->sni);
 	add_address(out, "origin", &record->origin);
 	if (!brief && record->answers)
 		add_text(out, "class", span_from(policy_answer_name(
@@ -220,6 +273,10 @@ static void write_json(const struct record *record, bool brief, struct buf *out)
 		add_decision(record, out);
 	if (record->status)
 		add_number(out, "status", (uint64_t)record->status);
+	if (record->content_type) { /* a response without a type has an empty one */
+		add_key(out, "content_type");
+		buf_add_json(out, *record->content_type);
+	}
 	if (record->err)
 		add_text(out, "error", span_from(err_name(record->err)));
 	add_text(out, "why", span_from(reason_name(record->why)));
@@ -232,6 +289,7 @@ static void write_json(const struct record *record, bool brief, struct buf *out)
 	add_number(out, "duration_ms", record->duration_ms);
 	if (!brief)
 		add_timing(&record->timing, out);
+	add_tls(record->inspect, out);
 	add_number(out, "policy", session->generation->number);
 	buf_add_string(out, "}\n");
 }
@@ -264,7 +322,9 @@ static void write_squid(const struct record *record, struct buf *out)
 	buf_add_percent(out, record->identity ? record->identity->user : SPAN("-"));
 	buf_add_string(out, record->origin.family ? " HIER_DIRECT/" : " HIER_NONE/");
 	address_format(&record->origin, out);
-	buf_add_string(out, " -\n");
+	buf_add_byte(out, ' ');
+	buf_add_percent(out, record->content_type && record->content_type->len ? *record->content_type : SPAN("-"));
+	buf_add_byte(out, '\n');
 }
 
 /* ---- templates ---- */
@@ -327,6 +387,7 @@ static void add_field(const struct record *record, enum access_field field, stru
 	NUMBER(PORT, record->port, 0);
 	FIELD(ORIGIN) address_format_with_port(&record->origin, out);
 	NUMBER(STATUS, (uint64_t)record->status, 0);
+	TEXT(CONTENT_TYPE, record->content_type ? *record->content_type : SPAN(""));
 	TEXT(ERROR, record->err ? span_from(err_name(record->err)) : SPAN(""));
 	TEXT(WHY, span_from(reason_name(record->why)));
 	TEXT(REASON, span_from(record->reason));
@@ -339,6 +400,12 @@ static void add_field(const struct record *record, enum access_field field, stru
 	NUMBER(AUTH_MS, record->timing.auth_ms, ABSENT_MS);
 	NUMBER(DNS_MS, record->timing.dns_ms, ABSENT_MS);
 	NUMBER(CONNECT_MS, record->timing.connect_ms, ABSENT_MS);
+	NUMBER(TLS_ORIGIN_MS, record->timing.tls_origin_ms, ABSENT_MS);
+	NUMBER(TLS_CLIENT_MS, record->timing.tls_client_ms, ABSENT_MS);
+	TEXT(TLS, record->inspect ? span_from(record->inspect->is_open ? "opened" : "not-opened") : SPAN(""));
+	TEXT(JA4, record->inspect ? span_from(record->inspect->ja4) : SPAN(""));
+	TEXT(VERIFY, record->inspect ? span_from(verify_text(record->inspect)) : SPAN(""));
+	TEXT(SNI, record->sni);
 	NUMBER(FIRST_BYTE_MS, record->timing.first_byte_ms, ABSENT_MS);
 	NUMBER(POLICY, session->generation->number, 0);
 	else if (record->answers)
@@ -392,7 +459,7 @@ static void write_line(const struct record *record)
 
 const struct policy_answer *access_refusing_answer(const struct exchange *exchange)
 {
-	bool is_policy = exchange->err == ERR_POLICY_DENIED || exchange->err == ERR_INSPECT_UNAVAILABLE ||
+	bool is_policy = exchange->err == ERR_POLICY_DENIED || exchange->err == ERR_INSPECT_UNAVAILABLE || exchange->err == ERR_OPAQUE_DENIED ||
 	                 exchange->err == ERR_ROUTE_SOURCE;
 
 	return is_policy && exchange->is_decided ? &exchange->decision.answers[exchange->denied_by] : NULL;
@@ -418,6 +485,22 @@ static const char *how_of(enum err err)
 	return err == ERR_CUT ? "cut" : err == ERR_STOPPED ? "stop" : NULL;
 }
 
+/* Inside, a path is asked for: with its host it says what a URL to a proxy says. */
+static struct span target_of(const struct session *session)
+{
+	const struct exchange *exchange = session->exchange;
+
+	return session->inspect && exchange->facts.url.len ? exchange->facts.url : exchange->head.target;
+}
+
+/* What the ClientHello named, where it was looked at. */
+static struct span tunnel_sni(const struct tunnel *tunnel)
+{
+	if (tunnel->sni)
+		return span_from(tunnel->sni);
+	return tunnel->is_sni_host ? span_of(tunnel->text + tunnel->method_len, tunnel->host_len) : SPAN("");
+}
+
 void access_log_exchange(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
@@ -429,13 +512,17 @@ void access_log_exchange(struct session *session)
 	record = (struct record){
 		.session = session,
 		.method = exchange->is_parsed ? exchange->head.method : SPAN(""),
-		.target = exchange->is_parsed ? exchange->head.target : SPAN(""),
+		.target = exchange->is_parsed ? target_of(session) : SPAN(""),
+		.sni = session->inspect ? session->inspect->sni : SPAN(""),
+		.inspect = session->inspect,
 		.host = exchange->target.host.name,
 		.identity = exchange->identity,
 		.scheme = exchange->identity ? exchange->identity->scheme : exchange->tried,
 		.port = exchange->target.host.port,
 		.origin = exchange->origin,
 		.answers = exchange->is_decided ? exchange->decision.answers : NULL,
+		.question_count = POLICY_QUESTION_COUNT,
+		.content_type = exchange->facts.known & FACT_RESPONSE ? &exchange->facts.content_type : NULL,
 		.open = exchange->decision.open,
 		.status = exchange->status,
 		.err = exchange->err,
@@ -477,11 +564,14 @@ void access_log_tunnel(struct session *session, bool is_running, const struct pu
 		.method = span_of(text, tunnel->method_len),
 		.host = span_of(text + tunnel->method_len, tunnel->host_len),
 		.target = span_of(text + tunnel->method_len + tunnel->host_len, tunnel->target_len),
+		.sni = tunnel_sni(tunnel),
+		.inspect = session->inspect,
 		.identity = tunnel->identity,
 		.scheme = tunnel->identity ? tunnel->identity->scheme : AUTH_SCHEME_COUNT,
 		.port = tunnel->port,
 		.origin = tunnel->origin,
 		.answers = tunnel->answers,
+		.question_count = POLICY_TUNNEL_QUESTION_COUNT,
 		.status = tunnel->status,
 		.err = tunnel->err,
 		.bytes_up = tunnel->pump.bytes[PUMP_CLIENT],

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* RESOLVE and DIAL: from a host to a connection. Every address is checked before it is dialled, and
  * what was checked is what is dialled. */
-#include "session/session_private.h"
+#include "session/inspect.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +35,8 @@ static bool filter(struct session *session, const struct resolve_answer *answer,
 			exchange->facts.address = address;
 			policy_decide(session->generation->policy, &exchange->facts,
 			              &exchange->decision);
-			if (exchange->decision.answers[POLICY_ACCESS].answer == ACCESS_DENY)
+			if (!(exchange->decision.open >> POLICY_ACCESS & 1) &&
+			    exchange->decision.answers[POLICY_ACCESS].answer == ACCESS_DENY)
 				continue;
 			/* One set of answers holds for all that are dialled: those of the first. */
 			if (exchange->address_count &&
@@ -116,6 +117,23 @@ enum step step_resolve(struct session *session)
 
 /* ---- DIAL ---- */
 
+/* The client was told 200: from here on its bytes are the tunnel's, or they are looked at. */
+static enum step on_connected(struct session *session, struct span unsent)
+{
+	struct exchange *exchange = session->exchange;
+	const struct policy_decision *decision = &exchange->decision;
+	bool is_settled = !(decision->open >> POLICY_TLS & 1) && !(decision->open >> POLICY_ACCESS & 1);
+	bool is_media = !(decision->open >> POLICY_CLASS & 1) && decision->answers[POLICY_CLASS].answer == CLASS_MEDIA;
+	struct span first[2] = {[PUMP_CLIENT] = buf_span(&session->in), [PUMP_ORIGIN] = unsent};
+
+	if (is_settled && decision->answers[POLICY_TLS].answer == TLS_BYPASS)
+		return tunnel_start(session, first, !is_media); /* media is never held */
+	if (inspect_new(session))
+		return session_go(session, SESSION_END);
+	buf_add(&exchange->to_client, unsent);
+	return inspect_start(session);
+}
+
 /* Bytes of a client that is served before its tunnel stands stay where they are. */
 static enum step on_origin_stands(struct session *session)
 {
@@ -125,6 +143,11 @@ static enum step on_origin_stands(struct session *session)
 
 	if (!exchange->is_connect)
 		return relay_start(session);
+	if (session->inspect) { /* once more, and untouched */
+		first[PUMP_CLIENT] = buf_span(&session->in);
+		first[PUMP_ORIGIN] = SPAN("");
+		return tunnel_start(session, first, false);
+	}
 	exchange->status = 200;
 	if (exchange->success.len)
 		reply = span_from(arena_printf(&exchange->arena, "HTTP/1.1 200 Connection established\r\n%.*s\r\n",
@@ -133,9 +156,7 @@ static enum step on_origin_stands(struct session *session)
 		return session_fail(session, ERR_SESSION_MEMORY, "limits.session_memory");
 	if (stream_write(&session->client, reply, &taken) > STREAM_AGAIN)
 		return session_fail(session, ERR_CLIENT_RESET, "");
-	first[PUMP_CLIENT] = buf_span(&session->in);
-	first[PUMP_ORIGIN] = span_skip(reply, taken);
-	return tunnel_start(session, first);
+	return on_connected(session, span_skip(reply, taken));
 }
 
 /* The rule names an address that is not, or no longer, one of this host. */

@@ -4,6 +4,7 @@
 #include "session/session_private.h"
 
 #include "base/log.h"
+#include "session/h2/h2.h"
 
 /* What is said of one cut. Texts of the configuration may be long. */
 enum { TEXT_MAX_BYTES = 200, BECAUSE_MAX_BYTES = 600, TOLD_MAX = 1000 };
@@ -30,7 +31,7 @@ static struct tunnel_texts texts_of(const struct tunnel *tunnel)
 	return texts;
 }
 
-static struct policy_facts facts_of_tunnel(const struct session *session)
+struct policy_facts tunnel_facts(const struct session *session)
 {
 	const struct tunnel *tunnel = session->tunnel;
 	struct tunnel_texts texts = texts_of(tunnel);
@@ -40,13 +41,14 @@ static struct policy_facts facts_of_tunnel(const struct session *session)
 		.host = texts.host,
 		.port = tunnel->port,
 		.known = FACT_ADDRESS,
-		.absent = (unsigned)POLICY_NEVER_KNOWN | FACT_REQUEST,
+		.absent = (unsigned)FACT_REQUEST | FACT_RESPONSE,
 		.address = tunnel->origin,
 		.method = texts.method,
 		.sni = SPAN(""),
 		.inner_host = texts.other,
 		.url = SPAN(""),
 		.user = SPAN(""),
+		.content_type = SPAN(""),
 	};
 
 	if (tunnel->identity) {
@@ -57,11 +59,17 @@ static struct policy_facts facts_of_tunnel(const struct session *session)
 	} else {
 		facts.absent |= FACT_USER;
 	}
+	if (tunnel->is_sni_host || tunnel->sni) {
+		facts.known |= FACT_HELLO;
+		facts.sni = tunnel->sni ? span_from(tunnel->sni) : facts.host;
+	} else {
+		facts.absent |= FACT_HELLO;
+	}
 	if (address_parse(facts.host, &facts.host_address))
 		facts.host_address.port = tunnel->port;
 	if (tunnel->is_upgrade) {
-		facts.known |= FACT_REQUEST;
-		facts.absent &= ~(unsigned)FACT_REQUEST;
+		facts.known |= (unsigned)FACT_REQUEST | FACT_RESPONSE;
+		facts.absent &= ~((unsigned)FACT_REQUEST | FACT_RESPONSE);
 		facts.url = texts.target;
 	}
 	return facts;
@@ -113,7 +121,7 @@ static bool is_denied(struct session *session, struct policy_facts *facts,
 	const struct policy *policy = session->env->current->policy;
 	bool denied;
 
-	*facts = session->tunnel ? facts_of_tunnel(session) : session->exchange->facts;
+	*facts = session->tunnel ? tunnel_facts(session) : session->exchange->facts;
 	facts->wall_ms = loop_wall_ms(session->env->loop);
 	if (session->tunnel)
 		return denies(policy, facts, decision);
@@ -226,6 +234,20 @@ static void tell(const struct session *session, const struct policy_facts *facts
 
 /* ---- all sessions ---- */
 
+/* One stream of HTTP/2; the others go on. */
+static bool is_stream_cut(struct session *session, void *context)
+{
+	struct session_cuts *cuts = context;
+	struct policy_decision decision;
+	struct policy_facts facts;
+
+	if (!is_denied(session, &facts, &decision))
+		return false;
+	cuts->count++;
+	tell(session, &facts, &decision.answers[POLICY_ACCESS], cuts);
+	return true;
+}
+
 static bool cut_one(struct session *session, struct session_cuts *cuts)
 {
 	const unsigned decided = 1u << SESSION_RESOLVE | 1u << SESSION_DIAL | 1u << SESSION_RELAY |
@@ -235,6 +257,8 @@ static bool cut_one(struct session *session, struct session_cuts *cuts)
 
 	if (session->exchange && session->exchange->is_for_pages)
 		return false; /* policy was not asked */
+	if (session->state == SESSION_SERVE_H2)
+		return h2_cut(session, is_stream_cut, cuts);
 	if (!(decided >> session->state & 1) || !is_denied(session, &facts, &decision))
 		return false;
 	cuts->count++;

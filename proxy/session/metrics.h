@@ -20,6 +20,7 @@
 	X(exchanges_total, "counter", "exchanges finished") \
 	X(replies_total, "counter", "replies made by the proxy itself") \
 	X(denied_total, "counter", "requests denied by policy") \
+	X(opened_total, "counter", "TLS sessions opened") \
 	X(bytes_up_total, "counter", "bytes from clients to origins") \
 	X(bytes_down_total, "counter", "bytes from origins to clients") \
 	X(dns_queries_total, "counter", "questions to name servers") \
@@ -34,7 +35,7 @@
 
 /* How long sessions were in one state. Bucket n: less than 2^n ms, and not in the one before; the last one is for
  * all that is longer. */
-enum { METRICS_STATES_MAX = 16, METRICS_BUCKETS = 18 };
+enum { METRICS_STATES_MAX = 24, METRICS_BUCKETS = 18 };
 struct metrics_times {
 	uint64_t buckets[METRICS_BUCKETS], sum_ms;
 };

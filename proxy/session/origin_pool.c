@@ -49,7 +49,7 @@ enum err session_env_init(struct session_env *env)
 	list_init(&env->sessions);
 	buf_init(&env->line, LINE_MAX_BYTES);
 	env->idle_origins = idle;
-	return ERR_NONE;
+	return asked_origins_new(&env->asked);
 }
 
 /* ---- of one session ---- */
@@ -125,6 +125,7 @@ void session_env_fini(struct session_env *env)
 		run_free(&kept->free_task);
 	}
 	free(env->idle_origins);
+	asked_origins_free(env->asked);
 	buf_fini(&env->line);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* REFUSE and LINGER: replies of our own, and closing so that they arrive. */
-#include "session/session_private.h"
+#include "session/inspect.h"
 
 enum { QUOTE_MAX_BYTES = 4096 };
 
@@ -34,6 +34,7 @@ static const bool keeps_framing[ERR_COUNT] = {
 	[ERR_UPGRADE_FAILED] = true,
 	[ERR_REQUEST_SCHEME] = true,
 	[ERR_REQUEST_LOOP] = true,
+	[ERR_INNER_HOST] = true,
 };
 
 static bool is_about_auth(enum err err)
@@ -60,16 +61,25 @@ static bool can_drain(const struct session *session)
 	       (head->framing != HTTP_LENGTH || head->body_bytes <= session_conf_of(session)->limits.drain_bytes);
 }
 
+/* Policy refused the response to a request that has come whole. */
+static bool is_all_read(const struct exchange *exchange)
+{
+	return exchange->err == ERR_POLICY_DENIED && exchange->up.done;
+}
+
 /* Can the connection be used for another request after this reply? */
 static bool can_keep(const struct session *session)
 {
 	const struct exchange *exchange = session->exchange;
 
+	/* Inside, what was wrong with the origin stays wrong; and one that was closed for this reply is gone. */
+	if (session->inspect && (session->inspect->err || session->origin == NULL || !stream_is_open(session->origin)))
+		return false;
 	if (!exchange->is_parsed || !wants_to_go_on(exchange) || !keeps_framing[exchange->err] ||
 	    session->env->draining || session->client_ended)
 		return false;
 	/* Where the response was begun, its content may be on its way. */
-	if (!can_drain(session) || (exchange->head.framing != HTTP_NO_BODY && exchange->bytes_up))
+	if (!can_drain(session) || (exchange->head.framing != HTTP_NO_BODY && exchange->bytes_up && !is_all_read(exchange)))
 		return false;
 	/* What follows a CONNECT was for its tunnel. */
 	return !exchange->is_connect || buf_len(&session->in) == 0;
@@ -164,7 +174,7 @@ static void describe_ourselves(struct exchange *exchange, struct http_reply *rep
 		reply->fields = SPAN("Allow: GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, TRACE, PATCH\r\n");
 }
 
-static void write_reply(struct session *session)
+void refuse_write(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
 	char id[48];
@@ -204,6 +214,12 @@ static void write_reply(struct session *session)
 	session->env->metrics->replies_total++;
 }
 
+/* Has the request, or a part of it, been sent to the origin? */
+static bool was_relayed(const struct exchange *exchange)
+{
+	return exchange->up.framing != HTTP_NO_BODY || exchange->up.done;
+}
+
 enum step step_refuse(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
@@ -211,7 +227,9 @@ enum step step_refuse(struct session *session)
 	size_t taken;
 	bool keep;
 
-	origin_close(session, false);
+	/* Of an opened session it stays, where nothing of the request has gone there. */
+	if (session->inspect == NULL || was_relayed(exchange))
+		origin_close(session, false);
 	resolve_cancel(exchange->query);
 	dial_cancel(exchange->dial);
 	exchange->query = NULL;
@@ -220,7 +238,7 @@ enum step step_refuse(struct session *session)
 		dialog_cancel(session->dialog);
 	exchange->is_asking = false;
 	if (exchange->status == 0)
-		write_reply(session);
+		refuse_write(session);
 	while (buf_len(&exchange->to_client)) {
 		state = stream_write(&session->client, buf_span(&exchange->to_client), &taken);
 		if (state == STREAM_AGAIN)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "session/inspect.h"
 
 enum {
 	BUDGET_BYTES = 1 << 20,      /* in one turn */
@@ -76,7 +77,7 @@ static struct span forwarded_of(struct session *session)
 	struct buf text;
 	struct span copy;
 
-	if (session_conf_of(session)->forwarding.forwarded == FORWARDED_OFF)
+	if (session_conf_of(session)->forwarding.forwarded == FORWARDED_OFF || session->inspect)
 		return SPAN("");
 	if (session->client_address.family == AF_UNIX)
 		return SPAN("for=unknown;proto=http");
@@ -91,6 +92,7 @@ static struct span forwarded_of(struct session *session)
 
 static void write_request(struct session *session)
 {
+	struct http_edit edits[HTTP_EDITS_MAX];
 	struct exchange *exchange = session->exchange;
 	struct http_target target = exchange->target;
 	struct http_forward forward = {
@@ -98,12 +100,16 @@ static void write_request(struct session *session)
 		.forwarded = forwarded_of(session),
 		.keep_alive = !exchange->is_for_pages,
 		.framing = exchange->head.framing,
+		.default_port = session->inspect && !session->inspect->is_plain ? 443 : 0,
+		.without_via = session->inspect != NULL,
 		.max_forwards = max_forwards_of(&exchange->head),
+		.edits = edits,
+		.edit_count = response_header_edits(session, POLICY_REQUEST_HEADERS, edits),
 	};
 
 	exchange->up_framing = exchange->head.framing;
 	/* The public role is nobody's host, and HTTP/1.1 wants one. */
-	if (target.form == HTTP_TARGET_ORIGIN)
+	if (target.form == HTTP_TARGET_ORIGIN && session->inspect == NULL)
 		target.host = (struct http_host){.name = SPAN("localhost"), .port = 80};
 	http_write_request(&exchange->head, &target, &forward, &exchange->to_origin);
 }
@@ -112,6 +118,8 @@ enum step relay_start(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
 
+	if (session->inspect && !stream_is_open(session->origin))
+		return session_fail(session, ERR_ORIGIN_CLOSED, "");
 	http_body_init(&exchange->up, exchange->head.framing, exchange->head.body_bytes);
 	buf_reset(&exchange->to_origin);
 	write_request(session);
@@ -251,10 +259,11 @@ enum stream_state relay_drain(struct session *session)
 	struct exchange *exchange = session->exchange;
 	enum stream_state state;
 
-	if (!exchange->up_broken) {
+	/* What was sent on before the refusal is read already. */
+	if (exchange->up.framing == HTTP_NO_BODY)
 		http_body_init(&exchange->up, exchange->head.framing, exchange->head.body_bytes);
-		exchange->up_broken = true;
-	}
+	if (!exchange->up_broken)
+		break_up(session);
 	state = read_content(session);
 	return is_drained_enough(session) ? STREAM_BROKEN : state;
 }
@@ -279,28 +288,43 @@ static enum http_framing down_framing_of(const struct session *session,
 
 static void write_response(struct session *session, bool keep_alive)
 {
+	struct http_edit edits[HTTP_EDITS_MAX];
 	struct exchange *exchange = session->exchange;
+	bool is_final = exchange->response.status >= 200;
 	struct http_forward forward = {
 		.via = session_conf_of(session)->forwarding.via,
 		.keep_alive = keep_alive,
 		.framing = exchange->down_framing,
 		.to_http10 = is_http10(session),
+		.without_via = session->inspect != NULL,
 		.max_forwards = UINT64_MAX,
-		.fields = exchange->response.status >= 200 ? exchange->success : SPAN(""),
+		.fields = is_final ? exchange->success : SPAN(""),
+		.edits = edits,
+		.edit_count = is_final ? response_header_edits(session, POLICY_RESPONSE_HEADERS, edits) : 0,
 	};
 
 	http_write_response(&exchange->response, &forward, &exchange->to_client);
+}
+
+/* What policy forbids goes no further than here: a page takes its place, and the origin is closed with what it still sends. */
+static enum step refuse_response(struct session *session, enum err err)
+{
+	return session_fail(session, err, session->exchange->detail);
 }
 
 static enum step switch_protocols(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
 	struct span first[2];
+	enum err err;
 
 	if (!exchange->head.upgrade || !http_find(&exchange->response, "upgrade"))
 		return session_fail(session, ERR_UPGRADE_FAILED, "101 without Upgrade");
 	if (!exchange->up.done || buf_len(&exchange->to_origin))
 		return session_fail(session, ERR_UPGRADE_FAILED, "101 before the end of the request");
+	err = response_decide_head(session, &exchange->response);
+	if (err)
+		return refuse_response(session, err);
 	exchange->status = 101;
 	exchange->down_framing = HTTP_NO_BODY;
 	write_response(session, true);
@@ -311,7 +335,7 @@ static enum step switch_protocols(struct session *session)
 	}
 	first[PUMP_CLIENT] = buf_span(&session->in);
 	first[PUMP_ORIGIN] = buf_span(&exchange->to_client);
-	return tunnel_start(session, first);
+	return tunnel_start(session, first, false);
 }
 
 static void forward_interim(struct session *session)
@@ -377,6 +401,9 @@ static enum step on_response_head(struct session *session, size_t head_bytes)
 		forward_interim(session);
 		return STEP_NEXT;
 	}
+	err = response_decide_head(session, &exchange->response);
+	if (err)
+		return refuse_response(session, err);
 	note_response(session);
 	write_response(session, exchange->keep_client);
 	restart_clock(session);
@@ -450,10 +477,29 @@ static bool can_retry(const struct session *session)
 	       buf_len(&exchange->from_origin) == 0 && relay_is_repeatable(exchange);
 }
 
+/* Inside, the client has a connection of its own to try again with: it sees what it would see without us. */
+static enum step on_inner_origin_end(struct session *session, enum stream_state state)
+{
+	enum { CERTIFICATE_REQUIRED = 116 };
+	struct exchange *exchange = session->exchange;
+	bool is_first = session->inspect->request_count == 1;
+
+	if (session->origin->tls && tls_stream_failure(session->origin).alert == CERTIFICATE_REQUIRED)
+		return session_fail(session, ERR_CLIENT_CERTIFICATE, "the origin refuses whoever shows none (alert 116)");
+	if (!is_first && buf_len(&exchange->from_origin) == 0 && relay_is_repeatable(exchange)) {
+		session->env->metrics->errors[ERR_ORIGIN_CLOSED]++;
+		exchange->err = ERR_ORIGIN_CLOSED;
+		return session_go(session, SESSION_END);
+	}
+	return session_fail(session, state == STREAM_END ? ERR_ORIGIN_CLOSED : ERR_ORIGIN_RESET, "");
+}
+
 static enum step on_origin_end(struct session *session, enum stream_state state)
 {
 	struct exchange *exchange = session->exchange;
 
+	if (!exchange->has_response && session->inspect)
+		return on_inner_origin_end(session, state);
 	if (!exchange->has_response) {
 		if (can_retry(session)) {
 			exchange->was_retried = true;
@@ -529,7 +575,12 @@ static enum step finish(struct session *session)
 	bool keep = exchange->keep_client && exchange->up.done && !session->client_ended;
 
 	/* Bytes behind the response would be taken for the next one. */
-	if (exchange->keep_origin && exchange->up.done && !exchange->up_broken &&
+	if (session->inspect && exchange->keep_origin && exchange->up.done && !exchange->up_broken && keep &&
+	    buf_len(&exchange->from_origin) == 0)
+		;
+	else if (session->inspect)
+		keep = false;
+	else if (exchange->keep_origin && exchange->up.done && !exchange->up_broken &&
 	    buf_len(&exchange->from_origin) == 0 && !exchange->is_for_pages)
 		origin_pool_give(session);
 	else

@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "http/proxy_protocol.h"
+#include "session/inspect.h"
 
-/* Read what is there behind what is buffered. */
-static enum stream_state read_more(struct session *session)
+enum stream_state request_read_more(struct session *session)
 {
 	size_t room = session->in.max_bytes - buf_len(&session->in), len, got;
 	uint8_t *scratch = loop_scratch(session->env->loop, &len);
@@ -37,7 +37,7 @@ enum step step_read_proxy(struct session *session)
 		}
 		if (used)
 			break;
-		state = read_more(session);
+		state = request_read_more(session);
 		if (state == STREAM_AGAIN)
 			return STEP_WAIT;
 		if (state != STREAM_OK)
@@ -64,8 +64,11 @@ static enum step fail_head(struct session *session, enum err err, const char *de
 static enum step on_client_gone(struct session *session, enum stream_state state)
 {
 	/* Connect and close without a word is no request and gives no line. */
-	if (buf_len(&session->in) == 0)
+	if (buf_len(&session->in) == 0) {
+		if (session->inspect && session->inspect->request_count == 0)
+			pins_note_silence(session);
 		return session_go(session, SESSION_END);
+	}
 	return fail_head(session, state == STREAM_END ? ERR_CLIENT_CLOSED : ERR_CLIENT_RESET, "");
 }
 
@@ -124,7 +127,7 @@ static enum step on_head(struct session *session, size_t head_bytes)
 	exchange->is_connect = span_equal(exchange->head.method, SPAN("CONNECT"));
 	if (session->env->draining)
 		exchange->head.keep_alive = false;
-	return check_target(session);
+	return session->inspect ? session_go(session, SESSION_DECIDE) : check_target(session);
 }
 
 /* No HTTP: its client would not read it. A fatal alert, protocol_version (RFC 8446 section 6). */
@@ -165,6 +168,15 @@ static enum step check_start(struct session *session, size_t scanned_before)
 	return err ? fail_head(session, err, detail) : STEP_WAIT;
 }
 
+/* Between two requests of an opened session the origin has closed: so do we, and the client sees what it would see without
+ * us. */
+static bool is_over_inside(const struct session *session)
+{
+	const struct inspect *inspect = session->inspect;
+
+	return inspect && inspect->err == ERR_NONE && buf_len(&session->in) == 0 && inspect_has_origin_gone(session);
+}
+
 enum step step_read_head(struct session *session)
 {
 	for (;;) {
@@ -174,9 +186,9 @@ enum step step_read_head(struct session *session)
 		enum stream_state state;
 		bool first;
 
-		if (first_byte == BYTE_TLS)
+		if (first_byte == BYTE_TLS && session->inspect == NULL)
 			return refuse_tls(session);
-		if (first_byte == BYTE_SOCKS4 || first_byte == BYTE_SOCKS5)
+		if (session->inspect == NULL && (first_byte == BYTE_SOCKS4 || first_byte == BYTE_SOCKS5))
 			return fail_head(session, ERR_REQUEST_SYNTAX,
 			                 "the client speaks SOCKS; this is an HTTP proxy");
 		if (head_bytes)
@@ -184,9 +196,9 @@ enum step step_read_head(struct session *session)
 		if (check_start(session, scanned_before) == STEP_NEXT)
 			return STEP_NEXT;
 		first = buf_len(&session->in) == 0;
-		state = read_more(session);
+		state = request_read_more(session);
 		if (state == STREAM_AGAIN)
-			return STEP_WAIT;
+			return is_over_inside(session) ? session_go(session, SESSION_END) : STEP_WAIT;
 		if (state != STREAM_OK)
 			return on_client_gone(session, state);
 		if (first) /* the clock of a head starts with its first byte and does not start again */
@@ -225,8 +237,8 @@ static bool get_other_host(struct exchange *exchange, struct span *out)
 	return true;
 }
 
-/* False: no memory. A fact that is left out would let pass what a rule on it denies. */
-static bool fill_facts(struct session *session)
+/* A fact that is left out would let pass what a rule on it denies. */
+bool request_fill_facts(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
 	struct policy_facts *facts = &exchange->facts;
@@ -242,8 +254,9 @@ static bool fill_facts(struct session *session)
 		.url = SPAN(""),
 		.user = SPAN(""),
 		.inner_host = SPAN(""),
+		.content_type = SPAN(""),
 		.wall_ms = loop_wall_ms(session->env->loop),
-		.absent = POLICY_NEVER_KNOWN,
+		.absent = exchange->is_connect ? 0 : FACT_HELLO,
 	};
 	if (exchange->identity) {
 		facts->known |= FACT_USER;
@@ -252,7 +265,9 @@ static bool fill_facts(struct session *session)
 		facts->group_count = exchange->identity->group_count;
 	}
 	if (exchange->is_connect) {
-		facts->absent |= FACT_REQUEST;
+		/* What is asked inside is seen only where the session can be opened. */
+		if (!inspect_is_possible(session))
+			facts->absent |= (unsigned)FACT_REQUEST | FACT_RESPONSE;
 	} else {
 		facts->known |= FACT_REQUEST;
 		facts->url = url_of(exchange);
@@ -325,6 +340,11 @@ static void decide(struct session *session)
 
 	policy_decide(session->generation->policy, &exchange->facts, decision);
 	exchange->is_decided = true;
+	if ((decision->need & (FACT_REQUEST | FACT_RESPONSE)) && !(decision->open >> POLICY_TLS & 1) &&
+	    decision->answers[POLICY_TLS].answer == TLS_BYPASS) {
+		exchange->facts.absent |= (unsigned)FACT_REQUEST | FACT_RESPONSE;
+		policy_decide(session->generation->policy, &exchange->facts, decision);
+	}
 	if (exchange->identity || (exchange->facts.absent & FACT_USER) || (decision->open >> POLICY_AUTH & 1) ||
 	    decision->answers[POLICY_AUTH].answer != AUTH_EXEMPT)
 		return;
@@ -355,7 +375,7 @@ bool request_decide(struct session *session)
 		session_go(session, SESSION_AUTHENTICATE);
 		return false;
 	}
-	if (exchange->is_connect && !(decision->open >> POLICY_TLS & 1) &&
+	if (exchange->is_connect && !inspect_is_possible(session) && !(decision->open >> POLICY_TLS & 1) &&
 	    decision->answers[POLICY_TLS].answer == TLS_INSPECT)
 		return deny(session, POLICY_TLS, ERR_INSPECT_UNAVAILABLE);
 	return true;
@@ -375,7 +395,17 @@ static bool is_for_us(struct session *session)
 	return counts && field && span_equal(field->value, SPAN("0"));
 }
 
-/* The PAC file, asked of the proxy itself; or whatever the URL is asked for by which clients know the public role. */
+static bool is_page(struct span path)
+{
+	static const char *const pages[] = {"/proxy.pac", "/wpad.dat", "/ca", "/ca.pem", "/ca.crt", "/ca.crl"};
+
+	for (size_t i = 0; i < COUNT_OF(pages); i++)
+		if (span_equal(path, span_from(pages[i])))
+			return true;
+	return false;
+}
+
+/* The PAC file or the CA's certificate, asked of the proxy itself; or whatever the URL is asked for by which clients know the public role. */
 static bool is_for_pages(const struct session *session)
 {
 	const struct session_generation *generation = session->generation;
@@ -388,12 +418,14 @@ static bool is_for_pages(const struct session *session)
 	    span_equal(exchange->head.method, SPAN("OPTIONS")))
 		return false;
 	if (exchange->target.form == HTTP_TARGET_ORIGIN)
-		return span_equal(path, SPAN("/proxy.pac")) || span_equal(path, SPAN("/wpad.dat"));
+		return is_page(path);
 	return url->name.len && span_equal(host->name, url->name) && host->port == url->port;
 }
 
 enum step step_decide(struct session *session)
 {
+	if (session->inspect)
+		return inspect_check_request(session) ? relay_start(session) : STEP_NEXT;
 	if (is_for_pages(session)) {
 		/* No question of policy: whoever may connect may know how. */
 		session->exchange->is_for_pages = true;
@@ -402,7 +434,7 @@ enum step step_decide(struct session *session)
 	if (is_for_us(session))
 		return session_go(session, SESSION_REFUSE);
 	authenticate_use_connection(session);
-	if (!fill_facts(session))
+	if (!request_fill_facts(session))
 		return session_fail(session, ERR_SESSION_MEMORY, "limits.session_memory");
 	if (!request_decide(session))
 		return STEP_NEXT;

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "session/h2/h2.h"
+#include "session/inspect.h"
 
 enum { STEPS_PER_TURN = 100 };
 
@@ -32,16 +34,25 @@ static const struct state_row states[SESSION_STATE_COUNT] = {
 	[SESSION_READ_HEAD] = {"read_head", step_read_head, TIMEOUT(keep_alive_ms), ERR_REQUEST_TIMEOUT,
 	                       TO(DECIDE) | TO(REFUSE) | TO(LINGER)},
 	[SESSION_DECIDE] = {"decide", step_decide, NO_TIMEOUT, ERR_INTERNAL,
-	                    TO(AUTHENTICATE) | TO(RESOLVE) | TO(DIAL) | TO(REFUSE)},
+	                    TO(AUTHENTICATE) | TO(RESOLVE) | TO(DIAL) | TO(RELAY) | TO(REFUSE)},
 	[SESSION_AUTHENTICATE] = {"authenticate", step_authenticate, TIMEOUT(auth_ms), ERR_AUTH_TIMEOUT,
 	                          TO(DECIDE) | TO(REFUSE)},
 	[SESSION_RESOLVE] = {"resolve", step_resolve, TIMEOUT(dns_ms), ERR_DNS_TIMEOUT,
 	                     TO(DIAL) | TO(REFUSE)},
 	[SESSION_DIAL] = {"dial", step_dial, TIMEOUT(connect_ms), ERR_ORIGIN_CONNECT_TIMEOUT,
-	                  TO(TUNNEL) | TO(RELAY) | TO(REFUSE)},
-	[SESSION_TUNNEL] = {"tunnel", step_tunnel, NO_TIMEOUT, ERR_IDLE_TIMEOUT, 0},
+	                  TO(READ_HELLO) | TO(TUNNEL) | TO(RELAY) | TO(REFUSE)},
+	[SESSION_READ_HELLO] = {"read_hello", step_read_hello, TIMEOUT(hello_ms), ERR_HELLO_TIMEOUT,
+	                        TO(TUNNEL) | TO(TLS_ORIGIN) | TO(MINT) | TO(READ_HEAD) | TO(LINGER)},
+	[SESSION_TLS_ORIGIN] = {"tls_origin", step_tls_origin, TIMEOUT(tls_ms), ERR_ORIGIN_TLS_TIMEOUT,
+	                        TO(MINT) | TO(DIAL) | TO(TUNNEL)},
+	[SESSION_MINT] = {"mint", step_mint, TIMEOUT(tls_ms), ERR_SIGNER_UNAVAILABLE, TO(TLS_CLIENT)},
+	[SESSION_TLS_CLIENT] = {"tls_client", step_tls_client, TIMEOUT(tls_ms), ERR_CLIENT_TLS_TIMEOUT,
+	                        TO(READ_HEAD) | TO(SNIFF) | TO(SERVE_H2)},
+	[SESSION_SNIFF] = {"sniff", step_sniff, TIMEOUT(keep_alive_ms), ERR_NONE, TO(READ_HEAD) | TO(TUNNEL)},
+	[SESSION_TUNNEL] = {"tunnel", step_tunnel, NO_TIMEOUT, ERR_HELLO_TIMEOUT, TO(READ_HELLO)},
 	[SESSION_RELAY] = {"relay", step_relay, TIMEOUT(response_ms), ERR_RESPONSE_TIMEOUT,
 	                   TO(READ_HEAD) | TO(RESOLVE) | TO(DIAL) | TO(TUNNEL) | TO(REFUSE) | TO(LINGER)},
+	[SESSION_SERVE_H2] = {"serve_h2", step_serve_h2, TIMEOUT(keep_alive_ms), ERR_IDLE_TIMEOUT, TO(LINGER)},
 	[SESSION_REFUSE] = {"refuse", step_refuse, TIMEOUT(reply_ms), ERR_CLIENT_TIMEOUT,
 	                    TO(READ_HEAD) | TO(DRAIN) | TO(LINGER)},
 	[SESSION_DRAIN] = {"drain", step_drain, TIMEOUT(reply_ms), ERR_NONE, TO(READ_HEAD) | TO(LINGER)},
@@ -90,6 +101,17 @@ const char *session_id_text(const struct session *session, char text[static 48])
 	*at++ = '.';
 	*put_number(at, session->exchange_count) = '\0';
 	return text;
+}
+
+uint32_t session_since_ms(const struct session *session)
+{
+	const struct timing *timing = &session->exchange->timing;
+	const uint32_t parts[] = {timing->auth_ms, timing->dns_ms, timing->connect_ms, timing->tls_origin_ms, timing->tls_client_ms};
+	uint32_t sum = 0, all = (uint32_t)(loop_now_ms(session->env->loop) - session->exchange->started_ms);
+
+	for (size_t i = 0; i < COUNT_OF(parts); i++)
+		sum += parts[i] == ABSENT_MS ? 0 : parts[i];
+	return all > sum ? all - sum : 0;
 }
 
 /* ---- the machine ---- */
@@ -165,7 +187,8 @@ enum step session_fail(struct session *session, enum err err, const char *detail
 		exchange->err = err;
 		exchange->detail = detail ? detail : "";
 	}
-	if (err_status(err) == 0 || (exchange && exchange->has_response))
+	/* Behind a 200 to a CONNECT there is no place for a page, but inside. */
+	if (err_status(err) == 0 || (exchange && (exchange->has_response || (exchange->is_connect && exchange->status))))
 		return session_go(session, SESSION_END);
 	return session_go(session, SESSION_REFUSE);
 }
@@ -182,6 +205,22 @@ static void on_due(struct loop_timer *timer)
 	struct session *session = CONTAINER_OF(timer, struct session, timer);
 	enum err err = states[session->state].on_due;
 
+	if (session->state == SESSION_TUNNEL) {
+		tunnel_stop(session, err);
+		return;
+	}
+	if (session->state == SESSION_TLS_ORIGIN || session->state == SESSION_READ_HELLO) {
+		if (session->state == SESSION_READ_HELLO)
+			read_hello_on_due(session);
+		else
+			inspect_on_origin_due(session);
+		session_run(session);
+		return;
+	}
+	if (session->state == SESSION_SERVE_H2) {
+		h2_on_due(session);
+		return;
+	}
 	if (session->state == SESSION_READ_HEAD && session->exchange == NULL &&
 	    buf_len(&session->in) == 0)
 		err = ERR_NONE; /* idle between requests: closed without a word */
@@ -216,13 +255,14 @@ struct exchange *exchange_new(struct session *session)
 		session->in.max_bytes = limits->head_bytes + 4;
 	arena_init(&exchange->arena, limits->session_bytes + limits->head_bytes);
 	arena_init(&exchange->response_arena, limits->session_bytes + limits->head_bytes);
-	/* A head, what one read may add to a buffer that has room, and trailers. */
-	buffer_bytes = limits->head_bytes * 2 + limits->buffer_bytes * 2 + HTTP_TRAILERS_MAX_BYTES;
+	/* A head with what policy adds, what one read may add to a buffer that has room, and trailers. */
+	buffer_bytes = limits->head_bytes * 2 + limits->buffer_bytes * 2 + HTTP_TRAILERS_MAX_BYTES +
+	               POLICY_HEADER_EDITS_MAX_BYTES;
 	buf_init(&exchange->to_origin, buffer_bytes);
 	buf_init(&exchange->to_client, buffer_bytes);
 	buf_init(&exchange->from_origin, limits->head_bytes + 4);
 	exchange->started_ms = loop_now_ms(session->env->loop);
-	exchange->timing = (struct timing){ABSENT_MS, ABSENT_MS, ABSENT_MS, ABSENT_MS};
+	exchange->timing = (struct timing){ABSENT_MS, ABSENT_MS, ABSENT_MS, ABSENT_MS, ABSENT_MS, ABSENT_MS};
 	exchange->detail = "";
 	exchange->tried = AUTH_SCHEME_COUNT;
 	session->exchange = exchange;
@@ -267,13 +307,20 @@ static void on_client_ready(struct stream *stream, unsigned events)
 	session_run(session);
 }
 
+void session_take_back(struct session *session)
+{
+	session->client.on_ready = on_client_ready;
+	session->client.owner = NULL;
+	session->origin->on_ready = on_origin_ready;
+	session->origin->owner = session;
+}
+
 static void free_session(struct loop_task *task)
 {
 	struct session *session = CONTAINER_OF(task, struct session, end_task);
 
-	if (session->tunnel)
-		identity_unref(session->tunnel->identity);
-	free(session->tunnel);
+	tunnel_forget(session);
+	inspect_free(session);
 	origin_free(session);
 	buf_fini(&session->in);
 	session_generation_unref(session->generation);
@@ -314,6 +361,7 @@ static enum step step_end(struct session *session)
 
 	if (!list_is_linked(&session->link))
 		return STEP_WAIT;
+	h2_free(session);
 	access_log_exchange(session);
 	loop_timer_clear(env->loop, &session->timer);
 	/* A response that was cut off must not look complete. */
@@ -397,6 +445,8 @@ void session_drain(struct session_env *env)
 		    buf_len(&session->in) == 0) {
 			session_go(session, SESSION_END);
 			session_run(session);
+		} else if (session->state == SESSION_SERVE_H2) {
+			session_run(session); /* it looks at env->draining */
 		}
 	}
 }
@@ -411,6 +461,7 @@ void session_stop_all(struct session_env *env)
 			tunnel_stop(session, ERR_STOPPED);
 			continue;
 		}
+		h2_note_end(session, ERR_STOPPED);
 		if (session->exchange && session->exchange->err == ERR_NONE)
 			session->exchange->err = ERR_STOPPED;
 		session_go(session, SESSION_END);
@@ -451,6 +502,8 @@ static void describe(const struct session *session, struct buf *out)
 		buf_add_json(out, exchange->facts.host);
 		buf_printf(out, ",\"age_ms\":%llu",
 		           (unsigned long long)(now_ms - exchange->started_ms));
+	} else if (session->h2) {
+		buf_printf(out, ",\"streams\":%zu", h2_stream_count(session));
 	}
 	buf_add_string(out, "}\n");
 }

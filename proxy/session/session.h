@@ -15,8 +15,11 @@
 #include "net/pump.h"
 #include "net/resolve.h"
 #include "policy/policy.h"
+#include "session/asked_origins.h"
 #include "session/metrics.h"
 #include "session/session_conf.h"
+#include "tls/tls_contexts.h"
+#include "tls/trust.h"
 
 /* Configuration and policy that belong together. Exchanges hold a reference; a reload makes a new one. */
 struct session_generation {
@@ -27,6 +30,8 @@ struct session_generation {
 	const struct destinations_conf *destinations;
 	const struct dns_conf *dns;
 	const struct policy *policy;
+	const struct inspection_conf *inspection;
+	struct trust *trust;                    /* NULL: nothing can be opened */
 	bool asks_user;                         /* some rule wants to know who it is */
 	/* Shared by all workers: for each rule, and behind them for defaults, one cell per question; and one for each entry. */
 	_Atomic uint32_t *rule_hits, *entry_hits;
@@ -53,6 +58,8 @@ struct session_env {
 	struct loop *loop;
 	struct resolver *resolver;
 	struct auth *auth;
+	struct leaves *leaves;                  /* NULL: nothing can be opened; the same of tls */
+	struct tls_contexts *tls;
 	struct pump_pipes *pipes;
 	struct metrics *metrics;
 	struct session_generation *current;     /* what new exchanges use */
@@ -75,6 +82,7 @@ struct session_env {
 	int (*open_pages)(void *context, const struct address *client);
 	/* owned by session/; made by session_env_init(): */
 	struct session_idle_origins *idle_origins;
+	struct asked_origins *asked;
 	struct buf line;                        /* the line of the access log that is being written */
 };
 

@@ -24,6 +24,8 @@ struct timeouts_conf {
 	uint64_t auth_ms;        /* for the verifier's answer */
 	uint64_t dns_ms;
 	uint64_t connect_ms;     /* all attempts together */
+	uint64_t hello_ms;       /* for the client's ClientHello */
+	uint64_t tls_ms;         /* for each TLS handshake */
 	uint64_t response_ms;    /* for the head of a response */
 	uint64_t exchange_idle_ms; /* nothing moves inside an exchange */
 	uint64_t tunnel_idle_ms;
@@ -43,15 +45,16 @@ struct forwarding_conf {
 
 enum access_format { ACCESS_JSON, ACCESS_SQUID, ACCESS_TEMPLATE };
 
-/* X(name, as templates write it): what a line can say. sni is not known in this version. */
+/* X(name, as templates write it): what a line can say. */
 #define ACCESS_FIELDS(X) \
 	X(TS, "ts") X(EVENT, "event") X(ID, "id") X(LISTENER, "listener") X(CLIENT, "client") \
 	X(USER, "user") X(SCHEME, "scheme") X(METHOD, "method") X(TARGET, "target") X(HOST, "host") X(PORT, "port") \
 	X(SNI, "sni") X(ORIGIN, "origin") X(CLASS, "class") X(ACCESS, "access") X(RULE, "rule") \
-	X(PLACE, "place") X(STATUS, "status") X(ERROR, "error") X(WHY, "why") X(REASON, "reason") \
+	X(PLACE, "place") X(STATUS, "status") X(CONTENT_TYPE, "content_type") X(ERROR, "error") X(WHY, "why") X(REASON, "reason") \
 	X(ADDRESS, "address") X(ENDED_BY, "ended_by") X(HOW, "how") X(BYTES_UP, "bytes_up") \
 	X(BYTES_DOWN, "bytes_down") X(DURATION_MS, "duration_ms") X(AUTH_MS, "auth_ms") X(DNS_MS, "dns_ms") \
-	X(CONNECT_MS, "connect_ms") X(FIRST_BYTE_MS, "first_byte_ms") X(POLICY, "policy")
+	X(CONNECT_MS, "connect_ms") X(TLS_ORIGIN_MS, "tls_origin_ms") X(TLS_CLIENT_MS, "tls_client_ms") \
+	X(TLS, "tls") X(JA4, "ja4") X(VERIFY, "verify") X(FIRST_BYTE_MS, "first_byte_ms") X(POLICY, "policy")
 
 #define ACCESS_FIELD_ENUM(name, key) ACCESS_FIELD_##name,
 enum access_field { ACCESS_FIELDS(ACCESS_FIELD_ENUM) ACCESS_FIELD_COUNT };

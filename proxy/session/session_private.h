@@ -7,8 +7,10 @@
  * AUTHENTICATE who is asking: the client's credentials, and the verifier's answer
  * RESOLVE     addresses of the host, each past the guard
  * DIAL        a connection to one of them, or a kept one
+ * READ_HELLO, TLS_ORIGIN, MINT, TLS_CLIENT, SNIFF  a session that is opened: inspect.h
  * TUNNEL      opaque bytes both ways (CONNECT, Upgrade)
  * RELAY       one http:// exchange
+ * SERVE_H2    HTTP/2 inside an inspected session, h2/
  * REFUSE      a reply of our own
  * DRAIN       the content of a request that was refused, up to a bound: the connection goes on
  * LINGER      our last bytes are on their way: read until the client has closed, too
@@ -32,8 +34,14 @@
 	X(AUTHENTICATE, "authenticate") \
 	X(RESOLVE, "resolve") \
 	X(DIAL, "dial") \
+	X(READ_HELLO, "read_hello") \
+	X(TLS_ORIGIN, "tls_origin") \
+	X(MINT, "mint") \
+	X(TLS_CLIENT, "tls_client") \
+	X(SNIFF, "sniff") \
 	X(TUNNEL, "tunnel") \
 	X(RELAY, "relay") \
+	X(SERVE_H2, "serve_h2") \
 	X(REFUSE, "refuse") \
 	X(DRAIN, "drain") \
 	X(LINGER, "linger") \
@@ -52,7 +60,7 @@ enum session_entered { NOT_ENTERED, ENTERED_UNNAMED, ENTERED };
 
 /* What the access log wants of one exchange beside what the session knows. */
 struct timing {
-	uint32_t auth_ms, dns_ms, connect_ms, first_byte_ms; /* ABSENT_MS: not known */
+	uint32_t auth_ms, dns_ms, connect_ms, tls_origin_ms, tls_client_ms, first_byte_ms; /* ABSENT_MS: not known */
 };
 
 /* One request and its response, from its head to its log line. */
@@ -116,7 +124,7 @@ struct tunnel {
 	struct session *session;
 	struct pump_limits limits;
 	struct loop_timer running; /* for "running" lines */
-	struct policy_answer answers[POLICY_QUESTION_COUNT];
+	struct policy_answer answers[POLICY_TUNNEL_QUESTION_COUNT];
 	struct timing timing;
 	struct address origin;
 	uint64_t started_ms;
@@ -125,6 +133,9 @@ struct tunnel {
 	uint16_t port;
 	uint16_t status;
 	bool is_upgrade;           /* target is a URL */
+	bool is_sni_host;          /* the ClientHello named the host */
+	struct hello *hello;       /* NULL, or one that is not complete yet */
+	char *sni;                 /* NULL, or another name that the ClientHello had */
 	uint8_t method_len, host_len;
 	uint16_t target_len;
 	uint8_t other_len;
@@ -146,6 +157,8 @@ struct session {
 	size_t scanned;   /* of `in`, for the end of the head */
 	struct exchange *exchange;
 	struct tunnel *tunnel;
+	struct inspect *inspect;        /* NULL: it is not opened, nor about to be */
+	struct h2_relay *h2;            /* SERVE_H2; else NULL */
 	struct dialog *dialog;          /* NULL: nobody was asked yet, or it is over */
 	struct identity *identity;  /* NTLM, Negotiate: of the connection */
 	uint64_t identity_number;   /* of the generation that it was found under */
@@ -173,6 +186,12 @@ enum step session_fail(struct session *session, enum err err, const char *detail
 /* Arm the session's timer; 0 clears it. */
 void session_timeout(struct session *session, uint64_t after_ms);
 
+/* Of the exchange, since what came before it was done: the times of the log. */
+uint32_t session_since_ms(const struct session *session);
+
+/* Both streams are this machine's again, after a pump had them. */
+void session_take_back(struct session *session);
+
 const struct session_conf *session_conf_of(const struct session *session);
 struct exchange *exchange_new(struct session *session);
 
@@ -195,9 +214,16 @@ enum step step_resolve(struct session *session);
 enum step step_dial(struct session *session);
 enum step step_tunnel(struct session *session);
 enum step step_relay(struct session *session);
+enum step step_serve_h2(struct session *session);
 enum step step_refuse(struct session *session);
 enum step step_drain(struct session *session);
 enum step step_linger(struct session *session);
+
+/* Read what is there behind what is buffered. */
+enum stream_state request_read_more(struct session *session);
+
+/* Fill the facts of the exchange; false: no memory. */
+bool request_fill_facts(struct session *session);
 
 /* Decide with the facts of the exchange; false if it is refused (session_fail() was called). */
 bool request_decide(struct session *session);
@@ -215,8 +241,20 @@ void authenticate_forget(struct session *session);
 void request_count_hits(struct session *session, const struct policy_decision *decision);
 
 /* The response head was 101 or the request a CONNECT whose origin stands: from now on bytes. `first` as in
- * pump_start(). */
-enum step tunnel_start(struct session *session, const struct span first[2]);
+ * pump_start(). With `looks`, the client's first bytes are looked at for another name before they go on. */
+enum step tunnel_start(struct session *session, const struct span first[2], bool looks);
+
+/* What is known of it, for policy. */
+struct policy_facts tunnel_facts(const struct session *session);
+
+/* Policy said something else, now that the ClientHello is there. */
+void tunnel_take_answers(struct tunnel *tunnel, const struct policy_decision *decision);
+
+/* The ClientHello named another host than was asked for. */
+void tunnel_note_sni(struct tunnel *tunnel, struct span sni);
+
+/* The origin's bytes and the tunnel are no more: the session goes on without. */
+void tunnel_forget(struct session *session);
 
 /* End the tunnel now, for this reason. */
 void tunnel_stop(struct session *session, enum err err);
@@ -226,6 +264,9 @@ enum step relay_start(struct session *session);
 
 /* May the request be sent a second time if the first got no answer? */
 bool relay_is_repeatable(const struct exchange *exchange);
+
+/* Append the page of the exchange's err to its to_client, as an HTTP/1 reply; status and keep_alive are noted. */
+void refuse_write(struct session *session);
 
 /* Read the content of a request that was refused, and drop it. STREAM_OK: all of it is read; STREAM_AGAIN: not yet; else it
  * cannot be (the client is gone, it is no content, it is more than limits.drain). */
@@ -251,6 +292,20 @@ bool origin_pool_take(struct session *session);
 
 /* Keep session->origin for others, or close it. */
 void origin_pool_give(struct session *session);
+
+/* ---- response_rules.c ---- */
+
+/* The final response is there, with this value of Content-Type (empty: it has none; several apart by commas), which is borrowed
+ * until the exchange is over: what waits for it is decided now, and counted. The state stays. errors: ERR_POLICY_DENIED, with
+ * exchange->detail and denied_by: nothing of the response may go on. */
+MUST_USE enum err response_decide(struct session *session, struct span content_type);
+
+/* The same with the fields of a head. */
+MUST_USE enum err response_decide_head(struct session *session, const struct http_head *response);
+
+/* What policy sets and removes (POLICY_REQUEST_HEADERS, POLICY_RESPONSE_HEADERS): how many edits, borrowed from the generation. */
+size_t response_header_edits(const struct session *session, enum policy_question question,
+                             struct http_edit out[static HTTP_EDITS_MAX]);
 
 /* ---- access.c ---- */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* TUNNEL: opaque bytes both ways. The exchange is let go at its begin: what runs on is small. */
-#include "session/session_private.h"
+#include "session/inspect.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -74,7 +74,48 @@ static struct tunnel *new_tunnel(struct session *session)
 	return tunnel;
 }
 
-enum step tunnel_start(struct session *session, const struct span first[2])
+/* What is known of the ClientHello where it was read before the tunnel began. */
+static void note_hello(struct session *session, struct tunnel *tunnel)
+{
+	const struct inspect *inspect = session->inspect;
+
+	if (inspect == NULL || inspect->sni.len == 0)
+		return;
+	if (span_equal(inspect->sni, inspect->authority.name))
+		tunnel->is_sni_host = true;
+	else
+		tunnel_note_sni(tunnel, inspect->sni);
+}
+
+void tunnel_note_sni(struct tunnel *tunnel, struct span sni)
+{
+	free(tunnel->sni);
+	tunnel->sni = strndup((const char *)sni.at, sni.len);
+}
+
+void tunnel_take_answers(struct tunnel *tunnel, const struct policy_decision *decision)
+{
+	memcpy(tunnel->answers, decision->answers, sizeof(tunnel->answers));
+}
+
+static void free_tunnel(struct tunnel *tunnel)
+{
+	if (tunnel->hello)
+		hello_fini(tunnel->hello);
+	free(tunnel->hello);
+	free(tunnel->sni);
+	identity_unref(tunnel->identity);
+	free(tunnel);
+}
+
+void tunnel_forget(struct session *session)
+{
+	if (session->tunnel)
+		free_tunnel(session->tunnel);
+	session->tunnel = NULL;
+}
+
+enum step tunnel_start(struct session *session, const struct span first[2], bool looks)
 {
 	const struct session_conf *conf = session_conf_of(session);
 	struct tunnel *tunnel = new_tunnel(session);
@@ -88,14 +129,15 @@ enum step tunnel_start(struct session *session, const struct span first[2])
 	tunnel->pump.limits = &tunnel->limits;
 	tunnel->pump.pipes = session->env->pipes;
 	tunnel->pump.on_end = on_pump_end;
+	tunnel->pump.on_stop = tunnel_on_stop;
+	tunnel->pump.look = looks ? tunnel_look : NULL;
+	note_hello(session, tunnel);
 	tunnel->running.on_due = on_running_due;
 	session->tunnel = tunnel;
 	session_go(session, SESSION_TUNNEL);
 	err = pump_start(&tunnel->pump, session->env->loop, &session->client, session->origin, first);
 	if (err) {
-		identity_unref(tunnel->identity);
-		free(tunnel);
-		session->tunnel = NULL;
+		tunnel_forget(session);
 		return session_fail(session, ERR_CLIENT_RESET, "");
 	}
 	session->env->metrics->tunnels++;
@@ -103,9 +145,70 @@ enum step tunnel_start(struct session *session, const struct span first[2])
 	exchange_free(session);
 	authenticate_forget(session);
 	buf_fini(&session->in);
+	if (session->inspect && !session->inspect->is_open)
+		inspect_free(session);
 	if (conf->access.running_ms)
 		loop_timer_set(session->env->loop, &tunnel->running, conf->access.running_ms);
 	return STEP_WAIT;
+}
+
+/* The exchange that the tunnel was made of, once more. */
+static enum err make_exchange(struct session *session)
+{
+	struct tunnel *tunnel = session->tunnel;
+	struct exchange *exchange = exchange_new(session);
+	const char *at = tunnel->text;
+
+	if (exchange == NULL)
+		return ERR_MEMORY;
+	exchange->is_parsed = exchange->is_connect = true;
+	exchange->head.is_request = true;
+	exchange->head.method = arena_copy(&exchange->arena, span_of(at, tunnel->method_len));
+	exchange->target.form = HTTP_TARGET_AUTHORITY;
+	exchange->target.host.name = arena_copy(&exchange->arena, span_of(at + tunnel->method_len, tunnel->host_len));
+	exchange->target.host.port = tunnel->port;
+	exchange->head.target = arena_copy(&exchange->arena, span_of(at + tunnel->method_len + tunnel->host_len, tunnel->target_len));
+	if (address_parse(exchange->target.host.name, &exchange->target.host.address))
+		exchange->target.host.address.port = tunnel->port;
+	exchange->identity = tunnel->identity ? identity_ref(tunnel->identity) : NULL;
+	exchange->started_ms = tunnel->started_ms;
+	exchange->timing = tunnel->timing;
+	exchange->origin = tunnel->origin;
+	exchange->addresses[0] = tunnel->origin;
+	exchange->address_count = 1;
+	exchange->status = tunnel->status;
+	session->exchange_count--;
+	return exchange->head.target.at && request_fill_facts(session) ? ERR_NONE : ERR_MEMORY;
+}
+
+enum step inspect_instead_of_tunnel(struct session *session)
+{
+	struct tunnel *tunnel = session->tunnel;
+	struct exchange *exchange;
+	uint8_t *held;
+	size_t held_len;
+
+	if (!pump_release(&tunnel->pump, &held, &held_len) || make_exchange(session)) {
+		tunnel->err = ERR_MEMORY;
+		tunnel_stop(session, ERR_MEMORY);
+		return STEP_WAIT;
+	}
+	loop_timer_clear(session->env->loop, &tunnel->running);
+	session->env->metrics->tunnels--;
+	session_take_back(session);
+	exchange = session->exchange;
+	exchange->facts.known |= FACT_ADDRESS;
+	exchange->facts.address = tunnel->origin;
+	tunnel_forget(session);
+	if (inspect_new(session)) {
+		free(held);
+		return session_go(session, SESSION_END);
+	}
+	inspect_start(session);
+	buf_add(&session->in, span_of(held, held_len));
+	free(held);
+	session->client.ready |= LOOP_READABLE;
+	return STEP_NEXT;
 }
 
 /* The pump serves both streams; a session in this state has nothing to do. */

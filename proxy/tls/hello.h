@@ -8,9 +8,12 @@
 #include "base/span.h"
 
 enum {
-	HELLO_MESSAGE_MAX_BYTES = 131396, /* OpenSSL's own limit (CLIENT_HELLO_MAX_LENGTH) */
+	HELLO_MESSAGE_MAX_BYTES = 4 + 131396, /* head, and OpenSSL's own limit (CLIENT_HELLO_MAX_LENGTH) */
+	HELLO_RECORD_MAX_BYTES = 16384,
 	HELLO_RECORDS_MAX = 512,
-	HELLO_RAW_MAX_BYTES = HELLO_MESSAGE_MAX_BYTES + HELLO_RECORDS_MAX * 5,
+	/* With so many bytes hello_read() has an answer: heads, and what may follow in the last record. */
+	HELLO_RAW_MAX_BYTES = HELLO_MESSAGE_MAX_BYTES + HELLO_RECORDS_MAX * 5 + HELLO_RECORD_MAX_BYTES,
+	HELLO_CLASSIFY_MAX_BYTES = 64, /* with so many, that it is no TLS and what it is are known */
 };
 
 /* X(class, name for logs and pages) */
@@ -36,7 +39,8 @@ struct hello_list {
 	size_t count, total; /* kept; seen, GREASE left out of both */
 };
 
-/* Zeroed is the beginning; hello_fini() at the end. Spans lie in the message that it keeps, or in the bytes of the last call. */
+/* Zeroed is the beginning; hello_fini() at the end. Spans lie in it, or in the bytes of the call that gave the answer: neither
+ * may move while they are used. */
 struct hello {
 	enum hello_class class;
 	const char *problem;      /* HELLO_REFUSED: what is wrong, a constant */
@@ -49,14 +53,19 @@ struct hello {
 	struct hello_list ciphers, extensions, versions, signatures, groups, key_shares;
 	bool has_ech;             /* 0xfe0d is there: GREASE or real (RFC 9849) */
 	bool has_early_data, has_psk, has_status_request, has_signatures_cert;
+	bool offers_tls_1_3;
 	bool takes_ecdsa;         /* a P-256 leaf can be shown: ecdsa_secp256r1_sha256, and a cipher for it below TLS 1.3 */
-	/* owned by hello.c: */
-	size_t scanned, records;
+	/* owned by hello*.c: */
+	enum hello_state state;
+	bool is_tls;
+	size_t scanned, records, empty_records; /* the last: one after the other */
+	struct span cipher_bytes, extension_bytes, signature_bytes; /* all of them, as on the wire, for JA4 */
 	struct buf assembled;     /* of messages in several records */
 	uint8_t name[256];
 };
 
-/* Look at all bytes from the first on (each call has at least those of the call before). Cost over all calls is linear. */
+/* Look at all bytes from the first on (each call has at least those of the call before). Cost over all calls is linear;
+ * an answer other than HELLO_MORE is the same in all later calls. */
 enum hello_state hello_read(struct hello *hello, struct span bytes);
 void hello_fini(struct hello *hello);
 

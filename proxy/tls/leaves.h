@@ -42,12 +42,13 @@ struct leaf_result {
 typedef void leaf_done(void *context, const struct leaf_result *result);
 
 MUST_USE enum err leaves_new(const struct leaves_env *env, size_t max_count, struct leaves **out);
+/* Who still waits is not told. */
 void leaves_free(struct leaves *leaves);
 
 /* Of a host name or an address in text (canonical), if it is here: a reference, else NULL. */
 struct leaf *leaves_now(struct leaves *leaves, struct span host, enum leaf_kind kind);
 
-/* Ask the signer. *out can be cancelled until done has run. errors: ERR_SIGNER_UNAVAILABLE, ERR_MEMORY (done is not called). */
+/* Ask the signer, or the next one where there is none now. *out can be cancelled until done has run. errors: ERR_SIGNER_UNAVAILABLE, ERR_MEMORY (done is not called). */
 MUST_USE enum err leaves_ask(struct leaves *leaves, struct span host, enum leaf_kind kind, leaf_done *done, void *context,
                              struct leaf_query **out);
 void leaves_cancel(struct leaf_query *query);
@@ -56,7 +57,7 @@ void leaves_cancel(struct leaf_query *query);
 bool leaves_take_answer(struct leaves *leaves, uint64_t id, struct span answer);
 bool leaves_take_key(struct leaves *leaves, struct span message);
 
-/* The signer has gone: who waits is told so; what is cached stays. */
+/* The signer has gone: who waits is asked for again when the next one has sent its key, once. What is cached stays. */
 void leaves_lose_signer(struct leaves *leaves);
 
 /* Of the CA in force, 32 bytes; zeros before the signer has said. Part of the scope of session tickets. */

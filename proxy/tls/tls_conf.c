@@ -4,6 +4,8 @@
 #include <openssl/ssl.h>
 #include <string.h>
 
+#include "http/target.h"
+
 enum { DIGEST_HEX = 64, DAY_MS = 86400000 };
 
 /* Files of a list: each as CONF_PATH has it; "system" stays. */
@@ -57,6 +59,46 @@ static void check_pins(struct conf_loading *loading, const struct yaml_node *nod
 	}
 }
 
+/* A name or an address; "*." and "." before a name. */
+static const char *pattern_fault(struct conf_loading *loading, struct span text)
+{
+	bool is_wide = span_starts_with(text, SPAN("*.")) || span_starts_with(text, SPAN("."));
+	struct http_host host;
+	struct address address;
+
+	if (text.len > 2 && text.at[0] == '[' && text.at[text.len - 1] == ']')
+		text = span_of(text.at + 1, text.len - 2);
+	if (address_parse(text, &address))
+		return NULL;
+	text = span_skip(text, !is_wide ? 0 : text.at[0] == '*' ? 2 : 1);
+	if (span_find(text, '*') < text.len)
+		return "a * stands for whole labels, at the begin: *.example.com";
+	if (span_find(text, '/') < text.len)
+		return "networks and URLs are no hosts; name each host";
+	if (span_find(text, ':') < text.len)
+		return "an exception holds for all ports; leave the port away";
+	for (size_t i = 0; i < text.len; i++)
+		if (text.at[i] >= 0x80)
+			return "write its A-labels (xn--...)";
+	if (http_host_parse(text, 443, conf_arena(loading), &host) || (is_wide && host.address.family))
+		return "it is no host name";
+	return NULL;
+}
+
+static void check_to(struct conf_loading *loading, const struct yaml_node *node, const void *at)
+{
+	const struct conf_texts *to = at;
+
+	if (to->count == 0)
+		conf_problem(loading, PROBLEM_ERROR, node, "to: there is no host; write name, *.name, .name or address");
+	for (size_t i = 0; i < to->count; i++) {
+		const char *fault = pattern_fault(loading, span_from(to->at[i]));
+
+		if (fault)
+			conf_problem(loading, PROBLEM_ERROR, node, "to: \"%s\": %s; write name, *.name, .name or address", to->at[i], fault);
+	}
+}
+
 static const struct conf_choice version_choices[] = {
 	{"TLS1.0", TLS1_VERSION}, {"TLS1.1", TLS1_1_VERSION}, {"TLS1.2", TLS1_2_VERSION}, {"TLS1.3", TLS1_3_VERSION}, {NULL, 0}};
 
@@ -73,6 +115,7 @@ static const struct conf_option ca_options[] = {
 
 static const struct conf_option exception_options[] = {
 	{.name = "to", .type = CONF_TEXTS, .offset = CONF_AT(struct exception_conf, to), .preset = NULL, .reload = CONF_LIVE,
+	 .check = check_to,
 	 .manual = "Hosts: name, *.name (below it), .name (both), or address."},
 	{.name = "least_version", .type = CONF_CHOICE, .offset = CONF_AT(struct exception_conf, least_version),
 	 .choices = version_choices, .preset = "TLS1.2", .reload = CONF_LIVE,
@@ -85,7 +128,7 @@ static const struct conf_option exception_options[] = {
 	 .manual = "PEM files of further roots for them alone: a private CA."},
 	{.name = "pins", .type = CONF_TEXTS, .offset = CONF_AT(struct exception_conf, pins), .preset = "",
 	 .reload = CONF_LIVE, .check = check_pins,
-	 .manual = "\"sha256:HEX\" of their certificate: it is good, whoever issued it, and no other is."},
+	 .manual = "\"sha256:HEX\" of their certificate: it is good, whoever issued it, for whatever name and time, and no other is."},
 	CONF_END};
 
 const struct conf_option inspection_options[] = {

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "web/ca_pages.h"
 
 enum {
 	BODIES_MAX = 16,    /* all but its begin, of the file for a class of clients */
@@ -36,6 +37,7 @@ struct public_pages {
 	struct body bodies[BODIES_MAX];
 	struct kept kept[KEPT_MAX];
 	uint64_t uses;
+	struct ca_pages ca;
 };
 
 enum err public_pages_new(struct public_pages **out)
@@ -61,6 +63,7 @@ void public_pages_free(struct public_pages *pages)
 	if (pages == NULL)
 		return;
 	forget(pages);
+	ca_pages_fini(&pages->ca);
 	free(pages->proxies);
 	free(pages);
 }
@@ -246,13 +249,20 @@ static bool has_it(const struct kept *kept, const struct web_request *request)
 	return false;
 }
 
+enum err public_pages_use_ca(struct public_pages *pages, struct span certificate, struct span crl)
+{
+	return ca_pages_use(&pages->ca, certificate, crl);
+}
+
 void public_pages_answer(void *context, const struct web_request *request, struct web_reply *out)
 {
 	struct public_pages *pages = context;
 	const struct kept *kept;
 
+	if (ca_pages_answer(&pages->ca, request->path, out))
+		return;
 	if (!span_equal(request->path, SPAN("/proxy.pac")) && !span_equal(request->path, SPAN("/wpad.dat"))) {
-		web_reply_with(out, 404, "there are /proxy.pac and /wpad.dat\n");
+		web_reply_with(out, 404, "there are /proxy.pac, /wpad.dat, and /ca\n");
 		return;
 	}
 	kept = pages->source.policy ? find_page(pages, &request->client) : NULL;

@@ -20,6 +20,10 @@ struct public_source {
 /* Use these from now on; what was made before is forgotten. errors: ERR_MEMORY. */
 MUST_USE enum err public_pages_use(struct public_pages *pages, const struct public_source *source);
 
+/* The CA's certificate that clients are to trust, and its revocation list, DER; empty where there is none.
+ * errors: ERR_MEMORY. */
+MUST_USE enum err public_pages_use_ca(struct public_pages *pages, struct span certificate, struct span crl);
+
 /* A web_answer whose context is struct public_pages. */
 web_answer public_pages_answer;
 

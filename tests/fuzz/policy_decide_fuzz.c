@@ -12,7 +12,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { RULES_MAX = 6, ENTRIES_MAX = 5, MADE_ENTRIES_MAX = 40, LISTS = 2, QUESTIONS = 4, MADE_NAMES = 3, MADE_FROM = 0xc0,
+enum { RULES_MAX = 6, ENTRIES_MAX = 5, MADE_ENTRIES_MAX = 40, LISTS = 2, QUESTIONS = 5, MADE_NAMES = 3, MADE_FROM = 0xc0,
        TEXT_MAX = 600, NAME_BYTES_MAX = 253 };
 
 /* ---- what the input says ---- */
@@ -49,6 +49,7 @@ struct rule {
 	bool resolved;
 	unsigned port;        /* 0: not asked */
 	bool from, user, sni, method; /* from: 10.0.0.0/8; user: jane; sni: list 0; method: GET */
+	bool type;            /* content-type: any video */
 	int answers[QUESTIONS]; /* -1: none */
 };
 
@@ -63,7 +64,9 @@ struct model {
 	char names[MADE_NAMES][NAME_BYTES_MAX + 1];
 };
 
-static const enum policy_question questions[QUESTIONS] = {POLICY_ACCESS, POLICY_AUTH, POLICY_TLS, POLICY_CLASS};
+static const enum policy_question questions[QUESTIONS] = {POLICY_ACCESS, POLICY_AUTH, POLICY_TLS, POLICY_CLASS,
+                                                           POLICY_RESPONSE_HEADERS};
+enum { PICKED_QUESTIONS = 4 }; /* the last is answered by bits that were left */
 static const unsigned ports[] = {80, 443, 5004, 22};
 static const char *const names[] = {"a.example", "b.a.example", "c.b.a.example", "example", "xa.example",
                                     "b.example", "10.1.2.3", "10.200.0.1", "2001:db8::1"};
@@ -236,9 +239,16 @@ static struct rule pick_rule(struct source *source)
 	rule.from = (bits & 12) == 12;
 	rule.method = (bits & 48) == 48;
 	rule.user = (bits & 192) == 192;
-	rule.sni = pick(source, 4) == 3;
-	for (int q = 0; q < QUESTIONS; q++) {
+	bits = pick(source, 256);
+	rule.sni = (bits & 3) == 3;
+	rule.type = (bits & 28) == 28;
+	rule.answers[PICKED_QUESTIONS] = bits & 128 ? (int)(bits >> 5 & 1) : -1;
+	any = rule.answers[PICKED_QUESTIONS] >= 0;
+	for (int q = 0; q < PICKED_QUESTIONS; q++) {
 		rule.answers[q] = (int)pick(source, 3) - 1;
+		/* What asks for a type can only answer access, of these. */
+		if (rule.type && questions[q] != POLICY_ACCESS)
+			rule.answers[q] = -1;
 		/* auth cannot ask for these: a configuration error. */
 		if (questions[q] == POLICY_AUTH && (rule.user || rule.sni || rule.resolved))
 			rule.answers[q] = -1;
@@ -269,7 +279,12 @@ static void pick_facts(struct source *source, struct policy_facts *facts)
 		facts->absent |= FACT_HELLO;
 	if (bits & 128)
 		facts->sni = span_from(names[pick(source, 6)]);
-	bits = pick(source, 8);
+	bits = pick(source, 256);
+	if (bits & 8)
+		facts->known |= FACT_RESPONSE;
+	else if (bits & 16)
+		facts->absent |= FACT_RESPONSE;
+	facts->content_type = bits & 32 ? SPAN("video/mp4") : bits & 64 ? SPAN("text/html") : SPAN("");
 	if (bits & 1)
 		facts->inner_host = span_from(names[pick(source, COUNT_OF(names))]);
 	if (facts->host_address.family == 0 && (bits & 2)) {
@@ -312,8 +327,9 @@ static void make_model(struct source source, struct model *model)
 				model->is_made && pick(&source, 8) ? make_entry(&source, model) : pick_entry(&source);
 	}
 	model->default_port = pick(&source, 3) == 0 ? 5004 : 0;
-	for (int q = 0; q < QUESTIONS; q++)
+	for (int q = 0; q < PICKED_QUESTIONS; q++)
 		model->defaults[q] = (int)pick(&source, 2);
+	model->defaults[PICKED_QUESTIONS] = HEADERS_NONE;
 	model->rule_count = pick(&source, RULES_MAX + 1);
 	for (size_t i = 0; i < model->rule_count; i++)
 		model->rules[i] = pick_rule(&source);
@@ -326,7 +342,8 @@ static void add_answers(struct buf *out, const int *answers)
 	for (int q = 0; q < QUESTIONS; q++)
 		if (answers[q] >= 0)
 			buf_printf(out, "%s: %s, ", policy_question_name(questions[q]),
-			           policy_answer_name(questions[q], (unsigned)answers[q]));
+			           questions[q] == POLICY_RESPONSE_HEADERS && answers[q] == HEADERS_EDIT
+			                   ? "{remove: A}" : policy_answer_name(questions[q], (unsigned)answers[q]));
 }
 
 static void add_rule(struct buf *out, const struct rule *rule, size_t index)
@@ -346,6 +363,8 @@ static void add_rule(struct buf *out, const struct rule *rule, size_t index)
 		buf_add_string(out, "sni: l1, ");
 	if (rule->method)
 		buf_add_string(out, "method: GET, ");
+	if (rule->type)
+		buf_add_string(out, "content-type: video/*, ");
 	buf_add_string(out, "}, then: {");
 	add_answers(out, rule->answers);
 	buf_add_string(out, "}}\n");
@@ -473,14 +492,29 @@ static enum truth sni_holds(const struct model *model, const struct rule *rule)
 	return list_matches(model, &model->lists[0], model->facts.sni, &none, &ignored) ? YES : NO;
 }
 
+static enum truth type_holds(const struct model *model, const struct rule *rule)
+{
+	if (!rule->type)
+		return YES;
+	if (!(model->facts.known & FACT_RESPONSE))
+		return missing(&model->facts, FACT_RESPONSE);
+	return span_equal(model->facts.content_type, SPAN("video/mp4")) ? YES : NO;
+}
+
+/* Those that have no order of strictness, or (fields of a message) need no permission. */
+static bool is_free(enum policy_question question)
+{
+	return question == POLICY_CLASS || question == POLICY_RESPONSE_HEADERS;
+}
+
 static bool loosens(enum policy_question question, int answer)
 {
-	return question != POLICY_CLASS && answer == 1; /* allow, exempt, bypass */
+	return !is_free(question) && answer == 1; /* allow, exempt, bypass */
 }
 
 static bool tightens(enum policy_question question, int answer)
 {
-	return question != POLICY_CLASS && answer == 0;
+	return !is_free(question) && answer == 0;
 }
 
 static bool is_default_port(const struct model *model)
@@ -496,7 +530,7 @@ static enum truth rule_answers(const struct model *model, const struct rule *rul
 {
 	bool by_ports = false;
 	enum truth parts[] = {to_holds(model, rule, name, address, &by_ports), user_holds(model, rule),
-	                      sni_holds(model, rule)};
+	                      sni_holds(model, rule), type_holds(model, rule)};
 	enum truth all = YES;
 
 	if (rule->answers[q] < 0)
@@ -550,6 +584,12 @@ static int answer_name(const struct model *model, int q, struct span name, const
 	return !may_allow && answer == ACCESS_DENY ? answer : -1;
 }
 
+/* The answer than which none is stricter. */
+static int strictest(int q)
+{
+	return questions[q] == POLICY_RESPONSE_HEADERS ? HEADERS_EDIT : 0;
+}
+
 struct naive {
 	int answer;   /* the strictest of the names that are settled; -1: none is */
 	bool is_open; /* some name waits */
@@ -567,7 +607,7 @@ static void add_name(const struct model *model, int q, struct span name, struct 
 	answer = answer_name(model, q, name, &address);
 	if (answer < 0)
 		naive->is_open = true;
-	else if (naive->answer < 0 || answer < naive->answer)
+	else if (naive->answer < 0 || answer == strictest(q) || (strictest(q) == 0 && answer < naive->answer))
 		naive->answer = answer;
 }
 
@@ -599,12 +639,12 @@ static void print_difference(const struct model *model, int q, const struct naiv
 	        answer->name_index, decision->open, naive->answer, naive->is_open);
 }
 
-static bool is_same(const struct naive *naive, bool is_open, unsigned answer)
+static bool is_same(int q, const struct naive *naive, bool is_open, unsigned answer)
 {
 	if (is_open)
-		return naive->is_open && naive->answer != 0;
+		return naive->is_open && naive->answer != strictest(q);
 	if (naive->is_open) /* settled all the same: nothing is stricter */
-		return naive->answer == 0 && answer == 0;
+		return naive->answer == strictest(q) && (int)answer == strictest(q);
 	return (int)answer == naive->answer;
 }
 
@@ -614,7 +654,7 @@ static void compare(const struct model *model, const struct policy_decision *dec
 		struct naive naive = decide(model, q);
 		bool is_open = decision->open >> questions[q] & 1;
 
-		if (naive_gave_up || is_same(&naive, is_open, decision->answers[questions[q]].answer))
+		if (naive_gave_up || is_same(q, &naive, is_open, decision->answers[questions[q]].answer))
 			continue;
 		print_difference(model, q, &naive, decision);
 		ASSERT(false); /* the same decision is what is wanted */

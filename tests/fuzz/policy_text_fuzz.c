@@ -17,9 +17,19 @@ static void decide(const struct policy *policy, const char *host, uint16_t port,
 	facts.sni = SPAN("b.example");
 	facts.inner_host = SPAN("c.example");
 	facts.url = SPAN("http://a.example/x");
+	facts.content_type = SPAN("Video/mp4");
 	policy_decide(policy, &facts, &decision);
 	for (int q = 0; q < POLICY_QUESTION_COUNT; q++)
 		ASSERT(policy_answer_name((enum policy_question)q, decision.answers[q].answer) != NULL);
+	for (int q = POLICY_REQUEST_HEADERS; q <= POLICY_RESPONSE_HEADERS; q++) {
+		struct policy_header_edit edits[POLICY_HEADER_EDITS_MAX];
+		size_t count = policy_header_edits(policy, (enum policy_question)q, &decision.answers[q], edits);
+
+		ASSERT(count <= POLICY_HEADER_EDITS_MAX);
+		ASSERT((count > 0) == (decision.answers[q].answer == HEADERS_EDIT));
+		for (size_t i = 0; i < count; i++)
+			ASSERT(edits[i].name.len && span_find(edits[i].value, '\n') == edits[i].value.len);
+	}
 	ASSERT((decision.need & facts.known) == 0 && (decision.need & facts.absent) == 0);
 	buf_init(&out, 1 << 28);
 	options.json = known & FACT_HELLO;
@@ -71,7 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (rig.err == ERR_NONE) {
 		decide(rig.policy, "a.example", 443, 0);
 		decide(rig.policy, "a.b.example", 80, FACT_HELLO | FACT_REQUEST);
-		decide(rig.policy, "10.1.2.3", 5004, FACT_USER | FACT_HELLO | FACT_REQUEST);
+		decide(rig.policy, "10.1.2.3", 5004, FACT_USER | FACT_HELLO | FACT_REQUEST | FACT_RESPONSE);
 		decide(rig.policy, "2001:db8::1", 443, FACT_USER);
 	} else {
 		ASSERT(rig.problems.error_count > 0 || rig.err == ERR_MEMORY);

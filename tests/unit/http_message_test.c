@@ -66,6 +66,18 @@ static void check_request(const struct request_row *row)
 	{.via = "sp", .forwarded = {(const uint8_t *)"", 0}, .keep_alive = true, .framing = framing_, \
 	 .max_forwards = UINT64_MAX}
 
+/* One that is set, in place of three; one that is removed; one that is empty; one that the writer makes. */
+static const struct http_edit edits[] = {
+	{true, {(const uint8_t *)"X-Set", sizeof("X-Set") - 1}, {(const uint8_t *)"new", sizeof("new") - 1}},
+	{false, {(const uint8_t *)"x-gone", sizeof("x-gone") - 1}, {(const uint8_t *)"", sizeof("") - 1}},
+	{true, {(const uint8_t *)"X-Empty", sizeof("X-Empty") - 1}, {(const uint8_t *)"", sizeof("") - 1}},
+	{true, {(const uint8_t *)"Forwarded", sizeof("Forwarded") - 1}, {(const uint8_t *)"by=rule", sizeof("by=rule") - 1}},
+};
+
+#define EDITED(framing_) \
+	{.via = "sp", .forwarded = {(const uint8_t *)"for=x", sizeof("for=x") - 1}, .keep_alive = true, .framing = framing_, .max_forwards = UINT64_MAX, \
+	 .edits = edits, .edit_count = COUNT_OF(edits)}
+
 static void requests_go_on_in_origin_form(void **state)
 {
 	static const struct request_row rows[] = {
@@ -112,6 +124,12 @@ static void requests_go_on_in_origin_form(void **state)
 		{"Max-Forwards stays", "GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\nMax-Forwards: 7\r\n\r\n",
 		 FORWARD(HTTP_NO_BODY),
 		 "GET / HTTP/1.1\r\nHost: a.example\r\nMax-Forwards: 7\r\nVia: 1.1 sp\r\n\r\n"},
+		{"edits",
+		 "POST http://a.example/ HTTP/1.1\r\nHost: a.example\r\nx-set: 1\r\nX-Gone: 2\r\nX-SET: 3\r\nX-Kept: 4\r\n"
+		 "Connection: X-Set\r\nX-Set: 5\r\nX-Gone: 6\r\nForwarded: for=y\r\nContent-Length: 3\r\n\r\n",
+		 EDITED(HTTP_LENGTH),
+		 "POST / HTTP/1.1\r\nHost: a.example\r\nX-Kept: 4\r\nX-Set: new\r\nX-Empty: \r\nForwarded: by=rule\r\n"
+		 "Content-Length: 3\r\nVia: 1.1 sp\r\n\r\n"},
 		{"Max-Forwards is written", "TRACE http://a.example/ HTTP/1.1\r\nHost: a.example\r\nMax-Forwards: 7\r\n\r\n",
 		 {.via = "sp", .forwarded = {(const uint8_t *)"for=x", 5}, .framing = HTTP_NO_BODY, .max_forwards = 6},
 		 "TRACE / HTTP/1.1\r\nHost: a.example\r\nMax-Forwards: 6\r\nVia: 1.1 sp\r\nForwarded: for=x\r\n"
@@ -145,6 +163,10 @@ static void check_response(const struct response_row *row)
 static void responses_go_on(void **state)
 {
 	static const struct response_row rows[] = {
+		{"edits", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Gone: 1\r\nx-set: 2\r\nX-Set: 3\r\nX-Gone-Not: 4\r\n\r\n",
+		 "GET", EDITED(HTTP_CHUNKED),
+		 "HTTP/1.1 200 OK\r\nX-Gone-Not: 4\r\nX-Set: new\r\nX-Empty: \r\nForwarded: by=rule\r\n"
+		 "Transfer-Encoding: chunked\r\nVia: 1.1 sp\r\n\r\n"},
 		{"length", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: y\r\nConnection: x\r\n\r\n", "GET",
 		 FORWARD(HTTP_LENGTH),
 		 "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nVia: 1.1 sp\r\n\r\n"},

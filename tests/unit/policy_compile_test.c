@@ -123,6 +123,31 @@ static void errors_name_their_place(void **state)
 		{"auth asks for address", RULE("to: 10.0.0.0/8, resolved: true", "auth: exempt"), 2, 3, "auth"},
 		{"route asks for sni", RULE("sni: example.com", "route: direct"), 2, 3, "route"},
 		{"route asks for url", RULE("url: 'http://a/'", "route: direct"), 2, 3, "route"},
+		{"fields as a text", RULE("port: 443", "request-headers: x"), 2, 56, "write {set: {NAME: VALUE}"},
+		{"no fields", RULE("port: 443", "response-headers: {}"), 2, 57, "empty"},
+		{"unknown part", RULE("port: 443", "response-headers: {sett: {a: b}}"), 2, 58, "set"},
+		{"set is a text", RULE("port: 443", "request-headers: {set: a}"), 2, 62, "{NAME: VALUE}"},
+		{"remove is a mapping", RULE("port: 443", "request-headers: {remove: {a: b}}"), 2, 65, "the name of a field"},
+		{"framing is set", RULE("port: 443", "request-headers: {set: {content-LENGTH: 1}}"), 2, 63, "where the content ends"},
+		{"framing is removed", RULE("port: 443", "response-headers: {remove: Transfer-Encoding}"), 2, 66, "content ends"},
+		{"host is set", RULE("port: 443", "request-headers: {set: {A: b, Host: b}}"), 2, 69, "\"Host\" cannot be"},
+		{"connection", RULE("port: 443", "request-headers: {remove: [A, Connection]}"), 2, 69, "one connection"},
+		{"between client and proxy", RULE("port: 443", "response-headers: {remove: proxy-Status}"), 2, 66, "its proxy"},
+		{"via", RULE("port: 443", "response-headers: {remove: Via}"), 2, 66, "loops"},
+		{"pseudo header", RULE("port: 443", "request-headers: {set: {':path': /}}"), 2, 63, "pseudo"},
+		{"no name", RULE("port: 443", "request-headers: {set: {'a b': /}}"), 2, 63, "a name is"},
+		{"no value", RULE("port: 443", "request-headers: {set: {a: }}"), 2, 66, "no text"},
+		{"a line end in a value", RULE("port: 443", "request-headers: {set: {a: \"b\\r\\nHost: c\"}}"), 2, 66, "control"},
+		{"a blank behind a value", RULE("port: 443", "request-headers: {set: {a: 'b '}}"), 2, 66, "blank"},
+		{"a field twice", RULE("port: 443", "request-headers: {set: {A: b}, remove: a}"), 2, 78, "twice"},
+		{"fields as default", "defaults: {access: deny, request-headers: {remove: a}}\n", 1, 11, "last rule without when"},
+		{"no type", RULE("content-type: video", "access: deny"), 2, 34, "no media type"},
+		{"every type", RULE("content-type: '*/*'", "access: deny"), 2, 34, "no media type"},
+		{"type with a parameter", RULE("content-type: [none, text/html; a=b]", "access: deny"), 2, 41, "write text/html"},
+		{"auth asks for a type", RULE("content-type: video/*", "auth: exempt"), 2, 3, "before there is a response"},
+		{"tls asks for a type", RULE("content-type: video/*", "tls: bypass"), 2, 3, "before there is a response"},
+		{"the request's fields ask for a type", RULE("content-type: video/*", "request-headers: none"), 2, 3,
+		 "access, response-headers and log"},
 		{"unanchored regex loosens", RULE("to: '/example/'", "access: allow"), 2, 1, "anchored"},
 		{"half anchored regex loosens", RULE("to: '/^example/'", "tls: bypass"), 2, 1, "anchored"},
 		{"alternative loosens", RULE("to: '/^a|b$/'", "tls: bypass"), 2, 1, "anchored"},
@@ -147,6 +172,41 @@ static void errors_name_their_place(void **state)
 			policy_rig_fini(&rig);
 			fail();
 		}
+		policy_rig_fini(&rig);
+	}
+}
+
+/* Bounds of an answer's fields: as many as there may be are taken, and one more is not. */
+static void fields_are_not_too_many(void **state)
+{
+	static const struct {
+		unsigned count, bytes; /* fields, and bytes of each value */
+		const char *text;      /* NULL: it is good */
+	} rows[] = {
+		{POLICY_HEADER_EDITS_MAX, 10, NULL},
+		{POLICY_HEADER_EDITS_MAX + 1, 10, "more than 32 fields"},
+		{1, POLICY_HEADER_VALUE_MAX_BYTES, NULL},
+		{1, POLICY_HEADER_VALUE_MAX_BYTES + 1, "longer than 8192 bytes"},
+		{2, POLICY_HEADER_VALUE_MAX_BYTES, "more than 16384 bytes together"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct policy_rig rig;
+		struct buf text;
+
+		buf_init(&text, 1 << 16);
+		buf_add_string(&text, "rules:\n- name: r\n  then:\n    request-headers:\n      set:\n");
+		for (unsigned j = 0; j < rows[i].count; j++)
+			buf_printf(&text, "        x%u: \"%0*u\"\n", j, (int)rows[i].bytes, 0u);
+		policy_rig_init(&rig);
+		policy_rig_write(&rig, "policy.yaml", buf_span(&text));
+		policy_rig_compile(&rig);
+		if (rows[i].text)
+			assert_true(has_problem(&rig.problems, PROBLEM_ERROR, "policy.yaml", 5 + rows[i].count, 13 + (rows[i].count > 10),
+			                        rows[i].text));
+		assert_int_equal(rig.err, rows[i].text ? ERR_CONFIG : ERR_NONE);
+		buf_fini(&text);
 		policy_rig_fini(&rig);
 	}
 }
@@ -320,6 +380,7 @@ int main(void)
 		cmocka_unit_test(a_whole_policy_compiles),
 		cmocka_unit_test(an_empty_policy_is_the_safe_one),
 		cmocka_unit_test(errors_name_their_place),
+		cmocka_unit_test(fields_are_not_too_many),
 		cmocka_unit_test(anchors_hold_for_the_whole_expression),
 		cmocka_unit_test(an_sni_list_that_loosens_is_anchored),
 		cmocka_unit_test(all_errors_come_at_once),

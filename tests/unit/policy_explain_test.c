@@ -168,7 +168,7 @@ static void what_is_never_known_is_said(void **state)
 	json_t *root;
 
 	(void)state;
-	facts.absent = (unsigned)POLICY_NEVER_KNOWN | FACT_USER | FACT_REQUEST;
+	facts.absent = (unsigned)FACT_HELLO | FACT_USER | FACT_REQUEST;
 	text = explain(&facts, false);
 	json = explain(&facts, true);
 	root = json_loads(json, JSON_REJECT_DUPLICATES, NULL);
@@ -497,6 +497,47 @@ static void names_are_told_one_by_one(void **state)
 	free(text);
 }
 
+/* Fields stand behind their answer, and what waits for a response says so. */
+static void fields_are_told(void **state)
+{
+	static const char policy[] =
+		"rules:\n"
+		"- {name: t, when: {to: a.example}, then: {request-headers: {set: {X-A: '\"1\"', X-B: ''}, remove: Cookie}}}\n"
+		"- {name: v, when: {content-type: video/*}, then: {access: deny, response-headers: {remove: Server}}}\n"
+		"defaults: {access: allow}\n";
+	struct policy_facts facts = policy_rig_facts("a.example", 80);
+	char *text = explain_by(policy, &facts, false);
+	json_t *root;
+
+	(void)state;
+	assert_has(text, "  request-headers    edit     rule \"t\" (policy.yaml:2) [rule]\n"
+	                 "                              set X-A: \"1\"\n"
+	                 "                              set X-B: \n"
+	                 "                              remove Cookie\n"
+	                 "                              because of a.example (policy.yaml:2)\n");
+	assert_has(text, "  access             open     depends on: content-type; could become deny or allow\n");
+	assert_has(text, "  response-headers   open     depends on: content-type; could become none or edit\n");
+	free(text);
+	facts.known = FACT_RESPONSE;
+	facts.content_type = SPAN("video/mp4");
+	text = explain_by(policy, &facts, true);
+	root = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+	assert_non_null(root);
+	assert_at(root, "decision.request-headers.set.X-A", "\"1\"");
+	assert_at(root, "decision.request-headers.remove.0", "Cookie");
+	assert_at(root, "decision.access.rule", "v");
+	assert_at(root, "decision.response-headers.remove.0", "Server");
+	assert_at(root, "facts.content_type", "video/mp4");
+	json_decref(root);
+	free(text);
+	facts.known = 0;
+	facts.absent = FACT_RESPONSE;
+	text = explain_by(policy, &facts, false);
+	assert_has(text, "what it asks of content-type can never be known here, and counts as true\n");
+	assert_has(text, "never known here: content-type;");
+	free(text);
+}
+
 static void what_counts_as_true_is_named(void **state)
 {
 	static const char policy[] = "rules: [{name: s, when: {sni: x.example, user: jane}, then: {access: deny, tls: bypass}}]\n"
@@ -506,7 +547,7 @@ static void what_counts_as_true_is_named(void **state)
 	json_t *root;
 
 	(void)state;
-	facts.absent = (unsigned)POLICY_NEVER_KNOWN | FACT_USER;
+	facts.absent = (unsigned)FACT_HELLO | FACT_USER;
 	text = explain_by(policy, &facts, false);
 	assert_has(text, "  access             deny     rule \"s\" (policy.yaml:1) [never-known]\n");
 	assert_has(text, "what it asks of user, sni can never be known here, and counts as true\n");
@@ -536,6 +577,7 @@ int main(void)
 		cmocka_unit_test(what_could_become_does),
 		cmocka_unit_test(names_are_told_one_by_one),
 		cmocka_unit_test(what_counts_as_true_is_named),
+		cmocka_unit_test(fields_are_told),
 		cmocka_unit_test(the_manual_says_how_it_is_written),
 		cmocka_unit_test(hostile_names_stay_inside_their_string),
 	};

@@ -13,7 +13,7 @@
 
 static const char policy_text[] = "lists: {a: a.list}\n"
                                   "rules:\n"
-                                  "- {name: one, when: {to: a}, then: {access: allow}}\n"
+                                  "- {name: one, when: {to: a}, then: {access: allow, request-headers: {set: {X-Of-Rules: value-of-a-field}}}}\n"
                                   "defaults: {access: deny, ports: [80, 443]}\n";
 static const char list_text[] = "a-name-that-has-room-for-a-record-inside.example ports=8000-8100\n172.16.0.0/12\n";
 
@@ -109,6 +109,29 @@ static void test_network_like_a_name(void **state)
 	forge_end(&forged);
 }
 
+/* A line end in a value would be a field that nobody wrote, or the end of the head. */
+static void test_hostile_edits(void **state)
+{
+	static const struct {
+		const char *at, *with; /* in the strings of the image */
+	} rows[] = {{"value-of-a-field", "value\r\nof: field"}, {"X-Of-Rules", "X-Of:Rules"}, {"X-Of-Rules", "Connection"}};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct forged forged;
+		struct span strings, at = span_from(rows[i].at);
+		size_t place;
+
+		forge(&forged);
+		strings = span_of(forged.at + forged.header->strings.at, forged.header->strings.count);
+		place = span_find_span(strings, at);
+		assert_true(place < strings.len);
+		memcpy(forged.at + forged.header->strings.at + place, rows[i].with, at.len);
+		assert_false(opens(&forged));
+		forge_end(&forged);
+	}
+}
+
 /* More than people can write would keep the parent busy for hours. */
 static void test_too_much(void **state)
 {
@@ -144,6 +167,7 @@ int main(void)
 		cmocka_unit_test(test_good),
 		cmocka_unit_test(test_record_in_text),
 		cmocka_unit_test(test_network_like_a_name),
+		cmocka_unit_test(test_hostile_edits),
 		cmocka_unit_test(test_too_much),
 	};
 

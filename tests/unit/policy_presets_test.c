@@ -448,6 +448,40 @@ static void tenants_are_inspected(void **state)
 	ask("microsoft365-tenants.yaml", questions, COUNT_OF(questions));
 }
 
+/* The first field that requests to this host get; "" if they get none. */
+static void check_field(const char *example, const char *host, const char *want)
+{
+	struct policy_facts facts = policy_rig_facts(host, 443);
+	struct policy_header_edit edits[POLICY_HEADER_EDITS_MAX];
+	struct policy_decision decision;
+	struct policy_rig rig = {0};
+	char path[200];
+	size_t count;
+
+	problems_init(&rig.problems);
+	snprintf(path, sizeof(path), PRESETS "/examples/%s", example);
+	assert_int_equal(policy_compile(path, &rig.problems, &rig.image, &rig.image_bytes), ERR_NONE);
+	assert_int_equal(policy_open(rig.image, rig.image_bytes, &rig.policy), ERR_NONE);
+	policy_decide(rig.policy, &facts, &decision);
+	count = policy_header_edits(rig.policy, POLICY_REQUEST_HEADERS, &decision.answers[POLICY_REQUEST_HEADERS], edits);
+	if (!span_equal(count ? edits[0].name : SPAN(""), span_from(want)) || (count && !edits[0].is_set))
+		fail_msg("%s: %s: %.*s", example, host, count ? (int)edits[0].name.len : 0, count ? (const char *)edits[0].name.at : "");
+	policy_close(rig.policy);
+	free(rig.image);
+	problems_fini(&rig.problems);
+}
+
+static void tenants_are_restricted_by_fields(void **state)
+{
+	(void)state;
+	check_field("microsoft365-tenants.yaml", "login.microsoftonline.com", "Restrict-Access-To-Tenants");
+	check_field("microsoft365-tenants.yaml", "login.windows.net", "Restrict-Access-To-Tenants");
+	check_field("microsoft365-tenants.yaml", "login.live.com", "sec-Restrict-Tenant-Access-Policy");
+	check_field("microsoft365-tenants.yaml", "device.login.microsoftonline.com", "");
+	check_field("google-tenants.yaml", "mail.google.com", "X-GoogApps-Allowed-Domains");
+	check_field("google-tenants.yaml", "google.com.example", "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -459,6 +493,7 @@ int main(void)
 		cmocka_unit_test(rules_to_copy_compile),
 		cmocka_unit_test(webex_is_decided_as_cisco_asks),
 		cmocka_unit_test(tenants_are_inspected),
+		cmocka_unit_test(tenants_are_restricted_by_fields),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

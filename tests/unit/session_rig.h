@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 
 #include "policy_rig.h"
-#include "session/session.h"
+#include "session/inspect.h"
 
 enum { SESSION_RIG_ORIGINS = 16 };
 
@@ -203,6 +203,20 @@ static inline int session_rig_connect(struct session_rig *rig)
 }
 
 /* Everything that a session took is given back. */
+/* The session is with this host inside, as after both handshakes. */
+static inline void session_rig_open(struct session *session, const char *host)
+{
+	struct inspect *inspect = calloc(1, sizeof(*inspect));
+
+	ASSERT(inspect);
+	arena_init(&inspect->arena, 4096);
+	inspect->authority = (struct http_host){.name = span_from(host), .port = 443};
+	inspect->sni = span_from(host);
+	inspect->detail = "";
+	inspect->is_open = true;
+	session->inspect = inspect;
+}
+
 static inline void session_rig_check_idle(const struct session_rig *rig)
 {
 	ASSERT(list_is_empty(&rig->env.sessions));
