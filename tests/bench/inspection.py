@@ -286,15 +286,18 @@ def choose_servers(bench, bed, row):
         found.append(Sallyport(binary, core, bed.folder))
         if row.target[0] == "plain":
             found.append(Plain(binary, core, bed.folder))
-    squid = servers.find_peer("squid")
-    if "squid" in bench.options.peers and squid and os.access(CERTGEN, os.X_OK):
-        found.append(Squid(squid, core, bed.folder))
-    return found
+    squid = find_squid(bench)
+    return found + ([Squid(squid, core, bed.folder)] if squid else [])
+
+
+def find_squid(bench):
+    """One that can bump, if it is asked for."""
+    return servers.find_peer("squid") if "squid" in bench.options.peers and os.access(CERTGEN, os.X_OK) else None
 
 
 def measured_servers(bench):
     """Whose versions the results name."""
-    squid = servers.find_peer("squid") if "squid" in bench.options.peers else None
+    squid = find_squid(bench)
     ours = [] if bench.options.without_sallyport else [servers.Sallyport(os.path.abspath(bench.options.sallyport), bench.server_core)]
     return ours + ([servers.Squid(squid, bench.server_core)] if squid else [])
 
@@ -337,12 +340,14 @@ def measure_row(bench, bed, row, say):
     finally:
         for server in everybody:
             server.stop()
-    return {"values": {name: found for name, found in values.items() if len(found) == rounds}, "loads": loads}
+    return {"values": {name: found for name, found in values.items() if len(found) == rounds}, "loads": loads, "tried": list(values)}
 
 
 def measure(bench, names, say):
     bed = Bed(bench)
     found = {}
+    if "squid" in bench.options.peers and not find_squid(bench):
+        say("Squid is left out: there is no %s (apt-get install squid-openssl)" % CERTGEN)
     try:
         for row in ROWS:
             if row.name in names:
@@ -389,7 +394,9 @@ def text(found):
         target = "<= %g %s" % (limit, row.unit) if what == "value" else "<= %.2f x %s" % (
             limit, {"both floors": "both floors together", "floor": "the floor", "plain": "nothing opened (%s)" % figure(other, row.unit)}[what])
         ratio, verdict = "-", "not measured"
-        if ours and (other or what == "value"):
+        if not ours and "sallyport" in found[row.name]["tried"]:
+            verdict, all_reached = "**failed**", False
+        elif ours and (other or what == "value"):
             judged = ours if what == "value" else [a / b for a, b in zip(ours, other)]
             reached = statistics.median(judged) <= limit
             all_reached = all_reached and reached
