@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 
+import inspection
 import login
 import scale
 import servers
@@ -67,7 +68,7 @@ ROWS = [
         count=100000, concurrency=32),
 ]
 SCALE_ROWS = ("policy", "listed", "reload", "login")  # scale.py, login.py
-NOT_HERE = "Rows of DESIGN 11 that this bench does not measure yet: media, inspection."
+NOT_HERE = "Rows of DESIGN 11 that this bench does not measure yet: media."
 
 
 def say(text):
@@ -317,7 +318,7 @@ def description(options, everybody, stolen, rounds=None):
 
 
 def parse_command():
-    names = [row.name for row in ROWS] + list(SCALE_ROWS)
+    names = [row.name for row in ROWS] + list(SCALE_ROWS) + inspection.NAMES
     parser = argparse.ArgumentParser(
         description="Measures what Sallyport costs on one core, beside the floor (the shortest CONNECT relay) "
                     "and beside peers. Exit status: 0 all targets reached, 1 one was missed or failed, 2 it did not work.")
@@ -343,12 +344,13 @@ def parse_command():
             parser.error("--rows: there is no row %s; there are %s" % (name, ", ".join(names)))
     options.rows = [row for row in ROWS if any(row.name.startswith(name) for name in wanted)]
     options.scale = [row for row in SCALE_ROWS if any(row.startswith(name) for name in wanted)]
+    options.inspection = [row for row in inspection.NAMES if any(row.startswith(name) for name in wanted)]
     options.rounds = options.rounds or (3 if options.quick else 5)
     options.peers = [name for name in options.peers.split(",") if name]
     for name in options.peers:
         if name not in servers.PEERS:
             parser.error("--peers: %s is not known; known are %s" % (name, ", ".join(servers.PEERS)))
-    if options.rounds < 1 or not options.rows + options.scale:
+    if options.rounds < 1 or not options.rows + options.scale + options.inspection:
         parser.error("at least one row and one round are needed")
     return options
 
@@ -406,7 +408,7 @@ def measure_scale(bench, name):
     everybody = [servers.Sallyport(os.path.abspath(bench.options.sallyport), bench.server_core)]
     reached = True
     say({"policy": "look-ups", "listed": "denied requests beside peers", "reload": "a swap under load",
-         "login": "authentication"}[name])
+         "login": "authentication", "inspection": "inspection"}[name])
     if name == "policy":
         found = scale.measure_policy(bench, say)
         text, reached = scale.policy_text(found)
@@ -418,6 +420,10 @@ def measure_scale(bench, name):
     elif name == "login":
         found = login.measure(bench, say)
         text, reached = login.text(found)
+    elif name == "inspection":
+        found = inspection.measure(bench, bench.options.inspection, say)
+        text, reached = inspection.text(found)
+        everybody = inspection.measured_servers(bench)
     else:
         found = scale.measure_reload(bench, say)
         text, reached = scale.reload_text(found)
@@ -429,7 +435,7 @@ def measure_scale(bench, name):
 
 
 TITLES = {"path": "Data path", "policy": "Policy: look-ups", "listed": "Policy: beside peers",
-          "reload": "Policy: a swap under load", "login": "Authentication"}
+          "reload": "Policy: a swap under load", "login": "Authentication", "inspection": "Inspection"}
 
 
 def write_results(parts):
@@ -455,7 +461,7 @@ def run(options, folder):
         bench.start_origin()
         if options.rows:
             parts["path"], all_reached, figures["path"] = measure_path(bench)
-        for name in options.scale:
+        for name in options.scale + (["inspection"] if options.inspection else []):
             parts[name], reached, figures[name] = measure_scale(bench, name)
             all_reached = all_reached and reached
     finally:

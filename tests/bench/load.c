@@ -17,6 +17,7 @@
 
 enum {
 	ECHO_BYTES = 64,
+	ECHO_MAX = 4096,
 	CHUNK_BYTES = 256 * 1024,
 	EVENTS = 64,
 	CLIENTS = 16, /* addresses 127.0.0.2 and up: a port space each */
@@ -58,6 +59,7 @@ static struct {
 	uint32_t count, concurrency;
 	uint64_t bytes; /* per stream */
 	struct sockaddr_in proxy;
+	const char *host; /* NULL: the addresses of the origin in turn */
 } conf = {.count = 1000, .concurrency = 16, .bytes = 1 << 28};
 
 static int epoll;
@@ -67,7 +69,8 @@ static char first_error[200];
 static uint32_t *times_us; /* of each that is done */
 static struct client **held;
 static uint8_t chunk[CHUNK_BYTES];
-static char echo_text[ECHO_BYTES];
+static char echo_text[ECHO_MAX];
+static size_t echo_len = ECHO_BYTES;
 
 static uint64_t now_ns(void)
 {
@@ -134,13 +137,13 @@ static void take_held(struct client *client, const char *bytes, size_t len)
 
 static void take_echo(struct client *client, const char *bytes, size_t len)
 {
-	if (len == 0 || client->text_len + len > ECHO_BYTES ||
+	if (len == 0 || client->text_len + len > echo_len ||
 	    memcmp(echo_text + client->text_len, bytes, len) != 0) {
 		fail(client, len ? "the echo is another" : "closed before the echo", 0);
 		return;
 	}
 	client->text_len += len;
-	if (client->text_len < ECHO_BYTES)
+	if (client->text_len < echo_len)
 		return;
 	if (conf.mode == MODE_IDLE && !client->was_held) {
 		client->take = take_held;
@@ -154,7 +157,7 @@ static void say_echo(struct client *client)
 {
 	client->take = take_echo;
 	client->text_len = 0;
-	say(client, echo_text, ECHO_BYTES);
+	say(client, echo_text, echo_len);
 }
 
 static void take_down(struct client *client, const char *bytes, size_t len)
@@ -341,9 +344,9 @@ static void take_reply(struct client *client, const char *bytes, size_t len)
 /* The proxy has accepted. */
 static void begin(struct client *client)
 {
-	char text[160];
-	unsigned host = 1 + client->number % ORIGINS;
+	char text[400], host[128];
 
+	snprintf(host, sizeof(host), "127.0.1.%u", 1 + client->number % ORIGINS);
 	client->is_connected = true;
 	if (conf.mode == MODE_GET) {
 		say_get(client);
@@ -352,10 +355,10 @@ static void begin(struct client *client)
 	} else {
 		client->take = take_opened;
 		say(client, text,
-		    (size_t)snprintf(
-			text, sizeof(text),
-			"CONNECT 127.0.1.%u:%u HTTP/1.1\r\nHost: 127.0.1.%u:%u\r\n\r\n", host,
-			conf.port, host, conf.port));
+		    (size_t)snprintf(text, sizeof(text),
+				     "CONNECT %s:%u HTTP/1.1\r\nHost: %s:%u\r\n\r\n",
+				     conf.host ? conf.host : host, conf.port,
+				     conf.host ? conf.host : host, conf.port));
 	}
 }
 
@@ -498,6 +501,8 @@ static const char help[] =
     "  --count N            1000\n"
     "  --concurrency N      16; how many at once (bulk: all)\n"
     "  --bytes N            268435456\n"
+    "  --host NAME          CONNECT to it; else to addresses of the origin\n"
+    "  --say FILE           its bytes (4096 at most) go there and back, not 64\n"
     "  --plain              no CONNECT: the proxy leads to the origin by itself\n";
 
 static uint64_t parse_number(const char *text, uint64_t max)
@@ -508,6 +513,16 @@ static uint64_t parse_number(const char *text, uint64_t max)
 	if (after == text || *after || number == 0 || number > max)
 		bench_die("\"%s\" is no number from 1 to %" PRIu64, text, max);
 	return number;
+}
+
+static void read_echo(const char *path)
+{
+	FILE *file = fopen(path, "rb");
+
+	echo_len = file ? fread(echo_text, 1, sizeof(echo_text), file) : 0;
+	if (echo_len == 0 || fgetc(file) != EOF)
+		bench_die("%s must have 1 to %d bytes", path, ECHO_MAX);
+	fclose(file);
 }
 
 static void parse_option(int option, const char *value)
@@ -529,6 +544,12 @@ static void parse_option(int option, const char *value)
 	case 'b':
 		conf.bytes = parse_number(value, 1ULL << 50);
 		break;
+	case 'H':
+		conf.host = value;
+		break;
+	case 's':
+		read_echo(value);
+		break;
 	case 'P':
 		conf.is_plain = true;
 		break;
@@ -546,6 +567,7 @@ static void parse_command(int count, char **args)
 	    {"proxy", required_argument, NULL, 'x'}, {"port", required_argument, NULL, 'p'},
 	    {"count", required_argument, NULL, 'n'}, {"concurrency", required_argument, NULL, 'c'},
 	    {"bytes", required_argument, NULL, 'b'}, {"plain", no_argument, NULL, 'P'},
+	    {"host", required_argument, NULL, 'H'},  {"say", required_argument, NULL, 's'},
 	    {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0}};
 	size_t mode = 0;
 	int option;
@@ -589,6 +611,8 @@ int main(int count, char **args)
 	size_t files = bench_prepare();
 	uint64_t began;
 
+	for (size_t i = 0; i < ECHO_BYTES; i++)
+		echo_text[i] = (char)('!' + i);
 	parse_command(count, args);
 	if ((conf.mode == MODE_IDLE ? conf.count : conf.concurrency) + 10 > files)
 		bench_die("only %zu open files are allowed: fewer connections, or raise ulimit -n",
@@ -597,8 +621,6 @@ int main(int count, char **args)
 	held = calloc(conf.count, sizeof(struct client *));
 	if (times_us == NULL || held == NULL)
 		bench_die("out of memory");
-	for (size_t i = 0; i < ECHO_BYTES; i++)
-		echo_text[i] = (char)('!' + i);
 	epoll = epoll_create1(EPOLL_CLOEXEC);
 	began = now_ns();
 	run();
