@@ -252,10 +252,13 @@ static bool set_names(struct question *question)
 	const struct command_line *line = &question->line;
 	struct policy_facts *facts = &question->request.facts;
 
-	if (!set_name(question, line->options[OPTION_sni], "sni", &facts->sni) ||
+	const char *sni = line->options[OPTION_sni];
+
+	/* Empty: a session whose ClientHello has none, or that has no ClientHello. */
+	if (!set_name(question, sni && sni[0] ? sni : NULL, "sni", &facts->sni) ||
 	    !set_name(question, line->options[OPTION_inner_host], "inner-host", &facts->inner_host))
 		return false;
-	if (line->options[OPTION_sni])
+	if (sni && sni[0])
 		facts->known |= FACT_HELLO;
 	if (span_equal(facts->inner_host, facts->host))
 		facts->inner_host = SPAN("");
@@ -297,6 +300,8 @@ static void set_request(struct question *question)
 	facts->absent = span_equal(facts->method, SPAN("CONNECT")) ? 0 : FACT_HELLO;
 	if (span_equal(facts->method, SPAN("CONNECT")) && !question->can_open)
 		facts->absent |= (unsigned)FACT_REQUEST | FACT_RESPONSE;
+	if (line->options[OPTION_sni] && line->options[OPTION_sni][0] == '\0')
+		facts->absent |= FACT_HELLO;
 	facts->absent &= ~facts->known;
 }
 

@@ -121,13 +121,19 @@ enum step step_resolve(struct session *session)
 static enum step on_connected(struct session *session, struct span unsent)
 {
 	struct exchange *exchange = session->exchange;
-	const struct policy_decision *decision = &exchange->decision;
-	bool is_settled = !(decision->open >> POLICY_TLS & 1) && !(decision->open >> POLICY_ACCESS & 1);
+	struct policy_decision *decision = &exchange->decision;
+	bool is_bypassed = !(decision->open >> POLICY_TLS & 1) && !(decision->open >> POLICY_ACCESS & 1) &&
+	                   decision->answers[POLICY_TLS].answer == TLS_BYPASS;
 	bool is_media = !(decision->open >> POLICY_CLASS & 1) && decision->answers[POLICY_CLASS].answer == CLASS_MEDIA;
 	struct span first[2] = {[PUMP_CLIENT] = buf_span(&session->in), [PUMP_ORIGIN] = unsent};
 
-	if (is_settled && decision->answers[POLICY_TLS].answer == TLS_BYPASS)
-		return tunnel_start(session, first, !is_media); /* media is never held */
+	/* Media is never held: whatever waits for its ClientHello is answered as if there were none. */
+	if (is_bypassed && is_media && decision->open) {
+		exchange->facts.absent |= FACT_HELLO;
+		policy_decide(session->generation->policy, &exchange->facts, decision);
+	}
+	if (is_bypassed && (is_media || decision->open == 0))
+		return tunnel_start(session, first, !is_media);
 	if (inspect_new(session))
 		return session_go(session, SESSION_END);
 	buf_add(&exchange->to_client, unsent);

@@ -156,7 +156,8 @@ static enum step start_tunnel(struct session *session)
 {
 	struct span first[2] = {[PUMP_CLIENT] = buf_span(&session->in), [PUMP_ORIGIN] = buf_span(&session->exchange->to_client)};
 
-	return tunnel_start(session, first, false);
+	/* Who has not said anything yet may still say another name. */
+	return tunnel_start(session, first, buf_len(&session->in) == 0);
 }
 
 /* Neither TLS nor, inside, HTTP. */
@@ -287,6 +288,14 @@ enum step step_read_hello(struct session *session)
 	}
 }
 
+/* It is not opened, whatever the ClientHello will say: only other questions wait for it. */
+static bool is_bypassed(const struct session *session)
+{
+	const struct policy_decision *decision = &session->exchange->decision;
+
+	return !(decision->open >> POLICY_TLS & 1) && decision->answers[POLICY_TLS].answer == TLS_BYPASS;
+}
+
 void read_hello_on_due(struct session *session)
 {
 	struct span bytes = buf_span(&session->in);
@@ -297,6 +306,10 @@ void read_hello_on_due(struct session *session)
 		return;
 	}
 	session->inspect->class = HELLO_SILENT;
+	if (bytes.len == 0 && is_bypassed(session)) {
+		on_hello(session);
+		return;
+	}
 	session_fail(session, ERR_HELLO_TIMEOUT, bytes.len ? "the ClientHello is not complete" : "neither side has said anything");
 }
 

@@ -16,10 +16,12 @@
 #define CIPHERS_12 \
 	"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:" \
 	"ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
-#define GROUPS "X25519:P-256:P-384"
-#define SIGNATURES \
-	"ecdsa_secp256r1_sha256:rsa_pss_rsae_sha256:rsa_pkcs1_sha256:ecdsa_secp384r1_sha384:rsa_pss_rsae_sha384:" \
-	"rsa_pkcs1_sha384:rsa_pss_rsae_sha512:rsa_pkcs1_sha512:ed25519"
+
+/* OpenSSL's macros cast const away. */
+static char groups[] = "X25519:P-256:P-384";
+static char signatures[] =
+	"ecdsa_secp256r1_sha256:rsa_pss_rsae_sha256:rsa_pkcs1_sha256:ecdsa_secp384r1_sha384:rsa_pss_rsae_sha384:"
+	"rsa_pkcs1_sha384:rsa_pss_rsae_sha512:rsa_pkcs1_sha512:ed25519";
 
 enum { KEY_NAME_BYTES = 16, AES_KEY_BYTES = 32, HMAC_KEY_BYTES = 32 };
 
@@ -182,7 +184,7 @@ static bool set_common(SSL_CTX *ctx, struct tls_contexts *contexts)
 	SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_ENABLE_PARTIAL_WRITE);
 	return SSL_CTX_set_ex_data(ctx, context_index, contexts) && SSL_CTX_set_ciphersuites(ctx, CIPHERS_13) &&
-	       SSL_CTX_set1_groups_list(ctx, GROUPS) && SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION);
+	       SSL_CTX_set1_groups_list(ctx, groups) && SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION);
 }
 
 static bool make_client_side(struct tls_contexts *contexts)
@@ -317,7 +319,7 @@ static bool make_origin_side(struct tls_contexts *contexts, bool is_legacy, SSL_
 	}
 	/* What is shown is looked at by trust.h, with the strengths that it wants. */
 	return SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) && SSL_CTX_set_cipher_list(ctx, CIPHERS_12 ":@SECLEVEL=2") &&
-	       SSL_CTX_set1_sigalgs_list(ctx, SIGNATURES);
+	       SSL_CTX_set1_sigalgs_list(ctx, signatures);
 }
 
 /* An old origin has one context for all of its kind, made when the first is met. */

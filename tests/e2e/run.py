@@ -196,6 +196,7 @@ http {{ access_log off; {places}
         assert "\nrules:\n" in policy
         (home / "policy.yaml").write_text(policy.replace("\nrules:\n", "\n" + rules))
         self.home = home
+        subprocess.run([self.binary, "ca", "init", "-c", home / "sallyport.yaml"], check=True, stdout=subprocess.DEVNULL)
         process = self.start(self.binary, "run", "-c", home / "sallyport.yaml")
         ready = process.stdout.readline().decode()
         assert ready.startswith("ready "), (self.folder / "sallyport.err").read_text()

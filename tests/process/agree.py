@@ -185,7 +185,8 @@ class PolicyMaker:
             if pick.random() < 0.15:
                 when["url"] = self.some([f"http://{name}:{self.ports[0]}/a" for name in NAMES[:4]]
                                         + ["http://", "/admin/", "/^http://[^/]*corp.test[:/]/", "/\\?/"], 2)
-            if pick.random() < 0.02:
+            # Where the name in the ClientHello opens or closes the way, the status to a CONNECT says nothing of it yet.
+            if pick.random() < 0.1 and not {"access", "tls", "sni"} & set(answers):
                 when["sni"] = [self.pattern(networks=False)]
         if "auth" not in answers and pick.random() < 0.02:
             when[pick.choice(["user", "group"])] = ["jane"]
@@ -266,6 +267,7 @@ class Session:
         facts = {"from": self.source, "listener": self.listener, "method": self.method, "at": self.at}
         if self.method == "CONNECT":
             facts["host"] = self.authority()
+            facts["sni"] = ""  # what is sent is no ClientHello
         else:
             facts["url"] = f"http://{self.authority()}{self.path}"
         if self.inner_host and self.method != "CONNECT":
@@ -330,6 +332,11 @@ def run_session(session, listeners, seen):
     with sock:
         sock.sendall(session.request())
         session.status, fields, session.page = read_response(sock, session.method == "HEAD")
+        if session.method == "CONNECT" and session.status == 200:
+            sock.sendall(b"SSH-2.0-agree\r\n")
+            sock.shutdown(socket.SHUT_WR)
+            while sock.recv(4096):
+                pass
     session.proxy_status = fields.get("proxy-status", "")
 
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* SERVE_H2: the connection as a whole. */
 #include "session/h2/h2_private.h"
+#include "session/inspect.h"
 
 #include <stdlib.h>
 
@@ -51,6 +52,8 @@ enum step h2_start(struct session *session)
 	if (h2_leg_init(&relay->leg[H2_ORIGIN], relay, H2_ORIGIN, session->origin) ||
 	    h2_leg_init(&relay->leg[H2_CLIENT], relay, H2_CLIENT, &session->client))
 		return session_go(session, SESSION_END);
+	/* What is wrong with the origin is told on each stream, and it is not there any more. */
+	relay->leg[H2_ORIGIN].is_gone = session->inspect->err != ERR_NONE;
 	return STEP_NEXT;
 }
 
