@@ -64,7 +64,7 @@ static json_t *pack_child(const struct child *child, const struct metrics *metri
 {
 	json_t *object = json_pack("{s:s, s:i, s:i, s:b, s:i}", "role", roles_row(child->role)->name,
 	                           "number", (int)child->number, "pid", (int)child->pid, "ready",
-	                           child->is_ready, "restarts", (int)child->restart_count);
+	                           child->pid && child->is_ready, "restarts", (int)child->restart_count);
 
 	if (metrics)
 		json_object_set_new(object, "metrics", pack_metrics(metrics));
