@@ -55,7 +55,7 @@ until_true() {
 	tenths=0
 	until "$@"; do
 		tenths=$((tenths + 1))
-		[ $tenths -lt 200 ] || return 1
+		[ $tenths -lt 900 ] || return 1
 		sleep 0.1
 	done
 }
@@ -203,6 +203,7 @@ quickstart_keeps() {
 	quick --foreground >"$scratch/foreground.log" 2>&1 &
 	until_true grep -q '^ready ' "$scratch/foreground.log" || {
 		cat "$scratch/foreground.log"
+		kill "$(cat "$scratch/quick folder/pid")"
 		return 1
 	}
 	has "Keeping the configuration" "$scratch/foreground.log" && has "# mine" "$scratch/quick folder/policy.yaml" && quick --stop && wait
@@ -339,7 +340,7 @@ reloads() {
 # With the lists that are installed; warnings are no matter here.
 examples_are_valid() {
 	for example in "$root"/usr/share/doc/sallyport/presets/examples/*.yaml; do
-		sed "s|^policy: .*|policy: ${example#"$root"}|" "$root/etc/sallyport/sallyport.yaml" >"$root/tmp/example.yaml"
+		sed "s|^policy: .*|policy: ${example#"$root"}|; s|: ca/ca|: /etc/sallyport/ca/ca|g" "$root/etc/sallyport/sallyport.yaml" >"$root/tmp/example.yaml"
 		in_system sallyport check -c /tmp/example.yaml
 		[ $? -ne 2 ] || return 1
 	done
