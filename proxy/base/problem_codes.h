@@ -50,7 +50,7 @@
 	  "inspect these hosts, or take the condition away") \
 	X(AUTH_IMPOSSIBLE, WARNING, "auth-impossible", "a rule asks who it is, where nobody is asked", \
 	  "require authentication there, or take user and group away") \
-	X(NEVER_KNOWN, WARNING, "never-known", "a condition can never be known in this version", \
+	X(NEVER_KNOWN, WARNING, "never-known", "a condition can never be known of some sessions", \
 	  "use other conditions; where it denies it holds for all, where it allows for none") \
 	X(NO_EFFECT, WARNING, "no-effect", "an answer has no effect in this version", "leave it out") \
 	X(NO_INSPECTION, WARNING, "no-inspection", "sessions that are to be inspected are refused: there is no CA", \

@@ -33,10 +33,9 @@ static struct tls_scope origin_scope(const struct session *session, struct span 
 	const struct inspect *inspect = session->inspect;
 	uint64_t number = session->generation->number;
 	const struct span parts[] = {inspect->authority.name, span_of(&inspect->authority.port, sizeof(inspect->authority.port)),
-	                             inspect->sni, alpn, span_of(&exception, sizeof(exception)), span_of(&number, sizeof(number)),
-	                             span_of(&inspect->origin, sizeof(inspect->origin))};
+	                             inspect->sni, alpn, span_of(&exception, sizeof(exception)), span_of(&number, sizeof(number))};
 
-	return tls_scope_of(parts, COUNT_OF(parts) - 1);
+	return tls_scope_of(parts, COUNT_OF(parts));
 }
 
 static struct tls_scope client_scope(const struct session *session)
@@ -153,13 +152,10 @@ static enum step refuse_alpn(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
 	const struct policy_decision *decision = &exchange->decision;
-	struct span rest = session->inspect->hello.alpn, name;
 
 	exchange->denied_by = POLICY_OPAQUE;
 	if (!(decision->open >> POLICY_OPAQUE & 1) && decision->answers[POLICY_OPAQUE].answer == OPAQUE_TUNNEL)
 		return tunnel_unseen(session);
-	if (!hello_alpn_next(&rest, &name))
-		name = SPAN("");
 	return tell_client(session, ERR_OPAQUE_DENIED, "the client offers no protocol that can be inspected (ALPN)");
 }
 
@@ -342,7 +338,6 @@ static enum step on_origin_up(struct session *session)
 
 		if (answer == CLIENT_CERTIFICATE_BYPASS)
 			return bypass_asking(session);
-		inspect->was_asked = true;
 		propose_bypass(session);
 		if (answer == CLIENT_CERTIFICATE_DENY)
 			return tell_client(session, ERR_CLIENT_CERTIFICATE, "question client-certificate says deny");
@@ -403,7 +398,6 @@ void inspect_on_origin_due(struct session *session)
 static struct span alpn_for_page(const struct inspect *inspect)
 {
 	struct span rest = inspect->hello.alpn, name;
-
 	bool has_h2 = false;
 
 	while (hello_alpn_next(&rest, &name)) {
