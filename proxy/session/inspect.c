@@ -262,8 +262,13 @@ static bool may_fetch(void *context, struct span host, const struct address *add
 	facts.port = port;
 	facts.sni = facts.inner_host = facts.url = SPAN("");
 	facts.method = SPAN("GET");
+	facts.content_type = SPAN("");
 	facts.known &= FACT_USER;
-	facts.absent |= FACT_HELLO | FACT_REQUEST;
+	if (address) {
+		facts.known |= FACT_ADDRESS;
+		facts.address = *address;
+	}
+	facts.absent |= (unsigned)FACT_HELLO | FACT_REQUEST | FACT_RESPONSE;
 	policy_decide(session->generation->policy, &facts, &decision);
 	return decision.open >> POLICY_ACCESS & 1 || decision.answers[POLICY_ACCESS].answer == ACCESS_ALLOW;
 }

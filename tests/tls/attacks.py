@@ -74,10 +74,12 @@ def a_huge_hello_inside_does_not_stop_the_worker(site):
     """Longer than what is held of a session: nothing would ever be read again."""
     host = site.host()
     with site.session(host, site.quiet.port, alpn=()) as session:
-        session.tls.sendall(hello.records(b"\x01" + (131390).to_bytes(3, "big") + bytes(131390)))
+        with contextlib.suppress(OSError):  # it may be refused before the last of it is sent
+            session.tls.sendall(hello.records(b"\x01" + (131390).to_bytes(3, "big") + bytes(131390)))
         with site.session() as other:
             assert other.ask("GET", "/echo").status == 200
-        assert ended(session.tls)[0] == b""
+        with contextlib.suppress(OSError):
+            assert ended(session.tls)[0] == b""
     assert [line for line in site.lines(host, lambda lines: len(lines) > 1) if line.get("error") == "opaque_denied"]
 
 
