@@ -327,6 +327,9 @@ def parse_command():
                         help="the binary (%(default)s)")
     parser.add_argument("--also", metavar="NAME=FILE", action="append", default=[],
                         help="another Sallyport, measured in the same rounds under this name (may be given again)")
+    parser.add_argument("--real-time", action="store_true",
+                        help="media rows: servers have real-time priority on their core. For machines where others work; "
+                             "hides what a server's own processes do to each other")
     parser.add_argument("--without-sallyport", action="store_true", help="only the floor, and peers if asked for")
     parser.add_argument("--tools", metavar="FOLDER", default=os.path.join(BUILD, "tests/bench"),
                         help="where bench_load, bench_origin and bench_floor are (%(default)s)")

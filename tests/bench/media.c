@@ -22,6 +22,7 @@ enum {
 	HEADER_BYTES = 12 + 12, /* RTP, and ours: when it was sent, its whole number */
 	PACKET_MAX = 1400,
 	EVENTS = 64,
+	CHUNK_BYTES = 128 * 1024,
 	PRIORITY = 10,
 	LATE_US = 20000,
 	LAST_SECONDS = 5, /* what has not come by then is lost */
@@ -360,7 +361,7 @@ static void run_bulk(void)
 		for (int i = 0; i < ready; i++) {
 			int fd = (int)(intptr_t)events[i].data.ptr;
 			ssize_t got =
-			    fd == STDIN_FILENO ? read(fd, line, sizeof(line)) : bench_drop(fd);
+			    fd == STDIN_FILENO ? read(fd, line, sizeof(line)) : recv(fd, NULL, CHUNK_BYTES, MSG_TRUNC);
 
 			if (got == 0 && fd == STDIN_FILENO)
 				exit(0);
