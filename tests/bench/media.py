@@ -48,6 +48,7 @@ class Direct(servers.Floor):
     """No proxy between the calls and their origin; the downloads beside them have the floor. What the rig itself does to calls."""
 
     name = "direct"
+    direct = ("echo",)
 
     def start(self, folder, origin):
         super().start(folder, origin)
@@ -55,7 +56,7 @@ class Direct(servers.Floor):
 
 
 def leads_by_itself(server, service):
-    return server.is_plain or (isinstance(server, Direct) and service == "echo")
+    return server.is_plain or service in getattr(server, "direct", ())
 
 
 # ---- generators ---------------------------------------------------------------------------------

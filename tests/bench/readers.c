@@ -19,7 +19,7 @@ enum {
 	/* What is sent, again and again. No power of two: bytes that are lost or come twice are
 	 * mostly a multiple of one, and are to be seen. */
 	PATTERN_BYTES = 251 * 1024,
-	CHUNK_BYTES = 128 * 1024, /* of a system call: calls wait for it on their core */
+	CHUNK_BYTES = 256 * 1024,
 	EVENTS = 64,
 };
 
@@ -32,6 +32,7 @@ struct reader {
 static struct {
 	struct way way;
 	uint32_t count, size, every_ms;
+	int send_buffer; /* 0: the kernel's */
 	double seconds;
 } conf = {.count = 4, .size = 4096, .every_ms = 500, .seconds = 5};
 
@@ -76,6 +77,10 @@ static void accept_one(int listening)
 	if (reader == NULL)
 		bench_die("out of memory");
 	reader->fd = bench_accept(listening);
+	if (conf.send_buffer && reader->fd >= 0 &&
+	    setsockopt(reader->fd, SOL_SOCKET, SO_SNDBUF, &conf.send_buffer,
+		       sizeof(conf.send_buffer)) < 0)
+		bench_die("SO_SNDBUF: %s", strerror(errno));
 	if (reader->fd >= 0)
 		bench_watch(epoll, reader->fd, EPOLLOUT, reader);
 	else
@@ -156,7 +161,7 @@ static void run_fast(void)
 				answer();
 				continue;
 			}
-			got = recv(reader->fd, NULL, CHUNK_BYTES, MSG_TRUNC);
+			got = bench_drop(reader->fd);
 			if (got == 0 || (got < 0 && errno != EAGAIN))
 				bench_die("a download has ended");
 			bytes += got > 0 ? (uint64_t)got : 0;
@@ -207,7 +212,7 @@ static void run_slow(void)
 /* ---- the command ---- */
 
 static const char help[] =
-    "usage: bench_readers origin\n"
+    "usage: bench_readers origin [--send-buffer BYTES]\n"
     "       bench_readers fast|slow --proxy ADDRESS:PORT --port PORT [options]\n"
     "\n"
     "  origin   sends to whoever connects; prints \"ready endless PORT\"\n"
@@ -232,6 +237,8 @@ static void parse_option(int option, const char *value)
 		return;
 	if (option == 'n')
 		conf.count = (uint32_t)way_number(value, 1, 1000000);
+	if (option == 'b')
+		conf.send_buffer = (int)way_number(value, 4096, 1 << 30);
 	if (option == 's')
 		conf.size = (uint32_t)way_number(value, 1, CHUNK_BYTES);
 	if (option == 'e')
@@ -244,6 +251,7 @@ int main(int count, char **args)
 {
 	static const struct option options[] = {WAY_OPTIONS,
 						{"count", required_argument, NULL, 'n'},
+						{"send-buffer", required_argument, NULL, 'b'},
 						{"size", required_argument, NULL, 's'},
 						{"every", required_argument, NULL, 'e'},
 						{"seconds", required_argument, NULL, 't'},
