@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,6 +79,24 @@ static bool echo(int fd)
 	return got > 0 && bench_send(fd, bytes, (size_t)got);
 }
 
+/* Packets never wait for one another here: what is late is to be late in the proxy. */
+static void accept_one(int listening)
+{
+	struct stream *stream = calloc(1, sizeof(*stream));
+	int yes = 1;
+
+	if (stream == NULL)
+		bench_die("out of memory");
+	stream->fd = bench_accept(listening);
+	if (stream->fd < 0) {
+		free(stream);
+		return;
+	}
+	if (setsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes)) < 0)
+		bench_die("TCP_NODELAY: %s", strerror(errno));
+	bench_watch(epoll, stream->fd, EPOLLIN, stream);
+}
+
 static void run_origin(void)
 {
 	struct epoll_event events[EVENTS];
@@ -95,14 +114,7 @@ static void run_origin(void)
 			struct stream *stream = events[i].data.ptr;
 
 			if (stream == NULL) {
-				stream = calloc(1, sizeof(*stream));
-				if (stream == NULL)
-					bench_die("out of memory");
-				stream->fd = bench_accept(listening);
-				if (stream->fd >= 0)
-					bench_watch(epoll, stream->fd, EPOLLIN, stream);
-				else
-					free(stream);
+				accept_one(listening);
 			} else if (!echo(stream->fd)) {
 				close(stream->fd);
 				free(stream);
