@@ -280,7 +280,20 @@ def measure_row(bench, everybody, once, told, say):
     return {name: found for name, found in runs.items() if len(found) == bench.options.rounds}
 
 
+def may_come_first():
+    """Whether real-time priority is permitted; without it there is nothing to measure here."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError:
+        return False
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    return True
+
+
 def measure(bench, names, say):
+    if not may_come_first():
+        say("left out: real-time priority is not permitted; become root, or raise ulimit -r")
+        return {}
     os.sched_setaffinity(0, {bench.load_core})  # nothing but the server on its core
     found = {}
     everybody = choose_servers(bench)
@@ -371,6 +384,8 @@ def beside_text(found, plain):
 
 def text(found):
     """All that was measured, and whether everything was reached."""
+    if not found:
+        return "Not measured: real-time priority was not permitted.\n", False
     parts, all_reached = ["Round trips in ms, median of the rounds; late: above 20 ms, in the worst round."], True
     plain = {name for name, peer in servers.PEERS.items() if peer.is_plain}
     if "media-alone" in found:
