@@ -8,7 +8,6 @@ import copy
 import json
 import os
 import pathlib
-import random
 import re
 import shlex
 import shutil
@@ -23,7 +22,9 @@ import time
 
 import yaml
 
-PATIENCE_S = 20.0  # longest wait for anything that must happen
+import tunnels
+from words import PATIENCE_S, Wrong, difference, pattern_bytes, unescape
+
 HERE = pathlib.Path(__file__).resolve().parent
 
 BASE_CONFIG = {
@@ -41,27 +42,6 @@ BASE_POLICY = "defaults: {access: allow, tls: bypass, auth: exempt, ports: [1-65
 
 STEPS_WITHOUT_PEER = ("connect", "refused", "accept", "sync", "!", "write", "signal", "sleep", "refuse", "full", "move",
                       "logged", "stopped", "said")
-
-
-class Wrong(Exception):
-    """The conversation went otherwise than the flow says."""
-
-
-def unescape(text):
-    """The bytes of a "quoted" text with \\r \\n \\t \\0 \\xHH \\\\ \\" escapes."""
-    if len(text) < 2 or text[0] != '"' or text[-1] != '"':
-        raise Wrong(f"expected a text in double quotes, not {text}")
-    plain = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\", b'"': b'"'}
-
-    def one(match):
-        code = match.group(1)
-        return bytes([int(code[1:], 16)]) if code[:1] == b"x" else plain[code]
-
-    return re.sub(rb"\\(x[0-9a-fA-F]{2}|.)", one, text[1:-1].encode("utf-8"))
-
-
-def pattern_bytes(count, seed):
-    return random.Random(seed).randbytes(count)
 
 
 def merge(base, over):
@@ -383,8 +363,7 @@ class Script(threading.Thread):
         want = pattern_bytes(int(count), seed)
         got = self.peer.take(int(count))
         if got != want:
-            at = next(i for i, pair in enumerate(zip(got, want)) if pair[0] != pair[1])
-            raise Wrong(f"bytes differ from offset {at} of {count}")
+            raise Wrong(f"bytes differ from offset {difference(got, want)} of {count}")
 
     def exchange_bulk(self, rest):
         """Send and expect at once: neither side may wait for the other."""
@@ -431,6 +410,7 @@ class Run:
         self.folder.chmod(0o755)
         self.listeners, self.process, self.dns = {}, None, None
         self.names = {"dir": str(self.folder)}
+        self.scripts = []
         self.marks, self.failed = {}, threading.Event()
         self.marks_lock = threading.Condition()
         self.stopped = False
@@ -455,8 +435,7 @@ class Run:
     def sync(self, rest):
         """`sync NAME`: go on when every script that names it has come here."""
         name = rest.strip()
-        parties = sum(1 for k, _, lines in self.sections if k in ("client", "origin")
-                      for _, text in lines if text.split("  #")[0].strip() == f"sync {name}")
+        parties = sum(1 for one in self.scripts for _, text in one.lines if text.split("  #")[0].strip() == f"sync {name}")
         with self.marks_lock:
             self.marks[name] = self.marks.get(name, 0) + 1
             self.marks_lock.notify_all()
@@ -656,7 +635,7 @@ class Run:
             raise Wrong("\n    ".join(real))
 
     def run(self):
-        scripts = []
+        scripts = self.scripts
         try:
             records = {}
             for _, lines in self.lines_of("dns"):
@@ -673,6 +652,9 @@ class Run:
             self.write_files()
             self.start()
             scripts += [Script(self, "client", name, lines) for name, lines in self.lines_of("client")]
+            for kind, name, lines in self.sections:
+                if kind in ("tunnel", "pair"):
+                    scripts += tunnels.tunnels_of(self, kind, name, lines)
             self.run_scripts(scripts)
             self.check_log()
             self.check_metrics()
