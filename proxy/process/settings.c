@@ -206,6 +206,8 @@ const struct conf_option settings_options[] = {
 	 .group = limits_options, .manual = "What sessions may use."},
 	{.name = "timeouts", .type = CONF_GROUP, .offset = CONF_AT(struct settings, session.timeouts),
 	 .group = timeouts_options, .manual = "How long things may take."},
+	{.name = "classes", .type = CONF_GROUP, .offset = CONF_AT(struct settings, session.classes), .group = classes_options,
+	 .manual = "How tunnels of each class are served. Which class one has says the policy (question class)."},
 	{.name = "forwarding", .type = CONF_GROUP,
 	 .offset = CONF_AT(struct settings, session.forwarding), .group = forwarding_options,
 	 .manual = "What origins of http:// requests are told."},

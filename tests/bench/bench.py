@@ -23,6 +23,7 @@ import time
 
 import inspection
 import login
+import media
 import scale
 import servers
 from servers import Trouble
@@ -68,7 +69,7 @@ ROWS = [
         count=100000, concurrency=32),
 ]
 SCALE_ROWS = ("policy", "listed", "reload", "login")  # scale.py, login.py
-NOT_HERE = "Rows of DESIGN 11 that this bench does not measure yet: media."
+NOT_HERE = ""  # rows of DESIGN 11 that this bench does not measure
 
 
 def say(text):
@@ -318,12 +319,14 @@ def description(options, everybody, stolen, rounds=None):
 
 
 def parse_command():
-    names = [row.name for row in ROWS] + list(SCALE_ROWS) + inspection.NAMES
+    names = [row.name for row in ROWS] + list(SCALE_ROWS) + inspection.NAMES + media.NAMES
     parser = argparse.ArgumentParser(
         description="Measures what Sallyport costs on one core, beside the floor (the shortest CONNECT relay) "
                     "and beside peers. Exit status: 0 all targets reached, 1 one was missed or failed, 2 it did not work.")
     parser.add_argument("--sallyport", metavar="FILE", default=os.path.join(BUILD, "sallyport"),
                         help="the binary (%(default)s)")
+    parser.add_argument("--also", metavar="NAME=FILE", action="append", default=[],
+                        help="another Sallyport, measured in the same rounds under this name (may be given again)")
     parser.add_argument("--without-sallyport", action="store_true", help="only the floor, and peers if asked for")
     parser.add_argument("--tools", metavar="FOLDER", default=os.path.join(BUILD, "tests/bench"),
                         help="where bench_load, bench_origin and bench_floor are (%(default)s)")
@@ -345,14 +348,26 @@ def parse_command():
     options.rows = [row for row in ROWS if any(row.name.startswith(name) for name in wanted)]
     options.scale = [row for row in SCALE_ROWS if any(row.startswith(name) for name in wanted)]
     options.inspection = [row for row in inspection.NAMES if any(row.startswith(name) for name in wanted)]
+    options.media = [row for row in media.NAMES if any(row.startswith(name) for name in wanted)]
+    options.also = parse_also(parser, options.also)
     options.rounds = options.rounds or (3 if options.quick else 5)
     options.peers = [name for name in options.peers.split(",") if name]
     for name in options.peers:
         if name not in servers.PEERS:
             parser.error("--peers: %s is not known; known are %s" % (name, ", ".join(servers.PEERS)))
-    if options.rounds < 1 or not options.rows + options.scale + options.inspection:
+    if options.rounds < 1 or not options.rows + options.scale + options.inspection + options.media:
         parser.error("at least one row and one round are needed")
     return options
+
+
+def parse_also(parser, words):
+    found = {}
+    for word in words:
+        name, _, path = word.partition("=")
+        if not re.fullmatch(r"[a-z0-9._-]+", name) or name in ["floor", "sallyport", *found, *servers.PEERS] or not os.access(path, os.X_OK):
+            parser.error("--also: %s is no NAME=FILE with a name of its own and a program" % word)
+        found[name] = os.path.abspath(path)
+    return found
 
 
 def choose_cores():
@@ -408,7 +423,7 @@ def measure_scale(bench, name):
     everybody = [servers.Sallyport(os.path.abspath(bench.options.sallyport), bench.server_core)]
     reached = True
     say({"policy": "look-ups", "listed": "denied requests beside peers", "reload": "a swap under load",
-         "login": "authentication", "inspection": "inspection"}[name])
+         "login": "authentication", "inspection": "inspection", "media": "media"}[name])
     if name == "policy":
         found = scale.measure_policy(bench, say)
         text, reached = scale.policy_text(found)
@@ -424,6 +439,10 @@ def measure_scale(bench, name):
         found = inspection.measure(bench, bench.options.inspection, say)
         text, reached = inspection.text(found)
         everybody = inspection.measured_servers(bench)
+    elif name == "media":
+        found = media.measure(bench, bench.options.media, say)
+        text, reached = media.text(found)
+        everybody = media.choose_servers(bench)
     else:
         found = scale.measure_reload(bench, say)
         text, reached = scale.reload_text(found)
@@ -435,7 +454,7 @@ def measure_scale(bench, name):
 
 
 TITLES = {"path": "Data path", "policy": "Policy: look-ups", "listed": "Policy: beside peers",
-          "reload": "Policy: a swap under load", "login": "Authentication", "inspection": "Inspection"}
+          "reload": "Policy: a swap under load", "login": "Authentication", "inspection": "Inspection", "media": "Media"}
 
 
 def write_results(parts):
@@ -450,7 +469,7 @@ def write_results(parts):
         if title in known:
             text += "\n## %s\n\n%s\n" % (title, known[title])
     with open(RESULTS, "w", encoding="utf-8") as file:
-        file.write("%s\n## Not here\n\n%s\n" % (text, NOT_HERE))
+        file.write(text + ("\n## Not here\n\n%s\n" % NOT_HERE if NOT_HERE else ""))
     say("written to %s" % RESULTS)
 
 
@@ -461,7 +480,7 @@ def run(options, folder):
         bench.start_origin()
         if options.rows:
             parts["path"], all_reached, figures["path"] = measure_path(bench)
-        for name in options.scale + (["inspection"] if options.inspection else []):
+        for name in options.scale + [name for name in ("inspection", "media") if getattr(options, name)]:
             parts[name], reached, figures[name] = measure_scale(bench, name)
             all_reached = all_reached and reached
     finally:
