@@ -444,7 +444,8 @@ static enum step fill_pipe(struct pump *pump, enum pump_side from)
 		on_source_end(pump, from, STREAM_RESET);
 		return STEP_MOVED;
 	}
-	if (count < 0 && errno == EAGAIN) { /* the pipe is empty: it is the socket that has nothing */
+	/* The pipe is empty: it is the socket that has nothing, or urgent bytes, at which splice() stops. */
+	if (count < 0 && errno == EAGAIN && !(source->ready & LOOP_URGENT)) {
 		source->ready &= ~(unsigned)LOOP_READABLE;
 		if (!(source->ready & (LOOP_PEER_CLOSED | LOOP_BROKEN)))
 			return STEP_WAIT;

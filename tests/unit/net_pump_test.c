@@ -572,6 +572,40 @@ static void a_fin_right_behind_a_stream_ends_it(void **state)
 	assert_int_equal(flow.received, flow.total);
 }
 
+/* All of it is there before the first read, which ends at the mark. */
+static void urgent_bytes_come_in_their_place(void **state)
+{
+	int on = 1;
+
+	(void)state;
+	assert_int_equal(setsockopt(rig.streams[PUMP_CLIENT].io.fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on)), 0);
+	send_text(PUMP_CLIENT, "before");
+	assert_int_equal(send(rig.ends[PUMP_CLIENT], "!", 1, MSG_OOB), 1);
+	send_text(PUMP_CLIENT, "behind");
+	start("", "");
+	expect_text(PUMP_ORIGIN, "before!behind");
+}
+
+/* splice() stops in front of the mark, and says that there is nothing more. */
+static void urgent_bytes_stop_no_stream(void **state)
+{
+	static uint8_t sent[400000], got[sizeof(sent) + 13];
+	int large = 1 << 20, on = 1;
+
+	(void)state;
+	assert_int_equal(setsockopt(rig.streams[PUMP_CLIENT].io.fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on)), 0);
+	setsockopt(rig.ends[PUMP_CLIENT], SOL_SOCKET, SO_SNDBUF, &large, sizeof(large));
+	setsockopt(rig.streams[PUMP_CLIENT].io.fd, SOL_SOCKET, SO_RCVBUF, &large, sizeof(large));
+	memset(sent, 'a', sizeof(sent));
+	assert_int_equal(send(rig.ends[PUMP_CLIENT], sent, sizeof(sent), 0), sizeof(sent));
+	assert_int_equal(send(rig.ends[PUMP_CLIENT], "before!", 7, MSG_OOB), 7);
+	send_text(PUMP_CLIENT, "behind");
+	start("", "");
+	assert_int_equal(serve_and_receive(PUMP_ORIGIN, got, sizeof(got)), sizeof(got));
+	assert_memory_equal(got, sent, sizeof(sent));
+	assert_memory_equal(got + sizeof(sent), "before!behind", 13);
+}
+
 int main(void)
 {
 #define ONE(name) cmocka_unit_test_setup_teardown(name, open_rig, close_rig)
@@ -596,6 +630,8 @@ int main(void)
 		ONE(a_reset_behind_its_own_fin_goes_on),
 		ONE(large_streams_keep_every_byte),
 		ONE(a_fin_right_behind_a_stream_ends_it),
+		ONE(urgent_bytes_come_in_their_place),
+		ONE(urgent_bytes_stop_no_stream),
 	};
 #undef ONE
 
