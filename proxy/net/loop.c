@@ -477,7 +477,7 @@ static void begin_media(struct loop *loop)
 
 	loop->media_lives = loop->media_count && loop->now_ms - loop->media_seen_ms < MEDIA_LIVES_MS;
 	loop->media_spent_bytes = 0;
-	if (loop->media_count == 0)
+	if (loop->media_count == 0 && !is_named)
 		return;
 	for (int i = 0; i < loop->event_count; i++) {
 		if (loop->events[i].data.ptr != &loop->media)
