@@ -539,6 +539,23 @@ static void bytes_before_a_reset_are_delivered(void **state)
 	expect_end(PUMP_CLIENT, PUMP_RST);
 }
 
+/* A sender that resets behind bytes which nobody takes: that it did is seen, and what it sent is not kept for ever. */
+static void a_reset_behind_a_full_receiver_is_seen(void **state)
+{
+	struct flow flow = {.from = PUMP_CLIENT, .total = 100000000};
+	int small = 1 << 16;
+
+	(void)state;
+	rig.limits.half_close_ms = 300;
+	set_receive_buffer(PUMP_ORIGIN, small);
+	setsockopt(rig.streams[PUMP_ORIGIN].io.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	setsockopt(rig.streams[PUMP_CLIENT].io.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	start("", "");
+	assert_true(send_until_full(&flow) < flow.total);
+	reset_end(PUMP_CLIENT);
+	expect_end(PUMP_CLIENT, PUMP_RST);
+}
+
 /* Half-closed, and then reset: the reset goes on although the FIN has gone before. */
 static void a_reset_behind_its_own_fin_goes_on(void **state)
 {
@@ -812,6 +829,7 @@ int main(void)
 		ONE(small_buffers_keep_every_byte),
 		ONE(a_slow_receiver_slows_the_sender),
 		ONE(bytes_before_a_reset_are_delivered),
+		ONE(a_reset_behind_a_full_receiver_is_seen),
 		ONE(a_reset_behind_its_own_fin_goes_on),
 		ONE(large_streams_keep_every_byte),
 		ONE(a_fin_right_behind_a_stream_ends_it),
