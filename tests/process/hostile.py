@@ -23,6 +23,7 @@ from tunnels import FIN, End  # noqa: E402
 
 PATIENCE_S = 60.0
 BLOCK = 65521  # a stream is a block of so many bytes, again and again, from a place of its own on
+BEGINS_TLS = (0x16, 0x14)
 HOSTS = {"normal.test": 6, "bulk.test": 2, "media.test": 2}
 CONFIG = """\
 listen: [{name: main, address: "127.0.0.1:0"}]
@@ -52,6 +53,8 @@ class Side:
     def __init__(self, chance, block, start):
         self.end = None
         self.block, self.start = block, start
+        while block[self.start] in BEGINS_TLS:  # of which nothing goes on before there is a whole ClientHello
+            self.start += 1
         self.queued = 0          # bytes of its stream that were given to its queue
         self.steps = collections.deque(random_steps(chance))
         self.reads_from = 0.0    # time at which it reads on
@@ -115,7 +118,7 @@ class Session:
         self.began = time.monotonic()
         window = chance.choice((0, 0, 0, 4096, 65536))
         self.listening = socket.socket()
-        self.sides = {name: Side(chance, blocks[name], chance.randrange(BLOCK)) for name in ("client", "origin")}
+        self.sides = {name: Side(chance, blocks[name], chance.randrange(BLOCK - 100)) for name in ("client", "origin")}
         client = socket.socket()
         for sock in (client, self.listening):
             if window:
@@ -168,11 +171,11 @@ class Session:
             if side.is_gone():
                 continue
             if ended == "fin" and not sender.has_shut and not sender.has_closed:
-                raise Wrong(f"{self.name}: FIN for the {name}, which nobody sent")
+                raise Wrong(f"{self.name}: FIN for the {name}, which nobody sent: {self}")
             if ended == "fin" and not sender.has_closed and got != sender.queued:
                 raise Wrong(f"{self.name}: FIN for the {name} after {got} of {sender.queued} bytes")
             if ended == "rst" and not sender.is_gone():
-                raise Wrong(f"{self.name}: a reset for the {name}, which nobody sent")
+                raise Wrong(f"{self.name}: a reset for the {name}, which nobody sent: {self}")
             if sender.has_reset and got < sender.end.acknowledged:
                 raise Wrong(f"{self.name}: {got} bytes for the {name}, {sender.end.acknowledged} were taken before the reset")
 
