@@ -15,12 +15,14 @@ import re
 import resource
 import select
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
+import crowd
 import inspection
 import login
 import media
@@ -319,7 +321,7 @@ def description(options, everybody, stolen, rounds=None):
 
 
 def parse_command():
-    names = [row.name for row in ROWS] + list(SCALE_ROWS) + inspection.NAMES + media.NAMES
+    names = [row.name for row in ROWS] + list(SCALE_ROWS) + inspection.NAMES + media.NAMES + crowd.NAMES
     parser = argparse.ArgumentParser(
         description="Measures what Sallyport costs on one core, beside the floor (the shortest CONNECT relay) "
                     "and beside peers. Exit status: 0 all targets reached, 1 one was missed or failed, 2 it did not work.")
@@ -327,6 +329,9 @@ def parse_command():
                         help="the binary (%(default)s)")
     parser.add_argument("--also", metavar="NAME=FILE", action="append", default=[],
                         help="another Sallyport, measured in the same rounds under this name (may be given again)")
+    parser.add_argument("--real-time", action="store_true",
+                        help="calls, push, slow-readers: servers have real-time priority on their core. For machines where others work; "
+                             "hides what a server's own processes do to each other")
     parser.add_argument("--without-sallyport", action="store_true", help="only the floor, and peers if asked for")
     parser.add_argument("--tools", metavar="FOLDER", default=os.path.join(BUILD, "tests/bench"),
                         help="where bench_load, bench_origin and bench_floor are (%(default)s)")
@@ -349,13 +354,14 @@ def parse_command():
     options.scale = [row for row in SCALE_ROWS if any(row.startswith(name) for name in wanted)]
     options.inspection = [row for row in inspection.NAMES if any(row.startswith(name) for name in wanted)]
     options.media = [row for row in media.NAMES if any(row.startswith(name) for name in wanted)]
+    options.crowd = [row for row in crowd.NAMES if any(row.startswith(name) for name in wanted)]
     options.also = parse_also(parser, options.also)
     options.rounds = options.rounds or (3 if options.quick else 5)
     options.peers = [name for name in options.peers.split(",") if name]
     for name in options.peers:
         if name not in servers.PEERS:
             parser.error("--peers: %s is not known; known are %s" % (name, ", ".join(servers.PEERS)))
-    if options.rounds < 1 or not options.rows + options.scale + options.inspection + options.media:
+    if options.rounds < 1 or not options.rows + options.scale + options.inspection + options.media + options.crowd:
         parser.error("at least one row and one round are needed")
     return options
 
@@ -423,7 +429,7 @@ def measure_scale(bench, name):
     everybody = [servers.Sallyport(os.path.abspath(bench.options.sallyport), bench.server_core)]
     reached = True
     say({"policy": "look-ups", "listed": "denied requests beside peers", "reload": "a swap under load",
-         "login": "authentication", "inspection": "inspection", "media": "media"}[name])
+         "login": "authentication", "inspection": "inspection", "media": "calls", "crowd": "many tunnels at once"}[name])
     if name == "policy":
         found = scale.measure_policy(bench, say)
         text, reached = scale.policy_text(found)
@@ -439,9 +445,10 @@ def measure_scale(bench, name):
         found = inspection.measure(bench, bench.options.inspection, say)
         text, reached = inspection.text(found)
         everybody = inspection.measured_servers(bench)
-    elif name == "media":
-        found = media.measure(bench, bench.options.media, say)
-        text, reached = media.text(found)
+    elif name in ("media", "crowd"):
+        module = media if name == "media" else crowd
+        found = module.measure(bench, getattr(bench.options, name), say)
+        text, reached = module.text(found)
         everybody = media.choose_servers(bench)
     else:
         found = scale.measure_reload(bench, say)
@@ -454,7 +461,7 @@ def measure_scale(bench, name):
 
 
 TITLES = {"path": "Data path", "policy": "Policy: look-ups", "listed": "Policy: beside peers",
-          "reload": "Policy: a swap under load", "login": "Authentication", "inspection": "Inspection", "media": "Media"}
+          "reload": "Policy: a swap under load", "login": "Authentication", "inspection": "Inspection", "media": "Calls", "crowd": "Many tunnels at once"}
 
 
 def write_results(parts):
@@ -480,7 +487,7 @@ def run(options, folder):
         bench.start_origin()
         if options.rows:
             parts["path"], all_reached, figures["path"] = measure_path(bench)
-        for name in options.scale + [name for name in ("inspection", "media") if getattr(options, name)]:
+        for name in options.scale + [name for name in ("inspection", "media", "crowd") if getattr(options, name)]:
             parts[name], reached, figures[name] = measure_scale(bench, name)
             all_reached = all_reached and reached
     finally:
@@ -500,6 +507,7 @@ def main():
     options = parse_command()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))  # with what it has started
     folder = tempfile.mkdtemp(prefix="sallyport-bench-")
     os.chmod(folder, 0o755)  # servers that were started by root become other users
     try:
