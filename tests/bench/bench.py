@@ -25,6 +25,7 @@ import inspection
 import login
 import scale
 import servers
+import syscalls
 from servers import Trouble
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -67,8 +68,12 @@ ROWS = [
     Row("get", "http:// GET of 1 kB, keep-alive: CPU", "http", "us", ("value", 20.0), per_item_us,
         count=100000, concurrency=32),
 ]
-SCALE_ROWS = ("policy", "listed", "reload", "login")  # scale.py, login.py
+MODULES = {"syscalls": syscalls}  # rows beside peers, each with measure(), text() and figures()
+SCALE_ROWS = ("policy", "listed", "reload", "login") + tuple(MODULES)  # scale.py, login.py
 NOT_HERE = "Rows of DESIGN 11 that this bench does not measure yet: media."
+
+
+failures = {}  # (row, server) -> why it was left out
 
 
 def say(text):
@@ -199,18 +204,18 @@ def measure_once(bench, row, server):
 
 def measure_row(bench, row, everybody):
     """Values of each server, one per round; `everybody` take turns, forwards and backwards."""
-    everybody = list(everybody)
+    everybody = [server for server in everybody if row.name not in server.cannot]
     values = {server.name: [] for server in everybody}
     rounds = min(bench.options.rounds, 3) if row.name == "idle" else bench.options.rounds
     if row.name != "idle":
         for server in list(everybody):
-            with drop(server, everybody):
+            with drop(row, server, everybody):
                 if server.program is None or not server.program.is_running():
                     start(bench, server)
                 bench.run_load(row, server, bench.amount_of(row, 0.2))
     for number in range(rounds):
         for server in list(everybody)[:: -1 if number % 2 else 1]:
-            with drop(server, everybody):
+            with drop(row, server, everybody):
                 value, load = measure_once(bench, row, server)
                 values[server.name].append(value)
                 say("  %-9s round %d  %-13s %9.3f %s   (%.2f s, p50 %d us, p99 %d us)" % (
@@ -223,7 +228,7 @@ def measure_row(bench, row, everybody):
 
 
 @contextlib.contextmanager
-def drop(server, everybody):
+def drop(row, server, everybody):
     """Who fails is left out of the row with a word; but without the floor there is no row."""
     try:
         yield
@@ -231,6 +236,7 @@ def drop(server, everybody):
         if server.name == "floor":
             raise
         say("  %s is left out here: %s" % (server.name, trouble))
+        failures[row.name, server.name] = str(trouble).splitlines()[0].removeprefix(server.name + ": ").rstrip(".")
         server.stop()
         everybody.remove(server)
 
@@ -293,7 +299,15 @@ def peer_table(measured, peers):
                 cell += " (%.1f x)" % (statistics.median(found) / statistics.median(ours))
             cells.append(cell)
         lines.append("| %s |" % " | ".join(cells))
-    return "\n".join(lines)
+    return "\n".join(lines + reasons(measured, peers))
+
+
+def reasons(measured, peers):
+    """Why a cell is empty: known before, or seen."""
+    words = ["%s, %s: %s" % (peer.name, row.name, peer.cannot.get(row.name) or failures[row.name, peer.name])
+             for row, values in measured for peer in peers
+             if row.name in peer.cannot or (row.name, peer.name) in failures]
+    return ["", "No figure: " + "; ".join(words) + "."] if words else []
 
 
 def cpu_model():
@@ -408,8 +422,13 @@ def measure_scale(bench, name):
     everybody = [servers.Sallyport(os.path.abspath(bench.options.sallyport), bench.server_core)]
     reached = True
     say({"policy": "look-ups", "listed": "denied requests beside peers", "reload": "a swap under load",
-         "login": "authentication", "inspection": "inspection"}[name])
-    if name == "policy":
+         "login": "authentication", "inspection": "inspection"}.get(name, name))
+    if name in MODULES:
+        everybody = sum(choose_servers(bench), [])
+        found = MODULES[name].measure(bench, everybody, say)
+        text, reached = MODULES[name].text(found, everybody)
+        found = MODULES[name].figures(found)
+    elif name == "policy":
         found = scale.measure_policy(bench, say)
         text, reached = scale.policy_text(found)
     elif name == "listed":
@@ -435,7 +454,8 @@ def measure_scale(bench, name):
 
 
 TITLES = {"path": "Data path", "policy": "Policy: look-ups", "listed": "Policy: beside peers",
-          "reload": "Policy: a swap under load", "login": "Authentication", "inspection": "Inspection"}
+          "reload": "Policy: a swap under load", "login": "Authentication", "inspection": "Inspection",
+          "syscalls": "System calls"}
 
 
 def write_results(parts):
