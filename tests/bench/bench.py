@@ -23,6 +23,7 @@ import time
 
 import inspection
 import login
+import profiling
 import scale
 import servers
 import syscalls
@@ -350,9 +351,10 @@ def parse_command():
     parser.add_argument("--write", action="store_true",
                         help="also write tests/bench/RESULTS.md (the parts that were measured) and its plots")
     parser.add_argument("--json", metavar="FILE", help="also write all figures to this file")
+    parser.add_argument("--profile", metavar="ROW", help="no table, but where the CPU of this row goes (perf), into profiles/")
     parser.add_argument("--keep", action="store_true", help="leave the servers' folders and logs in place")
     options = parser.parse_args()
-    wanted = [name for name in options.rows.split(",") if name]
+    wanted = [name for name in (options.profile or options.rows).split(",") if name]
     for name in wanted:
         if not any(known.startswith(name) for known in names):
             parser.error("--rows: there is no row %s; there are %s" % (name, ", ".join(names)))
@@ -364,6 +366,8 @@ def parse_command():
     for name in options.peers:
         if name not in servers.PEERS:
             parser.error("--peers: %s is not known; known are %s" % (name, ", ".join(servers.PEERS)))
+    if options.profile and (options.scale or options.inspection or any(row.per is None for row in options.rows)):
+        parser.error("--profile: one of %s" % ", ".join(row.name for row in ROWS if row.per))
     if options.rounds < 1 or not options.rows + options.scale + options.inspection:
         parser.error("at least one row and one round are needed")
     return options
@@ -479,6 +483,10 @@ def run(options, folder):
     parts, figures, all_reached = {}, {}, True
     try:
         bench.start_origin()
+        if options.profile:
+            for row in options.rows:
+                profiling.measure(bench, row, sum(choose_servers(bench), []), say)
+            return 0
         if options.rows:
             parts["path"], all_reached, figures["path"] = measure_path(bench)
         for name in options.scale + (["inspection"] if options.inspection else []):
