@@ -27,6 +27,7 @@ import many
 import profiling
 import scale
 import servers
+import storm
 import syscalls
 from servers import Trouble
 
@@ -70,7 +71,7 @@ ROWS = [
     Row("get", "http:// GET of 1 kB, keep-alive: CPU", "http", "us", ("value", 20.0), per_item_us,
         count=100000, concurrency=32),
 ]
-MODULES = {"syscalls": syscalls, "many": many}  # rows beside peers, each with measure(), text() and figures()
+MODULES = {"syscalls": syscalls, "many": many, "storm": storm}  # rows beside peers, each with measure(), text() and figures()
 SCALE_ROWS = ("policy", "listed", "reload", "login") + tuple(MODULES)  # scale.py, login.py
 NOT_HERE = "Rows of DESIGN 11 that this bench does not measure yet: media."
 
@@ -460,7 +461,8 @@ def measure_scale(bench, name):
 
 TITLES = {"path": "Data path", "policy": "Policy: look-ups", "listed": "Policy: beside peers",
           "reload": "Policy: a swap under load", "login": "Authentication", "inspection": "Inspection",
-          "syscalls": "System calls", "many": "Many tunnels"}
+          "syscalls": "System calls", "many": "Many tunnels",
+          "storm": "Storms"}
 
 
 def write_results(parts):

@@ -166,6 +166,7 @@ class Server:
         self.binary = binary
         self.core = core
         self.workers = workers
+        self.clients = (open_files() - 1000) // 2  # at once, where it has such a limit
         self.program = None
         self.addresses = {}
 
@@ -329,7 +330,7 @@ defaults
 """
 
     def start(self, folder, origin):
-        text = self.CONFIGURATION.format(clients=(open_files() - 1000) // 2, workers=self.workers)
+        text = self.CONFIGURATION.format(clients=self.clients, workers=self.workers)
         for service in SERVICES:
             port = free_port()
             self.addresses[service] = "127.0.0.1:%d" % port
@@ -430,7 +431,7 @@ DisableViaHeader Yes
     def start(self, folder, origin):
         port = free_port()
         path = self.write(folder, "tinyproxy.conf", self.CONFIGURATION.format(
-            port=port, folder=folder, clients=(open_files() - 1000) // 2))
+            port=port, folder=folder, clients=self.clients))
         self.program = Program([self.binary, "-d", "-c", path], folder, self.core)
         self.program.wait_for_port(port)
         self.listens_on(port)
