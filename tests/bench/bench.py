@@ -73,6 +73,7 @@ ROWS = [
 ]
 MODULES = {"syscalls": syscalls, "many": many, "storm": storm}  # rows beside peers, each with measure(), text() and figures()
 SCALE_ROWS = ("policy", "listed", "reload", "login") + tuple(MODULES)  # scale.py, login.py
+SHARED_ROWS = ("connect", "bulk-down", "bulk-up", "get")  # with --workers 2
 NOT_HERE = "Rows of DESIGN 11 that this bench does not measure yet: media."
 
 
@@ -325,10 +326,12 @@ def steal_ticks():
 def description(options, everybody, stolen, rounds=None):
     """`rounds`: where it is another number than what was asked for."""
     versions = ", ".join(server.version() for server in everybody)
-    return ("%s, Linux %s, %s, %d CPUs; %s. Median of %d rounds%s; server on one core, load and origin on "
-            "another, loopback. Stolen by the hypervisor meanwhile: %.1f s." % (
+    where = "server on one core, load and origin on another" if options.workers == 1 else (
+        "%d workers (the floor has one thread); server, load and origin share the cores" % options.workers)
+    return ("%s, Linux %s, %s, %d CPUs; %s. Median of %d rounds%s; %s, loopback. Stolen by the hypervisor "
+            "meanwhile: %.1f s." % (
                 datetime.date.today().isoformat(), platform.release(), cpu_model(), os.cpu_count(), versions,
-                rounds or options.rounds, ", quick" if options.quick else "", stolen))
+                rounds or options.rounds, ", quick" if options.quick else "", where, stolen))
 
 
 # ---- the command --------------------------------------------------------------------------------
@@ -350,6 +353,9 @@ def parse_command():
     parser.add_argument("--quick", action="store_true", help="a fifth of the work: a first look, noisy")
     parser.add_argument("--peers", metavar="PEER,...", nargs="?", const=",".join(servers.PEERS), default="",
                         help="also those of %s that are installed" % ", ".join(servers.PEERS))
+    parser.add_argument("--workers", metavar="N", type=int, choices=(1, 2), default=1,
+                        help="2: Sallyport, and peers that can, with two workers on two cores, which load and origin share "
+                             "with them; rows %s" % ", ".join(SHARED_ROWS))
     parser.add_argument("--write", action="store_true",
                         help="also write tests/bench/RESULTS.md (the parts that were measured) and its plots")
     parser.add_argument("--json", metavar="FILE", help="also write all figures to this file")
@@ -363,6 +369,9 @@ def parse_command():
     options.rows = [row for row in ROWS if any(row.name.startswith(name) for name in wanted)]
     options.scale = [row for row in SCALE_ROWS if any(row.startswith(name) for name in wanted)]
     options.inspection = [row for row in inspection.NAMES if any(row.startswith(name) for name in wanted)]
+    if options.workers > 1:
+        options.rows = [row for row in options.rows if row.name in SHARED_ROWS]
+        options.scale, options.inspection = [], []
     options.rounds = options.rounds or (3 if options.quick else 5)
     options.peers = [name for name in options.peers.split(",") if name]
     for name in options.peers:
@@ -375,8 +384,10 @@ def parse_command():
     return options
 
 
-def choose_cores():
+def choose_cores(options):
     cores = sorted(os.sched_getaffinity(0))
+    if options.workers > 1:
+        return frozenset(cores[:options.workers]), frozenset(cores[:options.workers])
     if len(cores) < 2:
         say("warning: only one CPU: server and load share it, and figures will be too high")
     return cores[0], cores[-1]
@@ -390,12 +401,12 @@ def choose_servers(bench):
         if not os.access(options.sallyport, os.X_OK):
             raise Trouble("there is no Sallyport at %s: build it with ./tests/bench/run.sh, say where it is with "
                           "--sallyport FILE, or measure --without-sallyport" % options.sallyport)
-        ours.append(servers.Sallyport(os.path.abspath(options.sallyport), bench.server_core))
+        ours.append(servers.Sallyport(os.path.abspath(options.sallyport), bench.server_core, options.workers))
     peers = []
     for name in options.peers:
         path = servers.find_peer(name)
         if path:
-            peers.append(servers.PEERS[name](path, bench.server_core))
+            peers.append(servers.PEERS[name](path, bench.server_core, options.workers))
         else:
             say("%s is not installed and left out (apt-get install %s)" % (name, name))
     return ours, peers
@@ -459,7 +470,7 @@ def measure_scale(bench, name):
     return "%s\n\n%s" % (description(bench.options, everybody, stolen, rounds), text), reached, found
 
 
-TITLES = {"path": "Data path", "policy": "Policy: look-ups", "listed": "Policy: beside peers",
+TITLES = {"path": "Data path", "path of two": "Data path, two workers", "policy": "Policy: look-ups", "listed": "Policy: beside peers",
           "reload": "Policy: a swap under load", "login": "Authentication", "inspection": "Inspection",
           "syscalls": "System calls", "many": "Many tunnels",
           "storm": "Storms"}
@@ -482,7 +493,7 @@ def write_results(parts):
 
 
 def run(options, folder):
-    bench = Bench(options, folder, choose_cores())
+    bench = Bench(options, folder, choose_cores(options))
     parts, figures, all_reached = {}, {}, True
     try:
         bench.start_origin()
@@ -491,7 +502,8 @@ def run(options, folder):
                 profiling.measure(bench, row, sum(choose_servers(bench), []), say)
             return 0
         if options.rows:
-            parts["path"], all_reached, figures["path"] = measure_path(bench)
+            name = "path" if options.workers == 1 else "path of two"
+            parts[name], all_reached, figures[name] = measure_path(bench)
         for name in options.scale + (["inspection"] if options.inspection else []):
             parts[name], reached, figures[name] = measure_scale(bench, name)
             all_reached = all_reached and reached
