@@ -444,6 +444,8 @@ def measure_scale(bench, name):
         everybody = sum(choose_servers(bench), [])
         found = MODULES[name].measure(bench, everybody, say)
         text, reached = MODULES[name].text(found, everybody)
+        if bench.options.write:
+            MODULES[name].draw(found)
         found = MODULES[name].figures(found)
     elif name == "policy":
         found = scale.measure_policy(bench, say)

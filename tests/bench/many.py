@@ -6,6 +6,7 @@ import select
 import subprocess
 import time
 
+import plots
 import scale
 import servers
 from servers import Trouble
@@ -168,11 +169,11 @@ def measure_end(server, clients, files_before):
             "files_left": open_files_of(server) - files_before}
 
 
-def idle_percent(server):
+def idle_percent(server, seconds):
     """Of one core."""
     before = server.cpu_seconds()
-    time.sleep(IDLE_SECONDS)
-    return (server.cpu_seconds() - before) / IDLE_SECONDS * 100
+    time.sleep(seconds)
+    return (server.cpu_seconds() - before) / seconds * 100
 
 
 def measure_tunnels(bench, server, count, core, origins, ports):
@@ -181,7 +182,8 @@ def measure_tunnels(bench, server, count, core, origins, ports):
     for client in warm:
         client.stop()
     time.sleep(1.0)
-    empty_percent = idle_percent(server)
+    seconds = IDLE_SECONDS / (5 if bench.options.quick else 1)
+    empty_percent = idle_percent(server, seconds)
     memory, kernel, files = server.memory_bytes(), kernel_now(), open_files_of(server)
     before, began = server.cpu_seconds(), time.monotonic()
     clients = start_clients(bench, server, count, core, ports)
@@ -197,7 +199,7 @@ def measure_tunnels(bench, server, count, core, origins, ports):
         for name in kernel:
             grown = after[name] - kernel[name]
             found[name + "_kib"] = (-grown if name == "available" else grown) / count / 1024
-        found["idle_percent"], found["empty_percent"] = idle_percent(server), empty_percent
+        found["idle_percent"], found["empty_percent"] = idle_percent(server, seconds), empty_percent
         found["turn_open_ms"] = longest_turn_ms(bench, server)
         found["push"] = measure_push(clients, origins)
         found["turn_push_ms"] = longest_turn_ms(bench, server)
@@ -300,7 +302,15 @@ def text(found, everybody):
     words += scale.table(["server", "tunnels", "user space", "kernel, all ends", "socket buffers", "idle", "push to all",
                           "user space after it", "end of all", "longest turn"], rows)
     wide = [run for name, run in found.items() if "workers" in name]
-    return words + ("\n\n" + on_paper(wide[0]) if wide else "") + "\n", reached
+    words += "\n\n" + on_paper(wide[0]) if wide else ""
+    return words + "\n\n![memory](plots/many-memory.svg) ![push](plots/many-push.svg)\n", reached
+
+
+def draw(found):
+    scale.write_plot("many-memory.svg", plots.bars("An idle tunnel: memory in user space", "KiB", [
+        (name, run["user_kib"]) for name, run in found.items()], (TARGET_KIB, "to reach: %g" % TARGET_KIB)))
+    scale.write_plot("many-push.svg", plots.bars("A push of %d bytes to all tunnels: a tunnel" % PUSH_BYTES, "us until the last byte, by tunnels", [
+        (name, run["push"]["last_ms"] * 1000 / run["tunnels"]) for name, run in found.items()]))
 
 
 def figures(found):

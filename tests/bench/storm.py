@@ -9,6 +9,7 @@ import subprocess
 import time
 
 import many
+import plots
 import scale
 import servers
 from servers import Trouble
@@ -19,7 +20,7 @@ PROBES, QUIET_SECONDS = 50, 2
 STORM_SECONDS = 12  # then whoever still waits is counted
 AFTER_SECONDS = 20
 STORMS = (("echo", "all ask at once"), ("silent", "all connect, none says a word"),
-          ("hold", "eight times as many as may"))
+          ("hold", "more come than may"))
 ENDS = ("done", "opened", "connected", "refused", "reset", "closed", "strange", "waiting")
 
 
@@ -221,7 +222,15 @@ def text(found, everybody):
     head = ("Clients that connect in one instant, more than the queue of a listening socket holds; who finds it full tries again after a second "
             "(the kernel's doing), which is in their times. The limit is %d clients, where a server has one. To reach: nobody is reset, forgotten "
             "or lost, beyond the limit everybody gets a 503, and then all is as before." % LIMIT)
+    parts.append(" ".join("![%s](plots/storm-%s.svg)" % (words, kind) for kind, words in STORMS))
     return head + "\n\n" + "\n\n".join(parts) + "\n", reached
+
+
+def draw(found):
+    for kind, words in STORMS:
+        runs = [(name, kinds[kind]) for name, kinds in found.items() if not isinstance(kinds[kind], str)]
+        scale.write_plot("storm-%s.svg" % kind, plots.bars("Standing tunnels while %s" % words, "round trip, p99, ms", [
+            (name, round_trip(run["meanwhile"], "p99")) for name, run in runs if "round_trip" in run["meanwhile"]]))
 
 
 def figures(found):

@@ -12,6 +12,8 @@ import signal
 import subprocess
 import time
 
+import plots
+import scale
 import servers
 from servers import Trouble
 
@@ -204,7 +206,16 @@ def text(found, everybody):
     parts = ["System calls of one unit of work, one client at a time (strace; the difference between N and 2N units). Without "
              "effect: EAGAIN and the like; a connect() to an origin has to say EINPROGRESS once."]
     parts += [unit_table(unit, found[unit.name], names) for unit in UNITS if found[unit.name]]
+    parts.append(" ".join("![%s](plots/syscalls-%s.svg)" % (unit.name, unit.name) for unit in UNITS
+                          if unit.name != "idle" and found[unit.name]))
     return "\n\n".join(parts) + "\n", True
+
+
+def draw(found):
+    for unit in UNITS:
+        if unit.name != "idle" and found[unit.name]:
+            scale.write_plot("syscalls-%s.svg" % unit.name, plots.bars("System calls of %s" % unit.title, "calls", [
+                (name, total(calls)) for name, calls in found[unit.name].items()]))
 
 
 def figures(found):
