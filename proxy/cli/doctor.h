@@ -85,7 +85,7 @@ struct doctor_probe {
 	bool has_logged_in;
 	uint8_t id[STUN_ID_BYTES];
 	char key[32];                /* WSS: Sec-WebSocket-Key */
-	struct loop_timer timer, resend;
+	struct loop_timer timer, resend; /* resend: of UDP; TLS: when it begins */
 	struct loop_task redial;
 };
 
@@ -136,6 +136,8 @@ void doctor_probe_end(struct doctor_probe *probe, enum doctor_result result, con
 void doctor_probe_ask(struct doctor_probe *probe, enum doctor_phase phase);
 void doctor_probe_answered(struct doctor_probe *probe);
 void doctor_probe_fini(struct doctor_probe *probe);
+/* What an errno of a socket means here. */
+const char *doctor_probe_error(int error_number);
 
 /* ---- doctor_stun.c ---- */
 

@@ -10,7 +10,7 @@
 #include "cli/doctor.h"
 #include "net/socket.h"
 
-enum { IN_MAX_BYTES = 65536, OUT_MAX_BYTES = 8192 };
+enum { IN_MAX_BYTES = 65536, OUT_MAX_BYTES = 8192, TLS_LATER = 12 };
 
 static void connect_now(struct doctor_probe *probe);
 
@@ -226,9 +226,25 @@ static void go_on(struct doctor_probe *probe)
 		on_closed(probe, how);
 }
 
+const char *doctor_probe_error(int error_number)
+{
+	switch (error_number) {
+	case EPERM:
+		return "a firewall of this machine itself forbids it";
+	case EACCES:
+		return "a firewall on the way says that it forbids it (ICMP)";
+	case EHOSTUNREACH:
+		return "there is no way to it, or a firewall says so (ICMP)";
+	case ENETUNREACH:
+		return "there is no route to it from here";
+	default:
+		return strerror(error_number);
+	}
+}
+
 static void connect_failed(struct doctor_probe *probe, int error_number)
 {
-	const char *text = strerror(error_number);
+	const char *text = doctor_probe_error(error_number);
 
 	if (probe->is_proxied)
 		doctor_probe_end(probe, DOCTOR_RESULT_NO_PROXY, "the proxy cannot be reached: %s%s", text,
@@ -320,6 +336,12 @@ static bool choose_address(struct doctor_probe *probe)
 	return false;
 }
 
+/* TLS takes time of ours, which round trips would be told longer by: those of STUN are to be over. */
+static void on_turn(struct loop_timer *timer)
+{
+	connect_now(CONTAINER_OF(timer, struct doctor_probe, resend));
+}
+
 void doctor_probe_start(struct doctor_probe *probe)
 {
 	const struct resolve_answer *answer = &probe->name->answer;
@@ -336,8 +358,12 @@ void doctor_probe_start(struct doctor_probe *probe)
 		return;
 	}
 	loop_timer_set(probe->doctor->loop, &probe->timer, probe->doctor->timeout_ms);
+	probe->resend.on_due = on_turn;
+	probe->phase = DOCTOR_CONNECTING;
 	if (probe->way == DOCTOR_UDP)
 		doctor_stun_start_udp(probe);
-	else
+	else if (probe->way == DOCTOR_TCP)
 		connect_now(probe);
+	else
+		loop_timer_set(probe->doctor->loop, &probe->resend, probe->doctor->timeout_ms / TLS_LATER);
 }

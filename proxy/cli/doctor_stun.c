@@ -38,7 +38,7 @@ static void udp_failed(struct doctor_probe *probe, int error_number)
 	if (error_number == ECONNREFUSED)
 		doctor_probe_end(probe, DOCTOR_RESULT_REFUSED, "nothing listens there, or a firewall rejects it (ICMP)");
 	else
-		doctor_probe_end(probe, DOCTOR_RESULT_UNREACHABLE, "%s", strerror(error_number));
+		doctor_probe_end(probe, DOCTOR_RESULT_UNREACHABLE, "%s", doctor_probe_error(error_number));
 }
 
 static void send_udp(struct doctor_probe *probe)
