@@ -134,6 +134,8 @@ for part in $parts; do
 		counted policies $python tests/process/policies.py --sallyport build/release/sallyport
 		counted pages $python tests/process/pages.py --sallyport build/release/sallyport
 		counted agree $python tests/process/agree.py --sallyport build/release/sallyport
+		step asan-build-for-roles build_asan
+		counted hostile $python tests/process/hostile.py --sallyport build/asan/sallyport
 		# Some of them once more, with seccomp in force; parts tls, auth and e2e run under it, too.
 		# shellcheck disable=SC2046
 		counted flows-release $python tests/flow/flow.py --sallyport build/release/sallyport $(printf '%s\n' tests/flow/*.flow | awk 'NR % 4 == 0')
