@@ -5,6 +5,7 @@ import argparse
 import concurrent.futures
 import contextlib
 import copy
+import fcntl
 import json
 import os
 import pathlib
@@ -17,6 +18,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 
@@ -41,7 +43,7 @@ BASE_POLICY = "defaults: {access: allow, tls: bypass, auth: exempt, ports: [1-65
 
 
 STEPS_WITHOUT_PEER = ("connect", "refused", "accept", "sync", "!", "write", "signal", "sleep", "refuse", "full", "move",
-                      "logged", "stopped", "said")
+                      "logged", "stopped", "said", "until", "noted", "asked")
 
 
 def merge(base, over):
@@ -127,9 +129,9 @@ class Peer:
 class NameServer(threading.Thread):
     """A tiny DNS server: answers from `records` {name: {"A": [...], "AAAA": [...], "ttl": n}}."""
 
-    def __init__(self, records):
+    def __init__(self, records, hold):
         super().__init__(daemon=True)
-        self.records = records
+        self.records, self.hold = records, hold
         self.asked = []
         self.sock = None
         while self.sock is None:  # one port that is free for both
@@ -148,9 +150,21 @@ class NameServer(threading.Thread):
                 question, peer = self.sock.recvfrom(4096)
             except OSError:
                 return
-            reply = self.answer(question, False)
-            if reply:
+            reply, held = self.answer(question, False), self.held(question)
+            if reply and held:
+                threading.Thread(target=self.send_held, args=(reply, peer, held), daemon=True).start()
+            elif reply:
                 self.sock.sendto(reply, peer)
+
+    def send_held(self, reply, peer, name):
+        self.hold(name)
+        with contextlib.suppress(OSError):  # all is over
+            self.sock.sendto(reply, peer)
+
+    def held(self, question):
+        """`held: NAME`: its answer waits until the scripts have come to `sync NAME`."""
+        record = self.records.get(self.asked[-1][0])
+        return record.get("held") if isinstance(record, dict) else None
 
     def run_tcp(self):
         with contextlib.suppress(OSError, struct.error):
@@ -243,12 +257,13 @@ class Script(threading.Thread):
                    "shut": lambda _: self.peer.sock.shutdown(socket.SHUT_WR),
                    "close": lambda _: self.close(), "rst": lambda _: self.peer.reset(),
                    "fill": self.send_fill, "bulk": self.send_bulk, "<bulk": self.expect_bulk, "<>bulk": self.exchange_bulk,
-                   "peername": self.expect_peer_name, "connect": self.connect, "refused": self.expect_refused,
+                   "acked": self.wait_acked, "peername": self.expect_peer_name, "connect": self.connect, "refused": self.expect_refused,
                    "accept": lambda _: self.accept(), "refuse": lambda _: self.listening.close(), "full": lambda _: self.fill_queue(),
                    "sync": self.run_state.sync, "!": self.run_state.command,
                    "write": self.run_state.write_section, "signal": self.run_state.signal,
                    "move": self.run_state.move, "logged": self.run_state.logged,
                    "stopped": self.run_state.wait_stopped, "said": self.run_state.expect_said,
+                   "until": self.run_state.until, "noted": self.run_state.noted, "asked": self.run_state.asked,
                    "sleep": lambda seconds: time.sleep(float(seconds))}
         if word not in actions:
             raise Wrong(f"no such step: {word}")
@@ -373,6 +388,12 @@ class Script(threading.Thread):
         self.expect_bulk(f"{count} {expected}")
         sender.join(PATIENCE_S)
 
+    def wait_acked(self, _):
+        """`acked`: wait until the other side's kernel has all that was sent."""
+        def is_empty():
+            return struct.unpack("i", fcntl.ioctl(self.peer.sock, termios.TIOCOUTQ, b"\0\0\0\0"))[0] == 0
+        self.run_state.wait_for("an acknowledgement of what was sent", is_empty)
+
     def expect_peer_name(self, address):
         if self.peer.sock.getpeername()[0] != address:
             raise Wrong(f"the connection comes from {self.peer.sock.getpeername()[0]}, not {address}")
@@ -435,7 +456,7 @@ class Run:
     def sync(self, rest):
         """`sync NAME`: go on when every script that names it has come here."""
         name = rest.strip()
-        parties = sum(1 for one in self.scripts for _, text in one.lines if text.split("  #")[0].strip() == f"sync {name}")
+        parties = self.parties(name)
         with self.marks_lock:
             self.marks[name] = self.marks.get(name, 0) + 1
             self.marks_lock.notify_all()
@@ -443,6 +464,15 @@ class Run:
                 lambda: self.marks[name] >= parties or self.failed.is_set(), PATIENCE_S)
         if not done or self.failed.is_set():
             raise Wrong(f"the others did not come to {name}")
+
+    def hold(self, name):
+        parties = self.parties(name)
+        with self.marks_lock:
+            self.marks_lock.wait_for(lambda: self.marks.get(name, 0) >= parties or self.failed.is_set(), PATIENCE_S)
+
+    def parties(self, name):
+        return sum(1 for k, _, lines in self.sections if k in ("client", "origin")
+                   for _, text in lines if text.split("  #")[0].strip() == f"sync {name}")
 
     def command(self, rest):
         """`! STATUS COMMAND...`: sallyport COMMAND -c the configuration; its exit status must be that."""
@@ -481,13 +511,40 @@ class Run:
         return path.read_text(errors="backslashreplace").splitlines() if path.exists() else []
 
     def logged(self, rest):
-        """`logged N [FILE]`: wait until a log has at least so many lines."""
+        """`logged N [FILE]`: wait until a log has at least so many lines; 0: until it is there."""
         count, _, name = rest.partition(" ")
+        if count == "0":
+            self.wait_for(f"the file {name}", (self.folder / name).exists)
         limit = time.monotonic() + PATIENCE_S
         while len(self.lines_in(name or "access.log")) < int(count):
             if time.monotonic() > limit:
                 raise Wrong(f"the log has only {self.lines_in(name or 'access.log')}")
             time.sleep(0.02)
+
+    def wait_for(self, what, check):
+        limit = time.monotonic() + PATIENCE_S
+        while not check():
+            if self.failed.is_set() or time.monotonic() > limit:
+                raise Wrong(f"in vain: {what}")
+            time.sleep(0.05)
+
+    def until(self, rest):
+        """`until "REGEX" COMMAND...`: sallyport COMMAND again and again, until it prints this in one of its lines."""
+        regex, *words = shlex.split(rest)
+
+        def says():
+            self.command(shlex.join(["0", *words]))
+            return re.search(regex, self.said, re.MULTILINE)
+        self.wait_for(rest, says)
+
+    def noted(self, regex):
+        """`noted REGEX`: wait until the event log has a line like this."""
+        self.wait_for(f"the event {regex}", lambda: re.search(regex, self.events()))
+
+    def asked(self, rest):
+        """`asked NAME [N]`: wait until the name server was asked for this so often (1), of whatever type."""
+        name, _, count = rest.partition(" ")
+        self.wait_for(f"questions for {rest}", lambda: [one for one, _ in self.dns.asked].count(name) >= int(count or 1))
 
     def wait_stopped(self, _):
         """The proxy ends by itself."""
@@ -640,7 +697,7 @@ class Run:
             records = {}
             for _, lines in self.lines_of("dns"):
                 records = yaml.safe_load(self.text_of(lines))
-            self.dns = NameServer(records)
+            self.dns = NameServer(records, self.hold)
             self.dns.start()
             self.names["dnsport"] = self.dns.port
             for name, lines in self.lines_of("origin"):

@@ -4,7 +4,7 @@ import functools
 import random
 import re
 
-PATIENCE_S = 20.0  # longest wait for anything that must happen
+PATIENCE_S = 60.0  # longest wait for anything that must happen
 
 
 class Wrong(Exception):
