@@ -15,7 +15,7 @@ Parts (default: all of them):
   units     units (cmocka) and the corpora of the fuzz targets, under sanitizers
   flows     conversations with the real binary (tests/flow), under sanitizers
   roles     a Release build: what each role can, cannot and does; ten thousand sessions against explain;
-            the PAC file in JavaScript engines, metrics; every
+            hostile peers at random; the PAC file in JavaScript engines, metrics; every
             fourth conversation once more, under seccomp
   auth      real clients against real authorities (MIT KDC, Samba AD, OpenLDAP, PAM), and what goes wrong there
   tls       sessions that are opened, and those that are not: origins good and bad, real clients, the CA, the role that signs
