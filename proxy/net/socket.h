@@ -5,6 +5,7 @@
 
 #include "base/address.h"
 #include "base/err.h"
+#include "net/loop.h"
 #include "net/net_conf.h"
 
 /* Bind and listen. Options that accepted sockets inherit (TCP_NODELAY, keep-alive) are set here, so
@@ -24,6 +25,10 @@ MUST_USE enum err socket_connect_result(int fd);
 /* Have the kernel look every minute whether the other end is there. Accepted sockets do so from the start; for
  * others it is four system calls, which only those that live long are worth. */
 void socket_keep_alive(int fd);
+
+/* What sockets of this class have by `conf`: DSCP, and for media small queues and the means to notice a dead path soon. Nothing
+ * is undone. What a socket cannot have (a UNIX socket has no DSCP) it does without. */
+void socket_set_class(int fd, enum loop_class class, const struct classes_conf *conf);
 
 /* Is there nothing to read, and no end? */
 bool socket_is_quiet(int fd);

@@ -15,15 +15,18 @@ import re
 import resource
 import select
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
+import crowd
 import inspection
 import login
 import many
+import media
 import profiling
 import scale
 import servers
@@ -74,7 +77,7 @@ ROWS = [
 MODULES = {"syscalls": syscalls, "many": many, "storm": storm}  # rows beside peers, each with measure(), text() and figures()
 SCALE_ROWS = ("policy", "listed", "reload", "login") + tuple(MODULES)  # scale.py, login.py
 SHARED_ROWS = ("connect", "bulk-down", "bulk-up", "get")  # with --workers 2
-NOT_HERE = "Rows of DESIGN 11 that this bench does not measure yet: media."
+NOT_HERE = ""  # rows of DESIGN 11 that this bench does not measure
 
 
 failures = {}  # (row, server) -> why it was left out
@@ -338,12 +341,17 @@ def description(options, everybody, stolen, rounds=None):
 
 
 def parse_command():
-    names = [row.name for row in ROWS] + list(SCALE_ROWS) + inspection.NAMES
+    names = [row.name for row in ROWS] + list(SCALE_ROWS) + inspection.NAMES + media.NAMES + crowd.NAMES
     parser = argparse.ArgumentParser(
         description="Measures what Sallyport costs on one core, beside the floor (the shortest CONNECT relay) "
                     "and beside peers. Exit status: 0 all targets reached, 1 one was missed or failed, 2 it did not work.")
     parser.add_argument("--sallyport", metavar="FILE", default=os.path.join(BUILD, "sallyport"),
                         help="the binary (%(default)s)")
+    parser.add_argument("--also", metavar="NAME=FILE", action="append", default=[],
+                        help="another Sallyport, measured in the same rounds under this name (may be given again)")
+    parser.add_argument("--real-time", action="store_true",
+                        help="calls, push, slow-readers: servers have real-time priority on their core. For machines where others work; "
+                             "hides what a server's own processes do to each other")
     parser.add_argument("--without-sallyport", action="store_true", help="only the floor, and peers if asked for")
     parser.add_argument("--tools", metavar="FOLDER", default=os.path.join(BUILD, "tests/bench"),
                         help="where bench_load, bench_origin and bench_floor are (%(default)s)")
@@ -369,19 +377,32 @@ def parse_command():
     options.rows = [row for row in ROWS if any(row.name.startswith(name) for name in wanted)]
     options.scale = [row for row in SCALE_ROWS if any(row.startswith(name) for name in wanted)]
     options.inspection = [row for row in inspection.NAMES if any(row.startswith(name) for name in wanted)]
+    options.media = [row for row in media.NAMES if any(row.startswith(name) for name in wanted)]
+    options.crowd = [row for row in crowd.NAMES if any(row.startswith(name) for name in wanted)]
+    options.also = parse_also(parser, options.also)
     if options.workers > 1:
         options.rows = [row for row in options.rows if row.name in SHARED_ROWS]
-        options.scale, options.inspection = [], []
+        options.scale, options.inspection, options.media, options.crowd = [], [], [], []
     options.rounds = options.rounds or (3 if options.quick else 5)
     options.peers = [name for name in options.peers.split(",") if name]
     for name in options.peers:
         if name not in servers.PEERS:
             parser.error("--peers: %s is not known; known are %s" % (name, ", ".join(servers.PEERS)))
-    if options.profile and (options.scale or options.inspection or any(row.per is None for row in options.rows)):
+    if options.profile and (options.scale or options.inspection or options.media or options.crowd or any(row.per is None for row in options.rows)):
         parser.error("--profile: one of %s" % ", ".join(row.name for row in ROWS if row.per))
-    if options.rounds < 1 or not options.rows + options.scale + options.inspection:
+    if options.rounds < 1 or not options.rows + options.scale + options.inspection + options.media + options.crowd:
         parser.error("at least one row and one round are needed")
     return options
+
+
+def parse_also(parser, words):
+    found = {}
+    for word in words:
+        name, _, path = word.partition("=")
+        if not re.fullmatch(r"[a-z0-9._-]+", name) or name in ["floor", "sallyport", *found, *servers.PEERS] or not os.access(path, os.X_OK):
+            parser.error("--also: %s is no NAME=FILE with a name of its own and a program" % word)
+        found[name] = os.path.abspath(path)
+    return found
 
 
 def choose_cores(options):
@@ -439,7 +460,7 @@ def measure_scale(bench, name):
     everybody = [servers.Sallyport(os.path.abspath(bench.options.sallyport), bench.server_core)]
     reached = True
     say({"policy": "look-ups", "listed": "denied requests beside peers", "reload": "a swap under load",
-         "login": "authentication", "inspection": "inspection"}.get(name, name))
+         "login": "authentication", "inspection": "inspection", "media": "calls", "crowd": "many tunnels at once"}.get(name, name))
     if name in MODULES:
         everybody = sum(choose_servers(bench), [])
         found = MODULES[name].measure(bench, everybody, say)
@@ -462,6 +483,11 @@ def measure_scale(bench, name):
         found = inspection.measure(bench, bench.options.inspection, say)
         text, reached = inspection.text(found)
         everybody = inspection.measured_servers(bench)
+    elif name in ("media", "crowd"):
+        module = media if name == "media" else crowd
+        found = module.measure(bench, getattr(bench.options, name), say)
+        text, reached = module.text(found)
+        everybody = media.choose_servers(bench)
     else:
         found = scale.measure_reload(bench, say)
         text, reached = scale.reload_text(found)
@@ -473,9 +499,8 @@ def measure_scale(bench, name):
 
 
 TITLES = {"path": "Data path", "path of two": "Data path, two workers", "policy": "Policy: look-ups", "listed": "Policy: beside peers",
-          "reload": "Policy: a swap under load", "login": "Authentication", "inspection": "Inspection",
-          "syscalls": "System calls", "many": "Many tunnels",
-          "storm": "Storms"}
+          "reload": "Policy: a swap under load", "login": "Authentication", "inspection": "Inspection", "media": "Calls", "crowd": "Many tunnels at once",
+          "syscalls": "System calls", "many": "Many tunnels", "storm": "Storms"}
 
 
 def write_results(parts):
@@ -490,7 +515,7 @@ def write_results(parts):
         if title in known:
             text += "\n## %s\n\n%s\n" % (title, known[title])
     with open(RESULTS, "w", encoding="utf-8") as file:
-        file.write("%s\n## Not here\n\n%s\n" % (text, NOT_HERE))
+        file.write(text + ("\n## Not here\n\n%s\n" % NOT_HERE if NOT_HERE else ""))
     say("written to %s" % RESULTS)
 
 
@@ -506,7 +531,7 @@ def run(options, folder):
         if options.rows:
             name = "path" if options.workers == 1 else "path of two"
             parts[name], all_reached, figures[name] = measure_path(bench)
-        for name in options.scale + (["inspection"] if options.inspection else []):
+        for name in options.scale + [name for name in ("inspection", "media", "crowd") if getattr(options, name)]:
             parts[name], reached, figures[name] = measure_scale(bench, name)
             all_reached = all_reached and reached
     finally:
@@ -526,6 +551,7 @@ def main():
     options = parse_command()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))  # with what it has started
     folder = tempfile.mkdtemp(prefix="sallyport-bench-")
     os.chmod(folder, 0o755)  # servers that were started by root become other users
     try:
