@@ -24,7 +24,7 @@ enum {
 	PROBES_MAX = 10000000,
 };
 
-/* OUTCOME: how it went for a client of the storm; OPENED comes before an echo or while it stays. */
+/* How it went for a client of the storm; before it is settled, how far it is. */
 enum outcome { WAITING, CONNECTED, OPENED, DONE, REFUSED, RESET, CLOSED, STRANGE, OUTCOMES };
 
 static const char *const outcome_names[] = {"waiting", "connected", "opened", "done",
@@ -123,8 +123,6 @@ static void on_connected(struct client *client)
 	client->outcome = CONNECTED;
 	if (conf.kind == KIND_SILENT)
 		settle(client, CONNECTED, false);
-	else if (conf.is_plain && conf.kind == KIND_HOLD)
-		settle(client, OPENED, false);
 	else if (conf.is_plain)
 		say_echo(client);
 	else if (!ask(client))
@@ -139,10 +137,16 @@ static void take_reply(struct client *client)
 		settle(client, REFUSED, true);
 	else if (strncmp(client->text + 8, " 200", 4) != 0)
 		settle(client, STRANGE, true);
-	else if (conf.kind == KIND_HOLD)
-		settle(client, OPENED, false);
 	else
 		say_echo(client);
+}
+
+static void take_echo(struct client *client)
+{
+	if (memcmp(client->text, echo_text, sizeof(echo_text)) != 0)
+		settle(client, STRANGE, true);
+	else
+		settle(client, conf.kind == KIND_HOLD ? OPENED : DONE, conf.kind != KIND_HOLD);
 }
 
 static bool is_settled(const struct client *client)
@@ -162,7 +166,7 @@ static void take(struct client *client)
 		else if (client->outcome == CONNECTED)
 			take_reply(client);
 		else if (client->text_len >= sizeof(echo_text))
-			settle(client, memcmp(client->text, echo_text, sizeof(echo_text)) ? STRANGE : DONE, true);
+			take_echo(client);
 	}
 }
 
@@ -186,7 +190,7 @@ static void print_outcome(enum outcome outcome)
 	if (us == NULL)
 		bench_die("out of memory");
 	for (uint32_t i = 0; i < conf.count; i++)
-		if (clients[i].outcome == outcome)
+		if ((clients[i].took_ns ? clients[i].outcome : WAITING) == outcome)
 			us[count++] = (double)clients[i].took_ns / 1e3;
 	if (count) {
 		printf(", ");
@@ -374,7 +378,7 @@ static const char help[] =
     "usage: bench_storm echo|hold|silent|probe --proxy ADDRESS:PORT --port PORT [options]\n"
     "\n"
     "  echo     --count clients connect at once; CONNECT, 64 bytes there and back, close\n"
-    "  hold     the same without the echo; those whose tunnel stands stay until a line comes on stdin\n"
+    "  hold     the same, but those whose tunnel stands stay until a line comes on stdin\n"
     "  silent   they connect, say nothing, and stay until a line comes on stdin\n"
     "           Each prints one line of JSON: how many ended how, and after how many us (connect() to\n"
     "           the end, or to the head of a reply), as soon as all did or --seconds have passed\n"
