@@ -154,7 +154,7 @@ void loop_set_slice(struct loop *loop, size_t bytes)
 
 /* ---- descriptors ---- */
 
-enum { WATCHED = EPOLLIN | EPOLLOUT | EPOLLRDHUP };
+enum { WATCHED = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI };
 
 static enum err add(int set, struct loop_io *io, uint32_t events)
 {
@@ -203,9 +203,9 @@ enum err loop_set_class(struct loop *loop, struct loop_io *io, enum loop_class c
 	return ERR_NONE;
 }
 
-/* ---- once more ---- */
-
 static void let_media_by(struct loop *loop);
+
+/* ---- once more ---- */
 
 static struct again *queued(const struct queue *queue, uint32_t ticket)
 {
@@ -360,6 +360,7 @@ static void serve_slot(struct loop *loop, struct list *slot)
 		} else {
 			loop_timer_clear(loop, timer);
 			timer->on_due(timer);
+			let_media_by(loop);
 		}
 	}
 }
@@ -425,13 +426,14 @@ static void serve_tasks(struct loop *loop)
 		list_remove(link);
 		link->next = link->previous = NULL;
 		task->run(task);
+		let_media_by(loop);
 	}
 }
 
 static unsigned events_of(uint32_t events)
 {
 	return (events & EPOLLIN ? LOOP_READABLE : 0u) | (events & EPOLLOUT ? LOOP_WRITABLE : 0u) |
-	       (events & EPOLLRDHUP ? LOOP_PEER_CLOSED : 0u) |
+	       (events & EPOLLRDHUP ? LOOP_PEER_CLOSED : 0u) | (events & EPOLLPRI ? LOOP_URGENT : 0u) |
 	       (events & (EPOLLERR | EPOLLHUP) ? LOOP_BROKEN : 0u);
 }
 

@@ -3,7 +3,7 @@
  * One thread; nothing here blocks but loop_run(). No epoll type leaks out.
  *
  * Descriptors have a class. In each turn media is served first, then normal, then bulk. While media lives (it said something
- * in the last half second) it is also served in the midst of a turn: after each event, and whenever somebody calls loop_spend(). */
+ * in the last half second) it is also served in the midst of a turn: after each callback, and whenever somebody calls loop_spend(). */
 #ifndef NET_LOOP_H
 #define NET_LOOP_H
 
@@ -13,7 +13,13 @@
 
 struct loop;
 
-enum loop_event { LOOP_READABLE = 1, LOOP_WRITABLE = 2, LOOP_PEER_CLOSED = 4 /* FIN seen */, LOOP_BROKEN = 8 /* error or reset */ };
+enum loop_event {
+	LOOP_READABLE = 1,
+	LOOP_WRITABLE = 2,
+	LOOP_PEER_CLOSED = 4, /* FIN seen */
+	LOOP_BROKEN = 8,      /* error or reset */
+	LOOP_URGENT = 16,     /* there are urgent bytes: reading ends in front of them, and goes on */
+};
 
 enum loop_class { LOOP_NORMAL, LOOP_MEDIA, LOOP_BULK, LOOP_CLASS_COUNT };
 

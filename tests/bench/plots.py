@@ -111,3 +111,33 @@ def plot(title, unit, lines, target=None, is_log=False, label="entries in the li
             x, x + 22, y - 4, y - 4, colour, ' stroke-dasharray="6 4"' if dash else ""))
         parts.append(text(x + 28, y, name, "start"))
     return "\n".join(parts + ["</svg>", ""])
+
+
+BAR, GAP, NAMES = 22, 8, 190
+
+
+def bars(title, unit, values, target=None):
+    """`values`: (name, value), one bar each from the left, on a logarithmic axis. `target`: (value, its name). The SVG as text."""
+    every = [value for _, value in values if value > 0] + ([target[0]] if target else [])
+    low = 10 ** math.floor(math.log10(min(every)) - 1e-9)
+    across = Axis(low, 10 ** math.ceil(math.log10(max(every)) + 1e-9), True, NAMES, WIDTH - 90)
+    bottom = TOP + len(values) * (BAR + GAP)
+    parts = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">'
+             % (WIDTH, bottom + 56), "<title>%s</title>" % title, '<rect width="100%" height="100%" fill="#fff"/>',
+             text(WIDTH / 2, 24, title, "middle", ' font-size="15" font-weight="bold"')]
+    for value in across.ticks():
+        parts.append('<line x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke="#ddd"/>' % (across.at(value), across.at(value), TOP, bottom))
+        parts.append(text(across.at(value), bottom + 16, number(value)))
+    for at, (name, value) in enumerate(values):
+        y = TOP + at * (BAR + GAP) + GAP / 2
+        end = max(across.at(value), NAMES + 1)
+        parts.append('<rect x="%d" y="%.1f" width="%.1f" height="%d" fill="%s"/>' % (
+            NAMES, y, end - NAMES, BAR, COLOURS[0 if name.startswith("sallyport") else 5]))
+        parts.append(text(NAMES - 6, y + BAR / 2 + 4, name, "end"))
+        parts.append(text(end + 6, y + BAR / 2 + 4, number(value), "start"))
+    if target:
+        parts.append('<line x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke="#b00" stroke-dasharray="2 3"/>' % (
+            across.at(target[0]), across.at(target[0]), TOP, bottom))
+        parts.append(text(across.at(target[0]), bottom + 30, target[1], "middle", ' fill="#b00"'))
+    parts.append(text((NAMES + WIDTH - 90) / 2, bottom + 48, unit))
+    return "\n".join(parts + ["</svg>", ""])

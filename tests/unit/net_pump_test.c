@@ -539,6 +539,23 @@ static void bytes_before_a_reset_are_delivered(void **state)
 	expect_end(PUMP_CLIENT, PUMP_RST);
 }
 
+/* A sender that resets behind bytes which nobody takes: that it did is seen, and what it sent is not kept for ever. */
+static void a_reset_behind_a_full_receiver_is_seen(void **state)
+{
+	struct flow flow = {.from = PUMP_CLIENT, .total = 100000000};
+	int small = 1 << 16;
+
+	(void)state;
+	rig.limits.half_close_ms = 300;
+	set_receive_buffer(PUMP_ORIGIN, small);
+	setsockopt(rig.streams[PUMP_ORIGIN].io.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	setsockopt(rig.streams[PUMP_CLIENT].io.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	start("", "");
+	assert_true(send_until_full(&flow) < flow.total);
+	reset_end(PUMP_CLIENT);
+	expect_end(PUMP_CLIENT, PUMP_RST);
+}
+
 /* Half-closed, and then reset: the reset goes on although the FIN has gone before. */
 static void a_reset_behind_its_own_fin_goes_on(void **state)
 {
@@ -573,6 +590,40 @@ static void a_fin_right_behind_a_stream_ends_it(void **state)
 		receive_some(&flow);
 	}
 	assert_int_equal(flow.received, flow.total);
+}
+
+/* All of it is there before the first read, which ends at the mark. */
+static void urgent_bytes_come_in_their_place(void **state)
+{
+	int on = 1;
+
+	(void)state;
+	assert_int_equal(setsockopt(rig.streams[PUMP_CLIENT].io.fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on)), 0);
+	send_text(PUMP_CLIENT, "before");
+	assert_int_equal(send(rig.ends[PUMP_CLIENT], "!", 1, MSG_OOB), 1);
+	send_text(PUMP_CLIENT, "behind");
+	start("", "");
+	expect_text(PUMP_ORIGIN, "before!behind");
+}
+
+/* splice() stops in front of the mark, and says that there is nothing more. */
+static void urgent_bytes_stop_no_stream(void **state)
+{
+	static uint8_t sent[400000], got[sizeof(sent) + 13];
+	int large = 1 << 20, on = 1;
+
+	(void)state;
+	assert_int_equal(setsockopt(rig.streams[PUMP_CLIENT].io.fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on)), 0);
+	setsockopt(rig.ends[PUMP_CLIENT], SOL_SOCKET, SO_SNDBUF, &large, sizeof(large));
+	setsockopt(rig.streams[PUMP_CLIENT].io.fd, SOL_SOCKET, SO_RCVBUF, &large, sizeof(large));
+	memset(sent, 'a', sizeof(sent));
+	assert_int_equal(send(rig.ends[PUMP_CLIENT], sent, sizeof(sent), 0), sizeof(sent));
+	assert_int_equal(send(rig.ends[PUMP_CLIENT], "before!", 7, MSG_OOB), 7);
+	send_text(PUMP_CLIENT, "behind");
+	start("", "");
+	assert_int_equal(serve_and_receive(PUMP_ORIGIN, got, sizeof(got)), sizeof(got));
+	assert_memory_equal(got, sent, sizeof(sent));
+	assert_memory_equal(got + sizeof(sent), "before!behind", 13);
 }
 
 /* ---- classes ---- */
@@ -778,9 +829,12 @@ int main(void)
 		ONE(small_buffers_keep_every_byte),
 		ONE(a_slow_receiver_slows_the_sender),
 		ONE(bytes_before_a_reset_are_delivered),
+		ONE(a_reset_behind_a_full_receiver_is_seen),
 		ONE(a_reset_behind_its_own_fin_goes_on),
 		ONE(large_streams_keep_every_byte),
 		ONE(a_fin_right_behind_a_stream_ends_it),
+		ONE(urgent_bytes_come_in_their_place),
+		ONE(urgent_bytes_stop_no_stream),
 	};
 #undef ONE
 
