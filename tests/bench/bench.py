@@ -501,7 +501,7 @@ def measure_scale(bench, name):
 
 
 TITLES = {"path": "Data path", "path of two": "Data path, two workers", "policy": "Policy: look-ups", "listed": "Policy: beside peers",
-          "reload": "Policy: a swap under load", "login": "Authentication", "inspection": "Inspection", "media": "Calls", "crowd": "Many tunnels at once",
+          "reload": "Policy: a swap under load", "login": "Authentication", "inspection": "Inspection", "media": "Calls", "crowd": "Pushes and slow readers",
           "syscalls": "System calls", "many": "Many tunnels", "storm": "Storms"}
 
 
