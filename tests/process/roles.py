@@ -660,6 +660,29 @@ def test_out_of_files():
     origin.close()
 
 
+def test_refused_that_stay():
+    """Clients beyond limits.sessions are told at once, and if they stay all the same, take no descriptors from others."""
+    origin, port = echo_origin()
+    config = CONFIG.replace("workers: 2", "workers: 1") + "limits: {{sessions: 1}}\n"
+    with Proxy(config, prefix=("sh", "-c", 'ulimit -n 600; exec "$0" "$@"')) as proxy:
+        first = proxy.client()
+        first.sendall(b"GET http://127.0.0.1:%d/ HTTP/1.1\r\n" % port)
+        wait_for("the first session", lambda: proxy.status()["metrics"]["sessions"] == 1)
+        crowd = [proxy.client() for _ in range(800)]
+        for sock in crowd:
+            sock.settimeout(PATIENCE_S)
+            assert sock.recv(12) == b"HTTP/1.1 503"
+        worker = proxy.roles()["worker0"]
+        files = len(os.listdir(f"/proc/{worker}/fd"))
+        assert files < 300, files
+        first.sendall(b"Host: 127.0.0.1:%d\r\n\r\n" % port)
+        origin.accept()[0].close()
+        assert first.recv(12) == b"HTTP/1.1 502"
+        for sock in [first, *crowd]:
+            sock.close()
+    origin.close()
+
+
 def test_syslog_and_journal():
     """Access log to the journal, events to syslog: real sockets in a mount namespace of its own."""
     if os.geteuid() != 0:
