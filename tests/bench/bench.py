@@ -423,7 +423,7 @@ def choose_servers(bench):
             raise Trouble("there is no Sallyport at %s: build it with ./tests/bench/run.sh, say where it is with "
                           "--sallyport FILE, or measure --without-sallyport" % options.sallyport)
         ours.append(servers.Sallyport(os.path.abspath(options.sallyport), bench.server_core, options.workers))
-    peers = []
+    peers = [media.Named(path, bench.server_core, name) for name, path in options.also.items()]
     for name in options.peers:
         path = servers.find_peer(name)
         if path:
@@ -493,6 +493,8 @@ def measure_scale(bench, name):
         text, reached = scale.reload_text(found)
     if bench.options.write and name in ("policy", "listed"):
         (scale.policy_plots if name == "policy" else scale.peers_plots)(found)
+    if bench.options.write and name == "media":
+        media.write_plots(found)
     stolen = (steal_ticks() - began) / os.sysconf("SC_CLK_TCK")
     rounds = {"policy": min(bench.options.rounds, 3), "reload": 1}.get(name)
     return "%s\n\n%s" % (description(bench.options, everybody, stolen, rounds), text), reached, found

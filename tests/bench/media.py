@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import time
 
+import plots
 import servers
 from servers import Trouble
 
@@ -368,4 +369,27 @@ def text(found):
         part, reached = beside_text(found["media-beside-bulk"], plain)
         parts.append(part)
         all_reached = all_reached and reached
+        parts.append("![latency](plots/media-latency.svg) ![what it costs](plots/media-frontier.svg)")
     return "\n\n".join(parts) + "\n", all_reached
+
+
+def distribution(runs):
+    """Points of the share of packets that are slower, as 1 in so many, and of their round trip in ms."""
+    shares = [share for share, _ in runs[0]["quantiles"]]
+    times = [statistics.median(values) / 1000 for values in zip(*([time for _, time in run["quantiles"]] for run in runs))]
+    return [(1 / (1 - share) if share < 1 else runs[0]["done"], time) for share, time in zip(shares, times)]
+
+
+def write_plots(found):
+    beside = found.get("media-beside-bulk")
+    if not beside:
+        return
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "plots")
+    with open(os.path.join(folder, "media-latency.svg"), "w", encoding="ascii") as file:
+        file.write(plots.plot("Calls beside bulk: round trips", "ms", [(name, distribution(runs), name in ("floor", "direct"))
+                                                                       for name, runs in beside.items()],
+                              is_log=True, label="so many are faster", words=lambda value: "%g %%" % (100 - 100 / value)))
+    with open(os.path.join(folder, "media-frontier.svg"), "w", encoding="ascii") as file:
+        file.write(plots.dots("Calls beside bulk: what their p99 costs", "CPU of bulk meanwhile, times the floor's without calls", "p99, ms",
+                              [(name, statistics.median(ratios(runs, beside["floor"], "bulk_s", "bulk_alone_s")), middle(runs, "p99_us") / 1000)
+                               for name, runs in beside.items() if name != "direct"], (BULK_TARGET, "to reach")))
