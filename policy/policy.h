@@ -40,7 +40,7 @@ enum policy_auth { AUTH_REQUIRED, AUTH_EXEMPT };
 enum policy_tls { TLS_INSPECT, TLS_BYPASS };
 enum policy_opaque { OPAQUE_DENY, OPAQUE_TUNNEL };
 enum policy_client_certificate { CLIENT_CERTIFICATE_IGNORE, CLIENT_CERTIFICATE_DENY, CLIENT_CERTIFICATE_BYPASS };
-enum policy_class { CLASS_NORMAL, CLASS_MEDIA, CLASS_BULK };
+enum policy_class { CLASS_NORMAL, CLASS_MEDIA, CLASS_BULK, CLASS_AUTO /* media, if it looks like that */ };
 enum policy_route { ROUTE_DIRECT, ROUTE_SOURCE /* from the address in `route_source` */ };
 enum policy_pac { PAC_PROXY, PAC_DIRECT };
 enum policy_log { LOG_FULL, LOG_BRIEF, LOG_NONE };

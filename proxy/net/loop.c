@@ -15,13 +15,26 @@ enum {
 	SCRATCH_BYTES = 128 * 1024,
 	TICK_MS = 10,
 	TURN_BYTES = 8 << 20, /* about 2.5 ms of a core that moves bulk */
+	BULK_LEAST_BYTES = 2 << 20, /* for class bulk, in a turn that others have spent */
+	MEDIA_EVENTS = 64,
+	MEDIA_TURN_BYTES = 1 << 20, /* more in one turn is no call: it waits for the next one */
+	MEDIA_LIVES_MS = 500,
+	SLICE_BYTES = 32 * 1024, /* while media lives: about 10 us of a core that moves bulk */
+	SLICE_WITHOUT_MEDIA_BYTES = 256 * 1024,
 	SLOTS = 1024, /* a ring of 10 s; what is due later goes round again */
 };
 
 /* Something to be called once more although the kernel has nothing new to say. */
 struct again {
-	struct loop_io *io;
+	struct loop_io *io; /* NULL: not any more */
 	unsigned events;
+};
+
+/* First in, first out; a ticket is the place in the order of all that were ever queued, without 0. */
+struct queue {
+	struct again *ring;
+	uint32_t first, next; /* tickets */
+	uint32_t capacity;    /* a power of two, or 0 */
 };
 
 struct loop {
@@ -31,9 +44,15 @@ struct loop {
 	uint64_t turns_count, longest_turn_us;
 	struct epoll_event events[EVENTS_PER_TURN];
 	int event_count;                     /* of this turn, for loop_unwatch() */
-	struct again *again, *again_now;     /* for the next turn; being served */
-	size_t again_count, again_capacity, again_now_count, again_now_capacity;
-	uint64_t spent_bytes;                /* in this turn */
+	int media;                           /* the epoll set of class media; it is in the other one, too */
+	size_t media_count;
+	struct epoll_event media_events[MEDIA_EVENTS];
+	int media_event_count;
+	bool media_lives, serves_media;
+	uint64_t media_seen_ms;
+	struct queue queues[LOOP_CLASS_COUNT];
+	size_t slice_bytes;
+	uint64_t turn_bytes, spent_bytes, media_spent_bytes; /* of this turn */
 	struct list slots[SLOTS];
 	size_t timer_count;
 	uint64_t tick;                       /* last one that was served */
@@ -46,14 +65,31 @@ static void read_clock(struct loop *loop)
 	loop->now_ms = clock_monotonic_ms();
 }
 
+/* The kernel says of the set of media that it has events as it does of any descriptor. */
+static bool open_sets(struct loop *loop)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = &loop->media};
+
+	loop->epoll = epoll_create1(EPOLL_CLOEXEC);
+	loop->media = epoll_create1(EPOLL_CLOEXEC);
+	if (loop->epoll >= 0 && loop->media >= 0 && epoll_ctl(loop->epoll, EPOLL_CTL_ADD, loop->media, &event) == 0)
+		return true;
+	if (loop->epoll >= 0)
+		close(loop->epoll);
+	if (loop->media >= 0)
+		close(loop->media);
+	return false;
+}
+
 enum err loop_new(struct loop **out)
 {
 	struct loop *loop = calloc(1, sizeof(*loop));
 
 	if (loop == NULL)
 		return ERR_MEMORY;
-	loop->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (loop->epoll < 0) {
+	loop->slice_bytes = SLICE_BYTES;
+	loop->turn_bytes = TURN_BYTES;
+	if (!open_sets(loop)) {
 		free(loop);
 		return ERR_SYSTEM;
 	}
@@ -72,8 +108,9 @@ void loop_free(struct loop *loop)
 	if (loop == NULL)
 		return;
 	close(loop->epoll);
-	free(loop->again);
-	free(loop->again_now);
+	close(loop->media);
+	for (int class = 0; class < LOOP_CLASS_COUNT; class++)
+		free(loop->queues[class].ring);
 	free(loop);
 }
 
@@ -99,29 +136,134 @@ uint64_t loop_longest_turn_us(const struct loop *loop)
 
 uint8_t *loop_scratch(struct loop *loop, size_t *len)
 {
-	*len = SCRATCH_BYTES;
+	size_t slice = loop_slice_bytes(loop);
+
+	*len = slice < SCRATCH_BYTES ? slice : SCRATCH_BYTES;
 	return loop->scratch;
+}
+
+size_t loop_slice_bytes(const struct loop *loop)
+{
+	return loop->media_lives ? loop->slice_bytes : SLICE_WITHOUT_MEDIA_BYTES;
+}
+
+void loop_set_slice(struct loop *loop, size_t bytes)
+{
+	loop->slice_bytes = bytes ? bytes : SLICE_BYTES;
 }
 
 /* ---- descriptors ---- */
 
-static enum err add(struct loop *loop, struct loop_io *io, uint32_t events)
+enum { WATCHED = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI };
+
+static enum err add(int set, struct loop_io *io, uint32_t events)
 {
 	struct epoll_event event = {.events = events, .data.ptr = io};
 
-	if (epoll_ctl(loop->epoll, EPOLL_CTL_ADD, io->fd, &event) == 0)
+	if (epoll_ctl(set, EPOLL_CTL_ADD, io->fd, &event) == 0)
 		return ERR_NONE;
 	return errno == ENOSPC || errno == ENOMEM ? ERR_LIMIT : ERR_SYSTEM;
 }
 
 enum err loop_watch(struct loop *loop, struct loop_io *io)
 {
-	return add(loop, io, (uint32_t)EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+	io->class = LOOP_NORMAL;
+	return add(loop->epoll, io, (uint32_t)WATCHED | EPOLLET);
 }
 
 enum err loop_watch_listener(struct loop *loop, struct loop_io *io)
 {
-	return add(loop, io, EPOLLIN | EPOLLEXCLUSIVE);
+	io->class = LOOP_NORMAL;
+	return add(loop->epoll, io, EPOLLIN | EPOLLEXCLUSIVE);
+}
+
+static int set_of(const struct loop *loop, const struct loop_io *io)
+{
+	return io->class == LOOP_MEDIA ? loop->media : loop->epoll;
+}
+
+static void remove_from_set(const struct loop *loop, const struct loop_io *io)
+{
+	if (epoll_ctl(set_of(loop, io), EPOLL_CTL_DEL, io->fd, NULL) < 0 && errno != ENOENT)
+		log_event(EV_SYSTEM, "epoll_ctl: errno=%d", errno);
+}
+
+/* One that joins a set has its edges told anew there: none is lost. */
+enum err loop_set_class(struct loop *loop, struct loop_io *io, enum loop_class class)
+{
+	if ((class == LOOP_MEDIA) != (io->class == LOOP_MEDIA)) {
+		enum err err = add(class == LOOP_MEDIA ? loop->media : loop->epoll, io, (uint32_t)WATCHED | EPOLLET);
+
+		if (err)
+			return err;
+		remove_from_set(loop, io);
+		loop->media_count += class == LOOP_MEDIA ? 1 : (size_t)-1;
+	}
+	io->class = (uint8_t)class;
+	return ERR_NONE;
+}
+
+static void let_media_by(struct loop *loop);
+
+/* ---- once more ---- */
+
+static struct again *queued(const struct queue *queue, uint32_t ticket)
+{
+	return &queue->ring[ticket & (queue->capacity - 1)];
+}
+
+static void grow(struct queue *queue)
+{
+	struct queue grown = {.first = queue->first, .next = queue->next, .capacity = queue->capacity ? queue->capacity * 2 : 64};
+
+	grown.ring = calloc(grown.capacity, sizeof(*grown.ring));
+	ASSERT(grown.ring != NULL);
+	for (uint32_t ticket = queue->first; ticket != queue->next; ticket++)
+		*queued(&grown, ticket) = *queued(queue, ticket);
+	free(queue->ring);
+	*queue = grown;
+}
+
+void loop_again(struct loop *loop, struct loop_io *io, unsigned events)
+{
+	struct queue *queue = &loop->queues[io->class];
+
+	if (io->again) {
+		queued(&loop->queues[io->again_class], io->again)->events |= events;
+		return;
+	}
+	if (queue->next - queue->first == queue->capacity)
+		grow(queue);
+	if (queue->next == 0) { /* no ticket: it is passed over when its turn comes */
+		*queued(queue, queue->next++) = (struct again){NULL, 0};
+		loop_again(loop, io, events);
+		return;
+	}
+	io->again = queue->next;
+	io->again_class = io->class;
+	*queued(queue, queue->next++) = (struct again){io, events};
+}
+
+/* Call those that were there when it began, or fewer where `is_enough` says so; the others stay first. */
+static void serve_queue(struct loop *loop, struct queue *queue, bool (*is_enough)(const struct loop *loop))
+{
+	for (uint32_t end = queue->next; queue->first != end && !is_enough(loop);) {
+		struct again again = *queued(queue, queue->first++);
+
+		if (again.io == NULL)
+			continue;
+		again.io->again = 0;
+		again.io->on_ready(again.io, again.events);
+		let_media_by(loop);
+	}
+}
+
+static bool has_queued(const struct loop *loop)
+{
+	for (int class = 0; class < LOOP_CLASS_COUNT; class++)
+		if (loop->queues[class].first != loop->queues[class].next)
+			return true;
+	return false;
 }
 
 /* Events that were fetched in this turn may still name the descriptor: they are made void, so that
@@ -131,12 +273,14 @@ static void forget(struct loop *loop, struct loop_io *io)
 	for (int i = 0; i < loop->event_count; i++)
 		if (loop->events[i].data.ptr == io)
 			loop->events[i].data.ptr = NULL;
+	for (int i = 0; i < loop->media_event_count; i++)
+		if (loop->media_events[i].data.ptr == io)
+			loop->media_events[i].data.ptr = NULL;
 	if (io->again)
-		loop->again[io->again - 1].io = NULL;
+		queued(&loop->queues[io->again_class], io->again)->io = NULL;
 	io->again = 0;
-	for (size_t i = 0; i < loop->again_now_count; i++)
-		if (loop->again_now[i].io == io)
-			loop->again_now[i].io = NULL;
+	if (io->class == LOOP_MEDIA)
+		loop->media_count--;
 }
 
 void loop_unwatch(struct loop *loop, struct loop_io *io)
@@ -144,8 +288,8 @@ void loop_unwatch(struct loop *loop, struct loop_io *io)
 	if (io->fd < 0)
 		return;
 	forget(loop, io);
-	if (epoll_ctl(loop->epoll, EPOLL_CTL_DEL, io->fd, NULL) < 0 && errno != ENOENT)
-		log_event(EV_SYSTEM, "epoll_ctl: errno=%d", errno);
+	remove_from_set(loop, io);
+	io->class = LOOP_NORMAL;
 }
 
 void loop_close(struct loop *loop, struct loop_io *io)
@@ -153,26 +297,9 @@ void loop_close(struct loop *loop, struct loop_io *io)
 	if (io->fd < 0)
 		return;
 	forget(loop, io);
+	io->class = LOOP_NORMAL;
 	close(io->fd);
 	io->fd = -1;
-}
-
-void loop_again(struct loop *loop, struct loop_io *io, unsigned events)
-{
-	if (io->again) {
-		loop->again[io->again - 1].events |= events;
-		return;
-	}
-	if (loop->again_count == loop->again_capacity) {
-		size_t capacity = loop->again_capacity ? loop->again_capacity * 2 : 64;
-		struct again *grown = realloc(loop->again, capacity * sizeof(*grown));
-
-		ASSERT(grown != NULL);
-		loop->again = grown;
-		loop->again_capacity = capacity;
-	}
-	loop->again[loop->again_count++] = (struct again){io, events};
-	io->again = (unsigned)loop->again_count;
 }
 
 /* ---- timers ---- */
@@ -233,6 +360,7 @@ static void serve_slot(struct loop *loop, struct list *slot)
 		} else {
 			loop_timer_clear(loop, timer);
 			timer->on_due(timer);
+			let_media_by(loop);
 		}
 	}
 }
@@ -298,75 +426,110 @@ static void serve_tasks(struct loop *loop)
 		list_remove(link);
 		link->next = link->previous = NULL;
 		task->run(task);
+		let_media_by(loop);
 	}
 }
 
 static unsigned events_of(uint32_t events)
 {
 	return (events & EPOLLIN ? LOOP_READABLE : 0u) | (events & EPOLLOUT ? LOOP_WRITABLE : 0u) |
-	       (events & EPOLLRDHUP ? LOOP_PEER_CLOSED : 0u) |
+	       (events & EPOLLRDHUP ? LOOP_PEER_CLOSED : 0u) | (events & EPOLLPRI ? LOOP_URGENT : 0u) |
 	       (events & (EPOLLERR | EPOLLHUP) ? LOOP_BROKEN : 0u);
+}
+
+/* ---- classes ---- */
+
+static bool media_is_spent(const struct loop *loop)
+{
+	return loop->media_spent_bytes >= MEDIA_TURN_BYTES;
+}
+
+static void serve_media(struct loop *loop)
+{
+	if (loop->serves_media || media_is_spent(loop))
+		return;
+	loop->serves_media = true;
+	serve_queue(loop, &loop->queues[LOOP_MEDIA], media_is_spent);
+	loop->media_event_count = epoll_wait(loop->media, loop->media_events, MEDIA_EVENTS, 0);
+	if (loop->media_event_count > 0) {
+		loop->media_seen_ms = loop->now_ms;
+		loop->media_lives = true;
+	}
+	for (int i = 0; i < loop->media_event_count; i++) {
+		struct loop_io *io = loop->media_events[i].data.ptr;
+
+		if (io)
+			io->on_ready(io, events_of(loop->media_events[i].events));
+	}
+	loop->media_event_count = 0;
+	loop->serves_media = false;
+}
+
+/* In the midst of a turn. */
+static void let_media_by(struct loop *loop)
+{
+	if (loop->media_lives)
+		serve_media(loop);
+}
+
+/* At the begin of a turn. Who said nothing for long is asked only when the kernel names it. */
+static void begin_media(struct loop *loop)
+{
+	bool is_named = loop->queues[LOOP_MEDIA].first != loop->queues[LOOP_MEDIA].next;
+
+	loop->media_lives = loop->media_count && loop->now_ms - loop->media_seen_ms < MEDIA_LIVES_MS;
+	loop->media_spent_bytes = 0;
+	if (loop->media_count == 0 && !is_named)
+		return;
+	for (int i = 0; i < loop->event_count; i++) {
+		if (loop->events[i].data.ptr != &loop->media)
+			continue;
+		loop->events[i].data.ptr = NULL;
+		is_named = true;
+	}
+	if (is_named)
+		serve_media(loop);
 }
 
 void loop_spend(struct loop *loop, size_t bytes)
 {
+	if (loop->serves_media) {
+		loop->media_spent_bytes += bytes;
+		return;
+	}
 	loop->spent_bytes += bytes;
+	let_media_by(loop);
 }
 
 bool loop_is_spent(const struct loop *loop)
 {
-	return loop->spent_bytes >= TURN_BYTES;
+	return loop->spent_bytes >= loop->turn_bytes;
 }
 
-/* What a spent turn did not come to is first in the next, before those that were served in this. */
-static void put_back(struct loop *loop, size_t from)
+static void serve_normal(struct loop *loop)
 {
-	size_t requeued = loop->again_count, kept = 0;
+	for (int i = 0; i < loop->event_count; i++) {
+		struct loop_io *io = loop->events[i].data.ptr;
 
-	for (size_t i = from; i < loop->again_now_count; i++) {
-		struct again again = loop->again_now[i];
-
-		loop->again_now[i].io = NULL;
-		if (again.io && again.io->again == 0)
-			loop->again_now[from + kept++] = again;
-		else if (again.io)
-			loop->again[again.io->again - 1].events |= again.events;
-	}
-	for (size_t i = 0; i < kept; i++)
-		loop_again(loop, loop->again_now[from + i].io, loop->again_now[from + i].events);
-	memmove(loop->again + kept, loop->again, requeued * sizeof(*loop->again));
-	memcpy(loop->again, loop->again_now + from, kept * sizeof(*loop->again));
-	for (size_t i = 0; i < loop->again_count; i++)
-		if (loop->again[i].io)
-			loop->again[i].io->again = (unsigned)i + 1;
-}
-
-static void serve_again(struct loop *loop)
-{
-	struct again *swap = loop->again_now;
-	size_t capacity = loop->again_now_capacity;
-
-	loop->again_now = loop->again;
-	loop->again_now_count = loop->again_count;
-	loop->again_now_capacity = loop->again_capacity;
-	loop->again = swap;
-	loop->again_count = 0;
-	loop->again_capacity = capacity;
-	for (size_t i = 0; i < loop->again_now_count; i++)
-		if (loop->again_now[i].io)
-			loop->again_now[i].io->again = 0;
-	for (size_t i = 0; i < loop->again_now_count; i++) {
-		struct again again = loop->again_now[i];
-
-		if (loop_is_spent(loop)) {
-			put_back(loop, i);
-			break;
+		if (io == NULL || (void *)io == &loop->media)
+			continue;
+		if (io->class == LOOP_BULK) {
+			loop_again(loop, io, events_of(loop->events[i].events));
+			continue;
 		}
-		loop->again_now[i].io = NULL;
-		if (again.io)
-			again.io->on_ready(again.io, again.events);
+		io->on_ready(io, events_of(loop->events[i].events));
+		let_media_by(loop);
 	}
-	loop->again_now_count = 0;
+	loop->event_count = 0;
+	serve_queue(loop, &loop->queues[LOOP_NORMAL], loop_is_spent);
+}
+
+/* Something of it moves in every turn, whatever the others did. */
+static void serve_bulk(struct loop *loop)
+{
+	if (loop->spent_bytes + BULK_LEAST_BYTES > loop->turn_bytes)
+		loop->turn_bytes = loop->spent_bytes + BULK_LEAST_BYTES;
+	serve_queue(loop, &loop->queues[LOOP_BULK], loop_is_spent);
 }
 
 static void measure(struct loop *loop, uint64_t began_us)
@@ -382,7 +545,7 @@ void loop_turn(struct loop *loop, int wait_ms)
 {
 	uint64_t began_us;
 
-	if (loop->again_count || !list_is_empty(&loop->tasks))
+	if (has_queued(loop) || !list_is_empty(&loop->tasks))
 		wait_ms = 0;
 	wait_ms = until_timer(loop, wait_ms);
 	loop->event_count = epoll_wait(loop->epoll, loop->events, EVENTS_PER_TURN, wait_ms);
@@ -393,14 +556,10 @@ void loop_turn(struct loop *loop, int wait_ms)
 	}
 	began_us = clock_monotonic_us();
 	loop->now_ms = began_us / 1000;
-	for (int i = 0; i < loop->event_count; i++) {
-		struct loop_io *io = loop->events[i].data.ptr;
-
-		if (io)
-			io->on_ready(io, events_of(loop->events[i].events));
-	}
-	loop->event_count = 0;
-	serve_again(loop);
+	begin_media(loop);
+	serve_normal(loop);
+	serve_bulk(loop);
+	loop->turn_bytes = TURN_BYTES;
 	loop->spent_bytes = 0;
 	serve_timers(loop);
 	serve_tasks(loop);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A worker's event loop: one epoll set (edge-triggered), lazy timers, work for the end of the turn.
- * One thread; nothing here blocks but loop_run(). No epoll type leaks out. */
+/* A worker's event loop: epoll (edge-triggered), lazy timers, work for the end of the turn.
+ * One thread; nothing here blocks but loop_run(). No epoll type leaks out.
+ *
+ * Descriptors have a class. In each turn media is served first, then normal, then bulk. While media lives (it said something
+ * in the last half second) it is also served in the midst of a turn: after each callback, and whenever somebody calls loop_spend(). */
 #ifndef NET_LOOP_H
 #define NET_LOOP_H
 
@@ -10,14 +13,25 @@
 
 struct loop;
 
-enum loop_event { LOOP_READABLE = 1, LOOP_WRITABLE = 2, LOOP_PEER_CLOSED = 4 /* FIN seen */, LOOP_BROKEN = 8 /* error or reset */ };
+enum loop_event {
+	LOOP_READABLE = 1,
+	LOOP_WRITABLE = 2,
+	LOOP_PEER_CLOSED = 4, /* FIN seen */
+	LOOP_BROKEN = 8,      /* error or reset */
+	LOOP_URGENT = 16,     /* there are urgent bytes: reading ends in front of them, and goes on */
+};
+
+enum loop_class { LOOP_NORMAL, LOOP_MEDIA, LOOP_BULK, LOOP_CLASS_COUNT };
 
 /* A descriptor under watch, embedded by its owner. Edge-triggered: registered once for both
  * directions; after an event, read or write until it would block. */
 struct loop_io {
 	int fd;
 	void (*on_ready)(struct loop_io *io, unsigned events); /* bits of enum loop_event */
-	unsigned again; /* of the loop: place among those to be called once more, from 1 */
+	/* of the loop: */
+	uint32_t again;      /* ticket among those to be called once more; 0: none */
+	uint8_t again_class; /* whose queue that is */
+	uint8_t class;       /* enum loop_class: loop_set_class() */
 };
 
 /* A deadline, embedded by its owner; zeroed is unarmed. Moving a deadline later costs nothing: the
@@ -66,9 +80,19 @@ void loop_close(struct loop *loop, struct loop_io *io);
 void loop_again(struct loop *loop, struct loop_io *io, unsigned events);
 
 /* Say that so many bytes were moved in this turn. Once a turn has moved as much as a turn should, it is spent: whoever
- * has more to do calls loop_again(), and those that did so before are first in the next turn. */
+ * has more to do calls loop_again(), and those that did so before are first in the next turn.
+ * Media that came meanwhile is served in here: call it where the scratch buffer holds nothing that is needed. */
 void loop_spend(struct loop *loop, size_t bytes);
 bool loop_is_spent(const struct loop *loop);
+
+/* Serve it in another class from now on; LOOP_NORMAL from the start. errors: ERR_SYSTEM, ERR_LIMIT (to or from media): then
+ * it is watched as before. */
+MUST_USE enum err loop_set_class(struct loop *loop, struct loop_io *io, enum loop_class class);
+
+/* Most bytes to move at once, so that media does not wait behind them; loop_scratch() goes by it. */
+size_t loop_slice_bytes(const struct loop *loop);
+/* Of that while media lives; 0: the preset. */
+void loop_set_slice(struct loop *loop, size_t bytes);
 
 /* Arm, or move. after_ms 0 disarms. */
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t after_ms);
@@ -80,7 +104,7 @@ void loop_defer(struct loop *loop, struct loop_task *task);
 bool loop_is_deferred(const struct loop_task *task);
 void loop_undefer(struct loop_task *task);
 
-/* The worker's scratch buffer (64 KiB or more), for reading before it is known how much there is.
+/* The worker's scratch buffer (128 KiB; a slice of it while media lives), for reading before it is known how much there is.
  * Its content is gone when the callback returns. */
 uint8_t *loop_scratch(struct loop *loop, size_t *len);
 

@@ -39,6 +39,32 @@ struct listen_conf {
 	uint64_t backlog;
 };
 
+enum { CLASS_DSCP_MAX = 63, CLASS_DSCP_NONE = 64 /* the kernel's own */ };
+
+/* classes: what tunnels of each class get. DSCP: RFC 2474; names of RFC 2597, 3246, 8622. */
+struct media_conf {
+	uint64_t dscp;
+	uint64_t unsent_bytes;    /* TCP_NOTSENT_LOWAT */
+	uint64_t buffer_bytes;    /* SO_SNDBUF, SO_RCVBUF */
+	uint64_t dead_after_ms;   /* a path on which nothing is acknowledged for so long is dead */
+	uint64_t stall_ms;        /* a longer gap between two reads counts as a stall */
+	uint64_t most_bytes;      /* per second: what moves more is no call; 0: whatever */
+};
+struct normal_conf {
+	uint64_t dscp;
+};
+struct bulk_conf {
+	uint64_t dscp;
+	uint64_t above_bytes;     /* per second: what moves more is bulk; 0: never */
+	uint64_t slice_bytes;     /* moved at once while media lives */
+};
+struct classes_conf {
+	struct media_conf media;
+	struct normal_conf normal;
+	struct bulk_conf bulk;
+};
+
+extern const struct conf_option classes_options[];
 extern const struct conf_option dns_options[];
 extern const struct conf_option destinations_options[];
 extern const struct conf_option listen_options[];

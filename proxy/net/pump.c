@@ -17,6 +17,9 @@ enum {
 	STREAMS_UNTIL_BYTES = 8 * 1024, /* so little in one turn is none any more */
 	PIPE_BYTES = 256 * 1024,
 	KEEP_ALIVE_FROM_MS = 30000, /* a tunnel so old is a long one */
+	MEDIA_BUDGET_BYTES = 64 * 1024, /* the same for class media: calls have far less in one turn */
+	MEDIA_CHUNK_BYTES = 16 * 1024, /* most of it that is stored */
+	WINDOW_MS = 1000, /* that a rate is of */
 	SENT_CHECK_MS = 20, /* the kernel does not say when a socket's queue has become empty */
 };
 
@@ -178,10 +181,43 @@ static void note_end(struct pump *pump, enum pump_side side, enum pump_how how)
 		pump->first = (struct pump_end){side, how};
 }
 
+static void change_class(struct pump *pump, enum loop_class class)
+{
+	struct loop *loop = pump->sides[0]->loop;
+
+	for (int side = 0; side < 2; side++)
+		if (loop_set_class(loop, &pump->sides[side]->io, class))
+			return;
+	pump->class = (uint8_t)class;
+}
+
+/* Its class, by the bytes of this second, or of the last that was full. */
+static void judge(struct pump *pump)
+{
+	const struct pump_limits *limits = pump->limits;
+	uint64_t total = pump->bytes[0] + pump->bytes[1], moved = total - pump->window_bytes;
+	uint64_t most = pump->class == LOOP_MEDIA ? limits->media_most_bytes : limits->bulk_bytes;
+	bool is_over = (uint32_t)pump->last_moved_ms - pump->window_ms >= WINDOW_MS;
+	uint8_t before = pump->class;
+
+	if (most && moved >= most && before != LOOP_BULK)
+		change_class(pump, LOOP_BULK);
+	else if (before == LOOP_BULK && is_over && moved < most / 2)
+		change_class(pump, LOOP_NORMAL);
+	if (is_over) {
+		pump->window_bytes = total;
+		pump->window_ms = (uint32_t)pump->last_moved_ms;
+	}
+	if (pump->class != before && pump->on_class)
+		pump->on_class(pump);
+}
+
 static void note_moved(struct pump *pump, enum pump_side from, size_t count)
 {
 	pump->bytes[from] += count;
 	pump->last_moved_ms = loop_now_ms(pump->sides[from]->loop);
+	if (!pump->is_class_fixed)
+		judge(pump);
 }
 
 /* Nothing can be sent to `side` any more: what was for it is lost, what it sent is still read. */
@@ -304,6 +340,8 @@ static enum step copy(struct pump *pump, enum pump_side from)
 
 	if (len > pump->limits->buffer_bytes)
 		len = pump->limits->buffer_bytes;
+	if (pump->class == LOOP_MEDIA && len > MEDIA_CHUNK_BYTES)
+		len = MEDIA_CHUNK_BYTES;
 	state = stream_read(pump->sides[from], scratch, len, &got);
 	if (state == STREAM_AGAIN)
 		return STEP_WAIT;
@@ -311,6 +349,8 @@ static enum step copy(struct pump *pump, enum pump_side from)
 		on_source_end(pump, from, state);
 		return STEP_MOVED;
 	}
+	if (pump->see && pump->class == LOOP_MEDIA)
+		pump->see(pump, from, span_of(scratch, got));
 	return forward(pump, from, span_of(scratch, got));
 }
 
@@ -374,6 +414,8 @@ static enum step look(struct pump *pump)
 	else if (said == PUMP_LOOK_MORE)
 		return STEP_MOVED;
 	pump->look = NULL;
+	if (pump->see && pump->class == LOOP_MEDIA)
+		pump->see(pump, PUMP_CLIENT, is_kept ? kept_bytes(pump) : span_of(scratch, got));
 	if (is_kept)
 		return flush(pump, PUMP_CLIENT);
 	return got ? forward(pump, PUMP_CLIENT, span_of(scratch, got)) : STEP_MOVED;
@@ -388,7 +430,7 @@ static enum step fill_pipe(struct pump *pump, enum pump_side from)
 	if (!stream_is_readable(source))
 		return STEP_WAIT;
 	do {
-		count = splice(source->io.fd, NULL, flow->pipe[1], NULL, PIPE_BYTES,
+		count = splice(source->io.fd, NULL, flow->pipe[1], NULL, loop_slice_bytes(source->loop),
 		               SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 	} while (count < 0 && errno == EINTR);
 	if (count > 0) {
@@ -402,7 +444,8 @@ static enum step fill_pipe(struct pump *pump, enum pump_side from)
 		on_source_end(pump, from, STREAM_RESET);
 		return STEP_MOVED;
 	}
-	if (count < 0 && errno == EAGAIN) { /* the pipe is empty: it is the socket that has nothing */
+	/* The pipe is empty: it is the socket that has nothing, or urgent bytes, at which splice() stops. */
+	if (count < 0 && errno == EAGAIN && !(source->ready & LOOP_URGENT)) {
 		source->ready &= ~(unsigned)LOOP_READABLE;
 		if (!(source->ready & (LOOP_PEER_CLOSED | LOOP_BROKEN)))
 			return STEP_WAIT;
@@ -447,7 +490,7 @@ static void begin_stream(struct pump *pump, enum pump_side from)
 	struct pump_flow *flow;
 	int ends[2];
 
-	if (has_pipe(pump, from) || has_rest(pump, from) || pump->pipes == NULL ||
+	if (pump->class == LOOP_MEDIA || has_pipe(pump, from) || has_rest(pump, from) || pump->pipes == NULL ||
 	    !stream_is_plain(pump->sides[0]) || !stream_is_plain(pump->sides[1]) ||
 	    !take_pipe(pump->pipes, ends))
 		return;
@@ -457,6 +500,7 @@ static void begin_stream(struct pump *pump, enum pump_side from)
 		return;
 	}
 	memcpy(flow->pipe, ends, sizeof(ends));
+	stream_end_delay(pump->sides[other(from)]);
 }
 
 /* A turn that moved little gives the pipe back. */
@@ -469,6 +513,8 @@ static void end_stream(struct pump *pump, enum pump_side from, uint64_t moved)
 /* Has this direction had its share? A spent turn still takes one step for each that is no stream. */
 static bool must_wait(struct pump *pump, enum pump_side from, uint64_t moved)
 {
+	if (pump->class == LOOP_MEDIA)
+		return moved >= MEDIA_BUDGET_BYTES;
 	return moved >= BUDGET_BYTES || (loop_is_spent(pump->sides[from]->loop) &&
 	                                 (moved || has_pipe(pump, from)));
 }
@@ -552,6 +598,16 @@ static void note_late_reset(struct pump *pump, enum pump_side side)
 		break_side(pump, side);
 }
 
+/* Nor is it read while its receiver takes nothing: what is left of a side that was reset is not kept for ever. */
+static void note_unread_reset(struct pump *pump, enum pump_side side)
+{
+	const struct stream *stream = pump->sides[side];
+
+	if ((stream->ready & LOOP_BROKEN) && !(pump->state[side] & (SIDE_ENDED | SIDE_BROKEN)) &&
+	    has_rest(pump, side) && socket_was_reset(stream->io.fd))
+		break_side(pump, side);
+}
+
 static void serve_all(struct pump *pump)
 {
 	serve(pump, PUMP_CLIENT);
@@ -570,10 +626,13 @@ static void serve_both(struct pump *pump)
 	note_late_reset(pump, PUMP_CLIENT);
 	note_late_reset(pump, PUMP_ORIGIN);
 	serve_all(pump);
-	if (pump->has_stopped)
+	if (pump->has_stopped) {
 		pump->on_stop(pump);
-	else
-		check_over(pump);
+		return;
+	}
+	note_unread_reset(pump, PUMP_CLIENT);
+	note_unread_reset(pump, PUMP_ORIGIN);
+	check_over(pump);
 }
 
 static struct pump *pump_of(struct stream *stream)
@@ -620,6 +679,7 @@ enum err pump_start(struct pump *pump, struct loop *loop, struct stream *client,
 	pump->sides[PUMP_ORIGIN] = origin;
 	pump->last_moved_ms = loop_now_ms(loop);
 	pump->timer.on_due = on_due;
+	pump->window_ms = (uint32_t)pump->last_moved_ms;
 	for (int side = 0; side < 2; side++) {
 		pump->sides[side]->on_ready = on_ready;
 		pump->sides[side]->owner = pump;
@@ -636,6 +696,15 @@ enum err pump_start(struct pump *pump, struct loop *loop, struct stream *client,
 	    stream_is_readable(origin))
 		loop_again(loop, &client->io, 0);
 	return ERR_NONE;
+}
+
+void pump_set_class(struct pump *pump, enum loop_class class, const struct classes_conf *conf)
+{
+	for (int side = 0; side < 2; side++)
+		socket_set_class(pump->sides[side]->io.fd, class, conf);
+	change_class(pump, class);
+	pump->window_bytes = pump->bytes[0] + pump->bytes[1];
+	pump->window_ms = (uint32_t)loop_now_ms(pump->sides[0]->loop);
 }
 
 bool pump_release(struct pump *pump, uint8_t **held, size_t *held_len)

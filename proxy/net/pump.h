@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Moves the bytes of a tunnel both ways between two streams: through the loop's scratch buffer, and
  * through a pooled pipe (splice) once a direction streams. Holds no buffer while idle. FIN travels as FIN;
- * on a reset, what was received is delivered first, then the other side is reset. */
+ * on a reset, what was received is delivered first, then the other side is reset.
+ *
+ * A tunnel has the class of its two descriptors (net/loop.h). One whose class is not fixed becomes bulk by what it moves,
+ * and normal again; media that was only taken for such by its shape is no media any more once it moves more than calls do. */
 #ifndef NET_PUMP_H
 #define NET_PUMP_H
 
@@ -13,6 +16,7 @@ enum pump_how { PUMP_FIN, PUMP_RST, PUMP_TIMEOUT, PUMP_HALF_CLOSE_TIMEOUT, PUMP_
 struct pump_limits {
 	uint64_t idle_ms, half_close_ms;
 	size_t buffer_bytes; /* most that is stored per direction when the receiver is slow */
+	uint64_t bulk_bytes, media_most_bytes; /* per second, both directions; 0: whatever */
 };
 
 struct pump_end {
@@ -46,6 +50,14 @@ struct pump {
 	/* Look at all bytes that came from the client, before any of them goes on; it has ended when `is_end`. NULL: nobody looks, any more. */
 	enum pump_look (*look)(struct pump *pump, struct span bytes, bool is_end);
 	void (*on_stop)(struct pump *pump);
+	/* Class media: bytes that came from a side, before they go on. NULL: nobody sees them. */
+	void (*see)(struct pump *pump, enum pump_side from, struct span bytes);
+	/* The class has become another one by what the tunnel moves. NULL: nobody is told. */
+	void (*on_class)(struct pump *pump);
+	uint64_t window_bytes;              /* delivered when the window began that the rate is of */
+	uint32_t window_ms;                 /* loop clock, when that was; it may go round */
+	uint8_t class;                      /* enum loop_class: pump_set_class() */
+	bool is_class_fixed;                /* a rule says it */
 	uint8_t state[2];
 	struct pump_end first;
 	bool has_stopped;
@@ -57,6 +69,11 @@ struct pump {
  * borrows: streams, limits, pipes, until on_end ran or pump_stop(). */
 MUST_USE enum err pump_start(struct pump *pump, struct loop *loop, struct stream *client,
                              struct stream *origin, const struct span first[2]);
+
+/* Both sockets get what that class has by `conf`, and are served with it from now on. Where the kernel does not take it, the
+ * tunnel stays what it is. */
+struct classes_conf;
+void pump_set_class(struct pump *pump, enum loop_class class, const struct classes_conf *conf);
 
 /* After on_stop ran: let go of both streams, which stay open. What was looked at is the caller's (`held`, to be freed: NULL if
  * there is nothing), and so is whatever else comes. False: bytes for the client are stored, and it cannot be let go. */

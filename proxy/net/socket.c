@@ -27,6 +27,8 @@ static int set_options(int fd, const struct option *options, size_t count)
 }
 
 static const struct option no_delay = {IPPROTO_TCP, TCP_NODELAY, 1};
+/* Urgent bytes stay where they are among the others (RFC 6093 section 6). */
+static const struct option urgent_inline = {SOL_SOCKET, SO_OOBINLINE, 1};
 
 static const struct option keep_alive_options[] = {
 	{SOL_SOCKET, SO_KEEPALIVE, 1},
@@ -54,6 +56,7 @@ static enum err listen_ip(const struct listen_conf *conf, int *out)
 	const struct option v6only = {IPPROTO_IPV6, IPV6_V6ONLY, 1};
 
 	if (fd < 0 || set_options(fd, &reuse, 1) < 0 || set_options(fd, &no_delay, 1) < 0 ||
+	    set_options(fd, &urgent_inline, 1) < 0 ||
 	    set_options(fd, keep_alive_options, COUNT_OF(keep_alive_options)) < 0)
 		return fail(fd);
 	if (conf->address.family == AF_INET6 && set_options(fd, &v6only, 1) < 0)
@@ -172,9 +175,7 @@ enum err socket_connect(const struct address *to, const struct address *source, 
 
 	if (fd < 0)
 		return socket_error(errno);
-	if (set_options(fd, &no_delay, 1) < 0)
-		err = socket_error(errno);
-	else if (source && source->family == to->family)
+	if (source && source->family == to->family)
 		err = bind_source(fd, source);
 	if (err == ERR_NONE && connect(fd, (const struct sockaddr *)&storage, len) < 0 &&
 	    errno != EINPROGRESS)
@@ -196,11 +197,74 @@ enum err socket_connect_result(int fd)
 	return error_number ? socket_error(error_number) : ERR_NONE;
 }
 
+/* What fails here (a UNIX socket, one that is gone) is not needed, or is told by the next read or write. */
+void socket_no_delay(int fd)
+{
+	if (set_options(fd, &no_delay, 1) < 0)
+		errno = 0;
+}
+
+void socket_keep_urgent(int fd)
+{
+	if (set_options(fd, &urgent_inline, 1) < 0)
+		errno = 0;
+}
+
 void socket_keep_alive(int fd)
 {
 	/* What cannot be had (a UNIX socket) is not needed: the idle timeout stays. */
 	if (set_options(fd, keep_alive_options, COUNT_OF(keep_alive_options)) < 0)
 		errno = 0;
+}
+
+static void set_dscp(int fd, uint64_t dscp, int priority)
+{
+	const struct option options[] = {
+		{IPPROTO_IP, IP_TOS, (int)dscp << 2},
+		{IPPROTO_IPV6, IPV6_TCLASS, (int)dscp << 2},
+		{SOL_SOCKET, SO_PRIORITY, priority}, /* behind IP_TOS, which sets it, too */
+	};
+
+	if (dscp > CLASS_DSCP_MAX)
+		return;
+	for (size_t i = 0; i < COUNT_OF(options); i++)
+		set_options(fd, &options[i], 1); /* one of the first two does not fit the family */
+	errno = 0;
+}
+
+/* Bytes that wait are late: the sender is to feel that the path is full, not we to store it. */
+static void set_media(int fd, const struct media_conf *conf)
+{
+	const int dead_s = (int)(conf->dead_after_ms / 1000);
+	const struct option options[] = {
+		{IPPROTO_TCP, TCP_NODELAY, 1},
+		{IPPROTO_TCP, TCP_NOTSENT_LOWAT, (int)conf->unsent_bytes},
+		{SOL_SOCKET, SO_SNDBUF, (int)conf->buffer_bytes},
+		{SOL_SOCKET, SO_RCVBUF, (int)conf->buffer_bytes},
+		{SOL_SOCKET, SO_KEEPALIVE, 1},
+		{IPPROTO_TCP, TCP_KEEPIDLE, dead_s / 2 ? dead_s / 2 : 1},
+		{IPPROTO_TCP, TCP_KEEPINTVL, dead_s / 6 ? dead_s / 6 : 1},
+		{IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_TRIES},
+		{IPPROTO_TCP, TCP_USER_TIMEOUT, (int)conf->dead_after_ms},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(options); i++)
+		set_options(fd, &options[i], 1);
+	errno = 0;
+}
+
+void socket_set_class(int fd, enum loop_class class, const struct classes_conf *conf)
+{
+	enum { PRIORITY_NORMAL = 0, PRIORITY_BULK = 2, PRIORITY_MEDIA = 6 };
+
+	if (class == LOOP_MEDIA) {
+		set_media(fd, &conf->media);
+		set_dscp(fd, conf->media.dscp, PRIORITY_MEDIA);
+	} else if (class == LOOP_BULK) {
+		set_dscp(fd, conf->bulk.dscp, PRIORITY_BULK);
+	} else {
+		set_dscp(fd, conf->normal.dscp, PRIORITY_NORMAL);
+	}
 }
 
 bool socket_is_quiet(int fd)

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#include "net/socket.h"
+
 static enum stream_state state_of(struct stream *stream)
 {
 	if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)
@@ -29,6 +31,9 @@ static enum stream_state plain_write(struct stream *stream, struct span bytes, s
 {
 	ssize_t count;
 
+	if (stream->is_delaying && stream->has_written)
+		stream_end_delay(stream);
+	stream->has_written = true;
 	do {
 		count = send(stream->io.fd, bytes.at, bytes.len, MSG_NOSIGNAL);
 	} while (count < 0 && errno == EINTR);
@@ -63,6 +68,8 @@ static void on_io(struct loop_io *io, unsigned events)
 	struct stream *stream = CONTAINER_OF(io, struct stream, io);
 
 	stream->ready |= events;
+	if ((events & LOOP_URGENT) && stream->is_dialled)
+		socket_keep_urgent(io->fd);
 	/* TLS may have to write before it can read on, and the other way round. */
 	if (stream->tls && (events & (LOOP_READABLE | LOOP_WRITABLE)))
 		stream->ready |= LOOP_READABLE | LOOP_WRITABLE;
@@ -77,15 +84,15 @@ enum stream_state stream_read(struct stream *stream, void *at, size_t len, size_
 	if (!stream_is_readable(stream))
 		return STREAM_AGAIN;
 	state = stream->ops->read(stream, at, len, got);
-	/* A short read has emptied the socket: what comes later is a new edge. Only when a FIN or an
-	 * error was announced, it may be there already, behind the bytes, without another edge. What TLS has decrypted says
+	/* A short read has emptied the socket: what comes later is a new edge. Only when a FIN, an error
+	 * or urgent bytes were announced, they may be there already, behind these, without another edge. What TLS has decrypted says
 	 * nothing of what the socket holds. */
 	if (state == STREAM_AGAIN ||
 	    (state == STREAM_OK && *got < len && stream->tls == NULL &&
-	     !(stream->ready & (LOOP_PEER_CLOSED | LOOP_BROKEN))))
+	     !(stream->ready & (LOOP_PEER_CLOSED | LOOP_BROKEN | LOOP_URGENT))))
 		stream->ready &= ~(unsigned)LOOP_READABLE;
 	if (state == STREAM_AGAIN)
-		stream->ready &= ~(unsigned)(LOOP_PEER_CLOSED | LOOP_BROKEN);
+		stream->ready &= ~(unsigned)(LOOP_PEER_CLOSED | LOOP_BROKEN | LOOP_URGENT);
 	return state;
 }
 
@@ -114,6 +121,18 @@ enum err stream_open_plain(struct stream *stream, struct loop *loop, int fd,
 	if (err)
 		*stream = (struct stream){.io = {.fd = -1}};
 	return err;
+}
+
+void stream_set_dialled(struct stream *stream)
+{
+	stream->is_dialled = stream->is_delaying = true;
+}
+
+void stream_end_delay(struct stream *stream)
+{
+	if (stream->is_delaying)
+		socket_no_delay(stream->io.fd);
+	stream->is_delaying = false;
 }
 
 bool stream_is_plain(const struct stream *stream)

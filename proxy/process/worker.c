@@ -332,6 +332,7 @@ static void switch_to(struct worker *worker, struct generation *next)
 
 	worker->generation = next;
 	worker->env.current = &next->session;
+	loop_set_slice(worker->loop, next->session.conf->classes.bulk.slice_bytes);
 	worker->env.own = next->own;
 	worker->env.own_count = next->own_count;
 	if (worker->env.auth)

@@ -7,12 +7,15 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "net/socket.h"
 #include "session/inspect.h"
 
 enum {
 	BUDGET_BYTES = 1 << 20,      /* in one turn */
+	TLS_COSTS = 4,               /* times what plain bytes cost: decrypted and encrypted */
 	INTERIM_MAX_BYTES = 1 << 20, /* more than any origin has to say before it answers */
 	PAGES_MS = 10000,            /* for the role public to answer */
+	SENT_CHECK_MS = 20,
 };
 
 static bool is_idempotent(struct span method)
@@ -432,11 +435,38 @@ static bool flush_down(struct session *session)
 	return true;
 }
 
-/* The response stops in the middle: what there is of it goes out, and then a reset, so that nobody
- * takes it for whole. */
+/* The response has stopped in the middle. A reset drops what the kernel has not sent, so that has to be out before;
+ * it does not say when. */
+static enum step step_cut(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	uint64_t now_ms = loop_now_ms(session->env->loop);
+	bool is_flushed;
+
+	if (!flush_down(session))
+		return STEP_NEXT;
+	is_flushed = buf_len(&exchange->to_client) == 0;
+	if (now_ms >= exchange->cut_due_ms || (is_flushed && socket_is_sent(session->client.io.fd)))
+		return session_fail(session, exchange->cut, exchange->cut_detail);
+	session_timeout(session, is_flushed ? SENT_CHECK_MS : exchange->cut_due_ms - now_ms);
+	return STEP_WAIT;
+}
+
+bool relay_is_cut(const struct session *session)
+{
+	return session->state == SESSION_RELAY && session->exchange->cut != ERR_NONE;
+}
+
+/* What there is of the response goes out, and then a reset, so that nobody takes it for whole. */
 static enum step cut_response(struct session *session, enum err err, const char *detail)
 {
-	return flush_down(session) ? session_fail(session, err, detail) : STEP_NEXT;
+	struct exchange *exchange = session->exchange;
+
+	exchange->cut = err;
+	exchange->cut_detail = detail;
+	exchange->cut_due_ms = loop_now_ms(session->env->loop) + session_conf_of(session)->timeouts.half_close_ms;
+	step_cut(session);
+	return STEP_NEXT;
 }
 
 /* Put content of the response into the client's framing. */
@@ -588,6 +618,7 @@ static enum step finish(struct session *session)
 		origin_pool_give(session);
 	else
 		origin_close(session, false);
+	session_set_bulk(session, false);
 	session->env->metrics->exchanges_total++;
 	session->env->metrics->bytes_up_total += exchange->bytes_up;
 	session->env->metrics->bytes_down_total += exchange->bytes_down;
@@ -639,16 +670,20 @@ enum step step_relay(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
 	struct loop *loop = session->env->loop;
+	const uint64_t cost = session->inspect ? TLS_COSTS : 1;
 	uint64_t began = exchange->bytes_up + exchange->bytes_down, moved = 0, before;
 
 	if (is_client_gone(session))
 		return STEP_NEXT;
+	if (exchange->cut)
+		return step_cut(session);
 	do {
 		/* Others have their turn; events that came meanwhile are not told twice. */
 		before = exchange->bytes_up + exchange->bytes_down - began;
-		loop_spend(loop, before - moved);
+		loop_spend(loop, (before - moved) * cost);
 		moved = before;
 		if (moved > BUDGET_BYTES || (moved && loop_is_spent(loop))) {
+			session_set_bulk(session, true);
 			loop_again(loop, &session->client.io, 0);
 			return STEP_WAIT;
 		}
@@ -657,7 +692,7 @@ enum step step_relay(struct session *session)
 			return STEP_NEXT;
 		flush_up(session);
 		if (read_down(session) == STEP_NEXT || session->state != SESSION_RELAY)
-			return STEP_NEXT;
+			return relay_is_cut(session) ? STEP_WAIT : STEP_NEXT;
 		if (!flush_down(session))
 			return STEP_NEXT;
 		if (is_over(session))
@@ -667,5 +702,6 @@ enum step step_relay(struct session *session)
 			return session_fail(session, ERR_INTERNAL, "");
 		/* Also when only sending went on: then there is room for what was left unread. */
 	} while (progress_of(exchange) != before);
+	session_set_bulk(session, false);
 	return STEP_WAIT;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "session/session_private.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -101,6 +102,15 @@ const char *session_id_text(const struct session *session, char text[static 48])
 	*at++ = '.';
 	*put_number(at, session->exchange_count) = '\0';
 	return text;
+}
+
+void session_set_bulk(struct session *session, bool is_bulk)
+{
+	struct stream *const streams[] = {&session->client, session->origin};
+
+	for (int i = 0; i < 2; i++)
+		if (streams[i] && stream_is_open(streams[i]) && loop_set_class(session->env->loop, &streams[i]->io, is_bulk ? LOOP_BULK : LOOP_NORMAL))
+			log_event(EV_SYSTEM, "class: errno=%d", errno); /* only media needs the kernel */
 }
 
 uint32_t session_since_ms(const struct session *session)
@@ -207,6 +217,10 @@ static void on_due(struct loop_timer *timer)
 
 	if (session->state == SESSION_SERVE_H2) {
 		h2_on_due(session);
+		return;
+	}
+	if (relay_is_cut(session)) {
+		session_run(session);
 		return;
 	}
 	if (session->state == SESSION_TUNNEL) {
@@ -327,12 +341,36 @@ static void free_session(struct loop_task *task)
 	free(session);
 }
 
+/* A refused client may stay for a while, so that it can read why. Only some may at a time, or those that never go would
+ * take the descriptors that others have a right to. */
+static void note_refused(struct session *session)
+{
+	struct session_env *env = session->env;
+	struct session *oldest = env->refused[env->refused_at];
+
+	env->refused[env->refused_at] = session;
+	env->refused_at = (env->refused_at + 1) % SESSION_REFUSED_MAX;
+	if (oldest) {
+		session_go(oldest, SESSION_END);
+		session_run(oldest);
+	}
+}
+
+static void forget_refused(struct session *session)
+{
+	for (size_t i = 0; i < SESSION_REFUSED_MAX; i++)
+		if (session->env->refused[i] == session)
+			session->env->refused[i] = NULL;
+}
+
 /* Behind a PROXY header there is a client that is not known yet: it is counted under no address. */
 static enum err session_enter(struct session *session, const struct address *client)
 {
 	enum err err = session->env->enter(session->env->context, client);
 
 	session->entered = err ? NOT_ENTERED : client->family ? ENTERED : ENTERED_UNNAMED;
+	if (err)
+		note_refused(session);
 	return err;
 }
 
@@ -372,6 +410,8 @@ static enum step step_end(struct session *session)
 	origin_close(session, reset);
 	exchange_free(session);
 	authenticate_forget(session);
+	if (session->entered == NOT_ENTERED)
+		forget_refused(session);
 	session_leave(session);
 	env->metrics->sessions--;
 	session->listener->references--;

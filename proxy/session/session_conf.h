@@ -5,6 +5,7 @@
 #define SESSION_SESSION_CONF_H
 
 #include "conf/conf.h"
+#include "net/net_conf.h"
 
 /* limits: */
 struct limits_conf {
@@ -83,6 +84,7 @@ struct session_conf {
 	struct timeouts_conf timeouts;
 	struct forwarding_conf forwarding;
 	struct access_conf access;
+	struct classes_conf classes;
 };
 
 extern const struct conf_option limits_options[];

@@ -115,6 +115,17 @@ void tunnel_forget(struct session *session)
 	session->tunnel = NULL;
 }
 
+/* What policy says of it; auto is normal until its first bytes have said more. */
+static void set_class(struct session *session, struct tunnel *tunnel)
+{
+	static const enum loop_class classes[] = {[CLASS_NORMAL] = LOOP_NORMAL, [CLASS_MEDIA] = LOOP_MEDIA,
+	                                          [CLASS_BULK] = LOOP_BULK, [CLASS_AUTO] = LOOP_NORMAL};
+	enum loop_class class = classes[tunnel->answers[POLICY_CLASS].answer];
+
+	tunnel->pump.is_class_fixed = class != LOOP_NORMAL;
+	pump_set_class(&tunnel->pump, class, &session_conf_of(session)->classes);
+}
+
 enum step tunnel_start(struct session *session, const struct span first[2], bool looks)
 {
 	const struct session_conf *conf = session_conf_of(session);
@@ -125,7 +136,9 @@ enum step tunnel_start(struct session *session, const struct span first[2], bool
 		return session_fail(session, ERR_CLIENT_RESET, "");
 	tunnel->limits = (struct pump_limits){conf->timeouts.tunnel_idle_ms,
 	                                      conf->timeouts.half_close_ms,
-	                                      conf->limits.buffer_bytes};
+	                                      conf->limits.buffer_bytes,
+	                                      conf->classes.bulk.above_bytes,
+	                                      conf->classes.media.most_bytes};
 	tunnel->pump.limits = &tunnel->limits;
 	tunnel->pump.pipes = session->env->pipes;
 	tunnel->pump.on_end = on_pump_end;
@@ -140,6 +153,7 @@ enum step tunnel_start(struct session *session, const struct span first[2], bool
 		tunnel_forget(session);
 		return session_fail(session, ERR_CLIENT_RESET, "");
 	}
+	set_class(session, tunnel);
 	session->env->metrics->tunnels++;
 	session->env->metrics->tunnels_total++;
 	exchange_free(session);

@@ -9,7 +9,6 @@ import fcntl
 import json
 import os
 import pathlib
-import random
 import re
 import shlex
 import shutil
@@ -25,7 +24,9 @@ import time
 
 import yaml
 
-PATIENCE_S = 60.0  # longest wait for anything that must happen
+import tunnels
+from words import PATIENCE_S, Wrong, difference, pattern_bytes, unescape
+
 HERE = pathlib.Path(__file__).resolve().parent
 
 BASE_CONFIG = {
@@ -43,27 +44,6 @@ BASE_POLICY = "defaults: {access: allow, tls: bypass, auth: exempt, ports: [1-65
 
 STEPS_WITHOUT_PEER = ("connect", "refused", "accept", "sync", "!", "write", "signal", "sleep", "refuse", "full", "move",
                       "logged", "stopped", "said", "until", "noted", "asked")
-
-
-class Wrong(Exception):
-    """The conversation went otherwise than the flow says."""
-
-
-def unescape(text):
-    """The bytes of a "quoted" text with \\r \\n \\t \\0 \\xHH \\\\ \\" escapes."""
-    if len(text) < 2 or text[0] != '"' or text[-1] != '"':
-        raise Wrong(f"expected a text in double quotes, not {text}")
-    plain = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\", b'"': b'"'}
-
-    def one(match):
-        code = match.group(1)
-        return bytes([int(code[1:], 16)]) if code[:1] == b"x" else plain[code]
-
-    return re.sub(rb"\\(x[0-9a-fA-F]{2}|.)", one, text[1:-1].encode("utf-8"))
-
-
-def pattern_bytes(count, seed):
-    return random.Random(seed).randbytes(count)
 
 
 def merge(base, over):
@@ -398,8 +378,7 @@ class Script(threading.Thread):
         want = pattern_bytes(int(count), seed)
         got = self.peer.take(int(count))
         if got != want:
-            at = next(i for i, pair in enumerate(zip(got, want)) if pair[0] != pair[1])
-            raise Wrong(f"bytes differ from offset {at} of {count}")
+            raise Wrong(f"bytes differ from offset {difference(got, want)} of {count}")
 
     def exchange_bulk(self, rest):
         """Send and expect at once: neither side may wait for the other."""
@@ -452,6 +431,7 @@ class Run:
         self.folder.chmod(0o755)
         self.listeners, self.process, self.dns = {}, None, None
         self.names = {"dir": str(self.folder)}
+        self.scripts = []
         self.marks, self.failed = {}, threading.Event()
         self.marks_lock = threading.Condition()
         self.stopped = False
@@ -712,7 +692,7 @@ class Run:
             raise Wrong("\n    ".join(real))
 
     def run(self):
-        scripts = []
+        scripts = self.scripts
         try:
             records = {}
             for _, lines in self.lines_of("dns"):
@@ -729,6 +709,9 @@ class Run:
             self.write_files()
             self.start()
             scripts += [Script(self, "client", name, lines) for name, lines in self.lines_of("client")]
+            for kind, name, lines in self.sections:
+                if kind in ("tunnel", "pair"):
+                    scripts += tunnels.tunnels_of(self, kind, name, lines)
             self.run_scripts(scripts)
             self.check_log()
             self.check_metrics()

@@ -362,6 +362,163 @@ static void many_agains(void **state)
 	free(watches);
 }
 
+/* ---- classes ---- */
+
+/* Who was served, in order. */
+static struct watch *served[32];
+static size_t served_count;
+
+static void on_classed(struct loop_io *io, unsigned events)
+{
+	struct watch *watch = CONTAINER_OF(io, struct watch, io);
+
+	watch->count++;
+	watch->events |= events;
+	if (served_count < COUNT_OF(served))
+		served[served_count++] = watch;
+}
+
+static void open_class(struct watch *watch, int *peer, enum loop_class class)
+{
+	open_watch(watch, peer);
+	watch->io.on_ready = on_classed;
+	assert_int_equal(loop_set_class(loop, &watch->io, class), ERR_NONE);
+	loop_turn(loop, 0); /* one that joins a set is told its edges */
+	watch->count = watch->events = 0;
+	served_count = 0;
+}
+
+static void say(int peer)
+{
+	assert_int_equal(write(peer, "x", 1), 1);
+}
+
+static void media_then_normal_then_bulk(void **state)
+{
+	struct watch bulk, normal, media, *const order[] = {&media, &normal, &bulk};
+	int peers[3];
+
+	(void)state;
+	open_class(&bulk, &peers[0], LOOP_BULK);
+	open_class(&normal, &peers[1], LOOP_NORMAL);
+	open_class(&media, &peers[2], LOOP_MEDIA);
+	for (int i = 0; i < 3; i++)
+		say(peers[i]);
+	loop_turn(loop, 10000);
+	assert_int_equal(served_count, 3);
+	assert_memory_equal(served, order, sizeof(order));
+	loop_again(loop, &bulk.io, LOOP_PEER_CLOSED);
+	loop_again(loop, &normal.io, LOOP_PEER_CLOSED);
+	loop_again(loop, &media.io, LOOP_PEER_CLOSED);
+	served_count = 0;
+	loop_turn(loop, 10000);
+	assert_int_equal(served_count, 3);
+	assert_memory_equal(served, order, sizeof(order));
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(order[i]->events & (LOOP_READABLE | LOOP_PEER_CLOSED), LOOP_READABLE | LOOP_PEER_CLOSED);
+		loop_close(loop, &order[i]->io);
+		close(peers[i]);
+	}
+}
+
+/* It moves a slice, and media speaks meanwhile. */
+struct talked_over {
+	struct loop_io io;
+	int media_peer;
+	struct watch *media;
+	unsigned seen[4]; /* times that media was served, behind each slice */
+};
+
+static void on_talked_over(struct loop_io *io, unsigned events)
+{
+	struct talked_over *bulk = CONTAINER_OF(io, struct talked_over, io);
+
+	(void)events;
+	for (size_t i = 0; i < COUNT_OF(bulk->seen); i++) {
+		say(bulk->media_peer);
+		loop_spend(loop, loop_slice_bytes(loop));
+		bulk->seen[i] = bulk->media->count;
+	}
+}
+
+static void media_is_served_in_the_midst_of_a_turn(void **state)
+{
+	struct watch media;
+	struct talked_over bulk = {.io = {.fd = -1, .on_ready = on_talked_over, .class = LOOP_BULK}, .media = &media};
+	size_t before = loop_slice_bytes(loop);
+
+	(void)state;
+	open_class(&media, &bulk.media_peer, LOOP_MEDIA);
+	say(bulk.media_peer);
+	loop_turn(loop, 10000);
+	assert_int_equal(media.count, 1);
+	loop_again(loop, &bulk.io, 0);
+	loop_turn(loop, 0);
+	for (unsigned i = 0; i < COUNT_OF(bulk.seen); i++)
+		assert_int_equal(bulk.seen[i], 2 + i);
+	assert_true(loop_slice_bytes(loop) < before);
+	loop_set_slice(loop, 12345);
+	assert_int_equal(loop_slice_bytes(loop), 12345);
+	loop_close(loop, &media.io);
+	loop_turn(loop, 0);
+	assert_int_equal(loop_slice_bytes(loop), before);
+	close(bulk.media_peer);
+}
+
+static void on_greedy_media(struct loop_io *io, unsigned events)
+{
+	struct greedy *greedy = CONTAINER_OF(io, struct greedy, io);
+
+	(void)events;
+	greedy->count++;
+	loop_spend(loop, 64 << 10);
+	loop_again(loop, io, 0);
+}
+
+static void no_class_starves_another(void **state)
+{
+	struct greedy media = {.io = {.fd = -1, .on_ready = on_greedy_media, .class = LOOP_MEDIA}};
+	struct greedy normal[4], bulk[2];
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		normal[i] = (struct greedy){.io = {.fd = -1, .on_ready = on_greedy}};
+		loop_again(loop, &normal[i].io, 0);
+	}
+	for (int i = 0; i < 2; i++) {
+		bulk[i] = (struct greedy){.io = {.fd = -1, .on_ready = on_greedy, .class = LOOP_BULK}};
+		loop_again(loop, &bulk[i].io, 0);
+	}
+	loop_again(loop, &media.io, 0);
+	for (int i = 0; i < 20; i++)
+		loop_turn(loop, 0);
+	assert_in_range(media.count, 20, 20 * 64);
+	for (int i = 0; i < 4; i++)
+		assert_in_range(normal[i].count, 14, 16); /* three of them are a turn */
+	for (int i = 0; i < 2; i++)
+		assert_in_range(bulk[i].count, 9, 11); /* one in each turn all the same */
+}
+
+static void one_that_leaves_media_is_served_on(void **state)
+{
+	struct watch watch;
+	int peer;
+
+	(void)state;
+	open_class(&watch, &peer, LOOP_MEDIA);
+	say(peer);
+	assert_int_equal(loop_set_class(loop, &watch.io, LOOP_NORMAL), ERR_NONE);
+	loop_turn(loop, 10000);
+	assert_int_equal(watch.count, 1);
+	assert_true(watch.events & LOOP_READABLE);
+	loop_unwatch(loop, &watch.io);
+	say(peer);
+	loop_turn(loop, 0);
+	assert_int_equal(watch.count, 1);
+	close(watch.io.fd);
+	close(peer);
+}
+
 /* ---- tasks, stopping ---- */
 
 struct work {
@@ -443,6 +600,10 @@ int main(void)
 		ONE(again_of_a_closed_io_is_void),
 		ONE(a_spent_turn_leaves_the_rest_first_in_the_next),
 		ONE(many_agains),
+		ONE(media_then_normal_then_bulk),
+		ONE(media_is_served_in_the_midst_of_a_turn),
+		ONE(no_class_starves_another),
+		ONE(one_that_leaves_media_is_served_on),
 		ONE(deferred_work_runs_once_at_the_end_of_the_turn),
 		ONE(a_stopped_loop_returns),
 		ONE(the_scratch_buffer_is_large),
