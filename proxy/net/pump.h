@@ -11,7 +11,7 @@
 #include "net/stream.h"
 
 enum pump_side { PUMP_CLIENT, PUMP_ORIGIN };
-enum pump_how { PUMP_FIN, PUMP_RST, PUMP_TIMEOUT, PUMP_HALF_CLOSE_TIMEOUT, PUMP_ERROR, PUMP_STOPPED };
+enum pump_how { PUMP_FIN, PUMP_RST, PUMP_TIMEOUT, PUMP_HALF_CLOSE_TIMEOUT, PUMP_ERROR, PUMP_STOPPED, PUMP_DEAD /* nothing is acknowledged any more */ };
 
 struct pump_limits {
 	uint64_t idle_ms, half_close_ms;

@@ -274,9 +274,13 @@ bool socket_is_quiet(int fd)
 	return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }
 
-bool socket_was_reset(int fd)
+bool socket_was_reset(int fd, int *error_number)
 {
-	return socket_connect_result(fd) != ERR_NONE;
+	socklen_t len = sizeof(*error_number);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, error_number, &len) < 0)
+		*error_number = errno;
+	return *error_number != 0;
 }
 
 bool socket_is_sent(int fd)

@@ -39,8 +39,8 @@ void socket_set_class(int fd, enum loop_class class, const struct classes_conf *
 /* Is there nothing to read, and no end? */
 bool socket_is_quiet(int fd);
 
-/* Is there an error that nobody was told yet? */
-bool socket_was_reset(int fd);
+/* Is there an error that nobody was told yet? Then *error_number is it. */
+bool socket_was_reset(int fd, int *error_number);
 
 /* Has the other end got everything that was written? True, too, where that cannot be told. */
 bool socket_is_sent(int fd);

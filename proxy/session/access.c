@@ -560,6 +560,7 @@ static const char *const how_texts[] = {
 	[PUMP_RST] = "rst",
 	[PUMP_TIMEOUT] = "timeout",
 	[PUMP_HALF_CLOSE_TIMEOUT] = "timeout",
+	[PUMP_DEAD] = "timeout",
 	[PUMP_ERROR] = "rst",
 	[PUMP_STOPPED] = "stop",
 };

@@ -16,6 +16,8 @@ static void on_pump_end(struct pump *pump, struct pump_end end)
 		tunnel->err = ERR_IDLE_TIMEOUT;
 	if (tunnel->err == ERR_NONE && end.how == PUMP_HALF_CLOSE_TIMEOUT)
 		tunnel->err = ERR_HALF_CLOSE_TIMEOUT;
+	if (tunnel->err == ERR_NONE && end.how == PUMP_DEAD)
+		tunnel->err = ERR_PATH_DEAD;
 	if (tunnel->err)
 		metrics->errors[tunnel->err]++;
 	metrics->tunnels--;
