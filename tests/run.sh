@@ -139,7 +139,6 @@ run_part() {
 		counted pages $python tests/process/pages.py --sallyport build/release/sallyport
 		counted doctor $python tests/process/doctor.py --sallyport build/release/sallyport
 		counted agree $python tests/process/agree.py --sallyport build/release/sallyport
-		step asan-build-for-roles build_asan
 		counted hostile $python tests/process/hostile.py --sallyport build/asan/sallyport
 		# Some of them once more, with seccomp in force; parts tls, auth and e2e run under it, too.
 		# shellcheck disable=SC2046
@@ -188,7 +187,7 @@ timed() {
 }
 
 builds() {
-	has lint units flows auth tls && step asan-build build_asan
+	has lint units flows roles auth tls && step asan-build build_asan
 	has roles auth tls e2e package && step release-build build_release
 }
 
