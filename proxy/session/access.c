@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The access log: one line per finished exchange or tunnel. The names of the fields are a contract. */
 #include "session/inspect.h"
+#include "session/media_tunnel.h"
 
 #include "base/clock.h"
 
@@ -30,6 +31,8 @@ struct record {
 	unsigned question_count; /* of `answers` */
 	const struct span *content_type; /* of the response; NULL: there was none */
 	bool is_tunnel;
+	const char *class;           /* how it was served; NULL: not known */
+	const struct media *media;   /* NULL: no call */
 };
 
 static struct span target_shown(const struct session *session, struct span target)
@@ -220,6 +223,62 @@ static void add_tls(const struct inspect *inspect, struct buf *out)
 	buf_add_byte(out, '}');
 }
 
+/* ---- media ---- */
+
+static uint64_t media_packets(const struct media *media)
+{
+	return media->flows[0].packets + media->flows[1].packets;
+}
+
+static uint64_t media_stalls(const struct media *media)
+{
+	return (uint64_t)media->flows[0].stalls + media->flows[1].stalls;
+}
+
+/* UINT64_MAX: no two packets came one behind the other. */
+static uint64_t media_gap_ms(const struct media *media)
+{
+	const struct media_flow *flows = media->flows;
+	bool longer = flows[1].longest_gap_us > flows[0].longest_gap_us;
+
+	return flows[0].has_gap || flows[1].has_gap ? flows[longer].longest_gap_us / 1000 : UINT64_MAX;
+}
+
+static void add_flow(const char *key, const struct media_flow *flow, struct buf *out)
+{
+	if (flow->bytes == 0)
+		return;
+	buf_printf(out, ",\"%s\":{\"packets\":%llu", key, (unsigned long long)flow->packets);
+	add_text(out, "framing", span_from(media_frames_name(&flow->frames)));
+	add_number(out, "stalls", flow->stalls);
+	add_number(out, "pauses", flow->pauses);
+	if (flow->has_gap)
+		add_number(out, "longest_gap_ms", flow->longest_gap_us / 1000);
+	add_number(out, "waits", flow->waits);
+	if (flow->waits && !(flow->is_waiting && flow->waits == 1)) {
+		add_number(out, "longest_wait_ms", flow->longest_wait_us / 1000);
+		add_number(out, "waited_ms", flow->waited_us / 1000);
+	}
+	buf_add_byte(out, '}');
+}
+
+static void add_media(const struct media *media, struct buf *out)
+{
+	if (media == NULL)
+		return;
+	buf_printf(out, ",\"media\":{\"packets\":%llu,\"stalls\":%llu", (unsigned long long)media_packets(media),
+	           (unsigned long long)media_stalls(media));
+	if (media_gap_ms(media) != UINT64_MAX)
+		add_number(out, "longest_gap_ms", media_gap_ms(media));
+	if (media->shape != HELLO_TLS)
+		add_text(out, "shape", span_from(hello_class_name((enum hello_class)media->shape)));
+	if (media->state == MEDIA_WAS)
+		buf_add_string(out, ",\"demoted\":true");
+	add_flow("up", &media->flows[PUMP_CLIENT], out);
+	add_flow("down", &media->flows[PUMP_ORIGIN], out);
+	buf_add_byte(out, '}');
+}
+
 /* A ticket of Active Directory may name hundreds of groups. */
 static void add_groups(const struct identity *identity, struct buf *out)
 {
@@ -271,9 +330,8 @@ static void write_json(const struct record *record, bool brief, struct buf *out)
 		add_number(out, "port", record->port);
 	add_text(out, "sni", record->sni);
 	add_address(out, "origin", &record->origin);
-	if (!brief && record->answers)
-		add_text(out, "class", span_from(policy_answer_name(
-					       POLICY_CLASS, record->answers[POLICY_CLASS].answer)));
+	if (!brief)
+		add_text(out, "class", span_from(record->class));
 	if (!brief)
 		add_decision(record, out);
 	if (record->status)
@@ -295,6 +353,7 @@ static void write_json(const struct record *record, bool brief, struct buf *out)
 	if (!brief)
 		add_timing(&record->timing, out);
 	add_tls(record->inspect, out);
+	add_media(record->media, out);
 	add_number(out, "policy", session->generation->number);
 	buf_add_string(out, "}\n");
 }
@@ -357,10 +416,9 @@ static void add_decided_field(const struct record *record, enum access_field fie
 {
 	const struct policy *policy = record->session->generation->policy;
 	const struct policy_answer *access = &record->answers[POLICY_ACCESS];
-	unsigned class = record->answers[POLICY_CLASS].answer;
 
 	if (field == ACCESS_FIELD_CLASS)
-		buf_add_string(out, policy_answer_name(POLICY_CLASS, class));
+		buf_add_string(out, record->class ? record->class : "");
 	else if (field == ACCESS_FIELD_ACCESS)
 		buf_add_string(out, policy_answer_name(POLICY_ACCESS, access->answer));
 	else if (field == ACCESS_FIELD_RULE)
@@ -413,6 +471,9 @@ static void add_field(const struct record *record, enum access_field field, stru
 	TEXT(EVIDENCE, record->inspect ? span_from(pins_score_name(record->inspect->sign)) : SPAN(""));
 	TEXT(SNI, record->sni);
 	NUMBER(FIRST_BYTE_MS, record->timing.first_byte_ms, ABSENT_MS);
+	NUMBER(MEDIA_PACKETS, record->media ? media_packets(record->media) : UINT64_MAX, UINT64_MAX);
+	NUMBER(MEDIA_STALLS, record->media ? media_stalls(record->media) : UINT64_MAX, UINT64_MAX);
+	NUMBER(MEDIA_LONGEST_GAP_MS, record->media ? media_gap_ms(record->media) : UINT64_MAX, UINT64_MAX);
 	NUMBER(POLICY, session->generation->number, 0);
 	else if (record->answers)
 		add_decided_field(record, field, out);
@@ -513,6 +574,16 @@ static bool was_closed_by_client(const struct inspect *inspect)
 	return inspect && inspect->sign != PINS_SIGN_NONE && inspect->sign != PINS_SIGN_UNUSED;
 }
 
+/* What policy says; auto is for tunnels, and nothing else is media by its bytes. */
+static const char *exchange_class(const struct exchange *exchange)
+{
+	unsigned class = exchange->decision.answers[POLICY_CLASS].answer;
+
+	if (!exchange->is_decided)
+		return NULL;
+	return policy_answer_name(POLICY_CLASS, class == CLASS_AUTO ? CLASS_NORMAL : class);
+}
+
 void access_log_exchange(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
@@ -546,6 +617,7 @@ void access_log_exchange(struct session *session)
 		.bytes_down = exchange->bytes_down,
 		.duration_ms = ended_ms - exchange->started_ms,
 		.timing = exchange->timing,
+		.class = exchange_class(exchange),
 	};
 	record.how = how_of(exchange->err);
 	if (exchange->err == ERR_DESTINATION_DENIED)
@@ -593,6 +665,8 @@ void access_log_tunnel(struct session *session, bool is_running, const struct pu
 		.duration_ms = loop_now_ms(session->env->loop) - tunnel->started_ms,
 		.timing = tunnel->timing,
 		.is_tunnel = true,
+		.class = media_tunnel_class(tunnel),
+		.media = media_tunnel_figures(tunnel),
 	};
 
 	if (end) {
