@@ -20,7 +20,7 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_NOTICE, LOG_LEVEL
 	X(EV_CUT, NOTICE, "session ended: the policy in force denies it", "") \
 	X(EV_CONFIG_PROBLEM, ERROR, "problem in the configuration", "mend the file at the place named") \
 	X(EV_CONFIG_WARNING, WARNING, "doubtful in the configuration", "look at the place named") \
-	X(EV_TOKEN_MADE, NOTICE, "there was no token for /metrics, so one was made", "give it to who collects metrics") \
+	X(EV_TOKEN_MADE, NOTICE, "there was no token for /metrics and /calls, so one was made", "give it to who collects metrics") \
 	X(EV_LISTEN_LOST, ERROR, "a listening socket was ended or changed by a role, and is as it was again", "treat it as an attack until explained") \
 	X(EV_LISTEN_FAILED, ERROR, "cannot listen", "free the address, or change listen in the configuration") \
 	X(EV_ROLE_STARTED, INFO, "role started", "") \
