@@ -223,62 +223,6 @@ static void add_tls(const struct inspect *inspect, struct buf *out)
 	buf_add_byte(out, '}');
 }
 
-/* ---- media ---- */
-
-static uint64_t media_packets(const struct media *media)
-{
-	return media->flows[0].packets + media->flows[1].packets;
-}
-
-static uint64_t media_stalls(const struct media *media)
-{
-	return (uint64_t)media->flows[0].stalls + media->flows[1].stalls;
-}
-
-/* UINT64_MAX: no two packets came one behind the other. */
-static uint64_t media_gap_ms(const struct media *media)
-{
-	const struct media_flow *flows = media->flows;
-	bool longer = flows[1].longest_gap_us > flows[0].longest_gap_us;
-
-	return flows[0].has_gap || flows[1].has_gap ? flows[longer].longest_gap_us / 1000 : UINT64_MAX;
-}
-
-static void add_flow(const char *key, const struct media_flow *flow, struct buf *out)
-{
-	if (flow->bytes == 0)
-		return;
-	buf_printf(out, ",\"%s\":{\"packets\":%llu", key, (unsigned long long)flow->packets);
-	add_text(out, "framing", span_from(media_frames_name(&flow->frames)));
-	add_number(out, "stalls", flow->stalls);
-	add_number(out, "pauses", flow->pauses);
-	if (flow->has_gap)
-		add_number(out, "longest_gap_ms", flow->longest_gap_us / 1000);
-	add_number(out, "waits", flow->waits);
-	if (flow->waits && !(flow->is_waiting && flow->waits == 1)) {
-		add_number(out, "longest_wait_ms", flow->longest_wait_us / 1000);
-		add_number(out, "waited_ms", flow->waited_us / 1000);
-	}
-	buf_add_byte(out, '}');
-}
-
-static void add_media(const struct media *media, struct buf *out)
-{
-	if (media == NULL)
-		return;
-	buf_printf(out, ",\"media\":{\"packets\":%llu,\"stalls\":%llu", (unsigned long long)media_packets(media),
-	           (unsigned long long)media_stalls(media));
-	if (media_gap_ms(media) != UINT64_MAX)
-		add_number(out, "longest_gap_ms", media_gap_ms(media));
-	if (media->shape != HELLO_TLS)
-		add_text(out, "shape", span_from(hello_class_name((enum hello_class)media->shape)));
-	if (media->state == MEDIA_WAS)
-		buf_add_string(out, ",\"demoted\":true");
-	add_flow("up", &media->flows[PUMP_CLIENT], out);
-	add_flow("down", &media->flows[PUMP_ORIGIN], out);
-	buf_add_byte(out, '}');
-}
-
 /* A ticket of Active Directory may name hundreds of groups. */
 static void add_groups(const struct identity *identity, struct buf *out)
 {
@@ -353,7 +297,10 @@ static void write_json(const struct record *record, bool brief, struct buf *out)
 	if (!brief)
 		add_timing(&record->timing, out);
 	add_tls(record->inspect, out);
-	add_media(record->media, out);
+	if (record->media) {
+		add_key(out, "media");
+		media_add_json(record->media, out);
+	}
 	add_number(out, "policy", session->generation->number);
 	buf_add_string(out, "}\n");
 }
@@ -471,9 +418,9 @@ static void add_field(const struct record *record, enum access_field field, stru
 	TEXT(EVIDENCE, record->inspect ? span_from(pins_score_name(record->inspect->sign)) : SPAN(""));
 	TEXT(SNI, record->sni);
 	NUMBER(FIRST_BYTE_MS, record->timing.first_byte_ms, ABSENT_MS);
-	NUMBER(MEDIA_PACKETS, record->media ? media_packets(record->media) : UINT64_MAX, UINT64_MAX);
-	NUMBER(MEDIA_STALLS, record->media ? media_stalls(record->media) : UINT64_MAX, UINT64_MAX);
-	NUMBER(MEDIA_LONGEST_GAP_MS, record->media ? media_gap_ms(record->media) : UINT64_MAX, UINT64_MAX);
+	NUMBER(MEDIA_PACKETS, record->media ? media_packet_count(record->media) : UINT64_MAX, UINT64_MAX);
+	NUMBER(MEDIA_STALLS, record->media ? media_stall_count(record->media) : UINT64_MAX, UINT64_MAX);
+	NUMBER(MEDIA_LONGEST_GAP_MS, record->media ? media_longest_gap_ms(record->media) : UINT64_MAX, UINT64_MAX);
 	NUMBER(POLICY, session->generation->number, 0);
 	else if (record->answers)
 		add_decided_field(record, field, out);

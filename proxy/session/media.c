@@ -112,3 +112,64 @@ void media_note_wait(struct media *media, enum pump_side from, bool is_waiting, 
 	if (waited_us > flow->longest_wait_us)
 		flow->longest_wait_us = waited_us;
 }
+
+/* ---- for the log ---- */
+
+uint64_t media_packet_count(const struct media *media)
+{
+	return media->flows[0].packets + media->flows[1].packets;
+}
+
+uint64_t media_stall_count(const struct media *media)
+{
+	return (uint64_t)media->flows[0].stalls + media->flows[1].stalls;
+}
+
+uint64_t media_longest_gap_ms(const struct media *media)
+{
+	const struct media_flow *flows = media->flows;
+	bool longer = flows[1].longest_gap_us > flows[0].longest_gap_us;
+
+	return flows[0].has_gap || flows[1].has_gap ? flows[longer].longest_gap_us / 1000 : UINT64_MAX;
+}
+
+static void add_number(struct buf *out, const char *key, uint64_t value)
+{
+	buf_printf(out, ",\"%s\":%llu", key, (unsigned long long)value);
+}
+
+static void add_flow(struct buf *out, const char *key, const struct media_flow *flow)
+{
+	bool has_waited = flow->waits > flow->is_waiting;
+
+	if (flow->bytes == 0)
+		return;
+	buf_printf(out, ",\"%s\":{\"packets\":%llu", key, (unsigned long long)flow->packets);
+	if (flow->frames.framing != MEDIA_FRAMING_OPEN)
+		buf_printf(out, ",\"framing\":\"%s\"", media_frames_name(&flow->frames));
+	add_number(out, "stalls", flow->stalls);
+	add_number(out, "pauses", flow->pauses);
+	if (flow->has_gap)
+		add_number(out, "longest_gap_ms", flow->longest_gap_us / 1000);
+	add_number(out, "waits", flow->waits);
+	if (has_waited) {
+		add_number(out, "waited_ms", flow->waited_us / 1000);
+		add_number(out, "longest_wait_ms", flow->longest_wait_us / 1000);
+	}
+	buf_add_byte(out, '}');
+}
+
+void media_add_json(const struct media *media, struct buf *out)
+{
+	buf_printf(out, "{\"packets\":%llu", (unsigned long long)media_packet_count(media));
+	add_number(out, "stalls", media_stall_count(media));
+	if (media_longest_gap_ms(media) != UINT64_MAX)
+		add_number(out, "longest_gap_ms", media_longest_gap_ms(media));
+	if (media->shape != HELLO_TLS)
+		buf_printf(out, ",\"shape\":\"%s\"", hello_class_name((enum hello_class)media->shape));
+	if (media->state == MEDIA_WAS)
+		buf_add_string(out, ",\"demoted\":true");
+	add_flow(out, "up", &media->flows[PUMP_CLIENT]);
+	add_flow(out, "down", &media->flows[PUMP_ORIGIN]);
+	buf_add_byte(out, '}');
+}

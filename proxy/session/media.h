@@ -50,4 +50,12 @@ void media_note(struct media *media, enum pump_side from, struct span bytes, uin
 /* The receiver does not take what came from this side, so it is stored; or it has taken all of that. */
 void media_note_wait(struct media *media, enum pump_side from, bool is_waiting, uint64_t now_us);
 
+/* Of both directions. The longest gap is UINT64_MAX where no two packets came one behind the other. */
+uint64_t media_packet_count(const struct media *media);
+uint64_t media_stall_count(const struct media *media);
+uint64_t media_longest_gap_ms(const struct media *media);
+
+/* Append all of it as an object, for the access log: the names are a contract. */
+void media_add_json(const struct media *media, struct buf *out);
+
 #endif

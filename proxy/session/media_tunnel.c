@@ -77,16 +77,15 @@ static void enter(struct media_tunnel *media)
 static void leave(struct media_tunnel *media)
 {
 	struct session_env *env = media->tunnel->session->env;
-	const struct media_flow *flows = media->media.flows;
-	uint64_t longest_us = flows[flows[1].longest_gap_us > flows[0].longest_gap_us].longest_gap_us;
+	uint64_t longest_ms = media_longest_gap_ms(&media->media);
 
 	if (!media->is_counted)
 		return;
 	media->is_counted = false;
 	media_networks_leave(env->metrics, media->row);
 	env->metrics->media_last_ms = loop_now_ms(env->loop);
-	if (flows[0].has_gap || flows[1].has_gap)
-		metrics_note_time(&env->metrics->media_gaps, (uint32_t)(longest_us / 1000));
+	if (longest_ms != UINT64_MAX)
+		metrics_note_time(&env->metrics->media_gaps, (uint32_t)longest_ms);
 }
 
 /* ---- what the pump shows ---- */
@@ -106,10 +105,7 @@ struct tally {
 
 static struct tally tally_of(const struct media *media)
 {
-	const struct media_flow *flows = media->flows;
-
-	return (struct tally){flows[0].packets + flows[1].packets, (uint64_t)flows[0].stalls + flows[1].stalls,
-	                      {flows[0].bytes, flows[1].bytes}};
+	return (struct tally){media_packet_count(media), media_stall_count(media), {media->flows[0].bytes, media->flows[1].bytes}};
 }
 
 static void count(struct metrics *metrics, const struct tally *before, const struct media *media)

@@ -58,7 +58,7 @@ static void check_media(struct cursor cursor, bool looks)
 	struct media media;
 
 	media_init(&media, 40, looks);
-	while (cursor.rest.len) {
+	while (cursor.rest.len && !cursor.overrun) {
 		uint8_t how = cursor_u8(&cursor), state = media.state;
 		struct span bytes = cursor_take(&cursor, cursor_u8(&cursor));
 

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,7 +38,7 @@ static void packets_are_counted_by_their_frames(void **unused)
 		ROW(2, RFC4571, FRAMED_STUN RTP("\1")),
 		ROW(1, RFC4571, "\x00\x0d\x16\xfe\xfd\0\0\0\0\0\0\0\0\0\0"),
 		ROW(1, RFC4571, "\x00\x08\x81\xc9\x00\x01\x00\x00\x00\x01"),
-		ROW(3, TURN, STUN "\x40\x00\x00\x01x\0\0\0\x40\x01\x00\x04four"),
+		ROW(3, TURN, STUN "\x40\x00\x00\x01x\0\0\0\x40\x01\x00\x04" "four"),
 		ROW(0, OPEN, "\x00\x10\x80"),
 		ROW(1, NONE, "\x16\x03\x01\x00\x10\x01"),
 		ROW(1, NONE, "\0\0\0\0"),
