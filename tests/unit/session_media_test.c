@@ -41,7 +41,8 @@ static void packets_are_counted_by_their_frames(void **unused)
 		ROW(3, TURN, STUN "\x40\x00\x00\x01x\0\0\0\x40\x01\x00\x04" "four"),
 		ROW(0, OPEN, "\x00\x10\x80"),
 		ROW(1, NONE, "\x16\x03\x01\x00\x10\x01"),
-		ROW(1, NONE, "\0\0\0\0"),
+		ROW(0, OPEN, "\0\0\0\0"),
+		ROW(1, NONE, "\0\0\0\0\0"),
 		ROW(1, NONE, "\x40\x00\x00\x04" "four"),
 		ROW(2, NONE, RTP("\1") RTP("\2") "\xff\xff\xff\xff"),
 		ROW(1, NONE, RTP("\1") "\x00\x07\x81\xc9\x00\x01\x00\x00\x00"), /* shorter than any RTCP */
