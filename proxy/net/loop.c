@@ -154,7 +154,7 @@ void loop_set_slice(struct loop *loop, size_t bytes)
 
 /* ---- descriptors ---- */
 
-enum { WATCHED = EPOLLIN | EPOLLOUT | EPOLLRDHUP };
+enum { WATCHED = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI };
 
 static enum err add(int set, struct loop_io *io, uint32_t events)
 {
@@ -431,7 +431,7 @@ static void serve_tasks(struct loop *loop)
 static unsigned events_of(uint32_t events)
 {
 	return (events & EPOLLIN ? LOOP_READABLE : 0u) | (events & EPOLLOUT ? LOOP_WRITABLE : 0u) |
-	       (events & EPOLLRDHUP ? LOOP_PEER_CLOSED : 0u) |
+	       (events & EPOLLRDHUP ? LOOP_PEER_CLOSED : 0u) | (events & EPOLLPRI ? LOOP_URGENT : 0u) |
 	       (events & (EPOLLERR | EPOLLHUP) ? LOOP_BROKEN : 0u);
 }
 
@@ -477,7 +477,7 @@ static void begin_media(struct loop *loop)
 
 	loop->media_lives = loop->media_count && loop->now_ms - loop->media_seen_ms < MEDIA_LIVES_MS;
 	loop->media_spent_bytes = 0;
-	if (loop->media_count == 0)
+	if (loop->media_count == 0 && !is_named)
 		return;
 	for (int i = 0; i < loop->event_count; i++) {
 		if (loop->events[i].data.ptr != &loop->media)

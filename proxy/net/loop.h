@@ -13,7 +13,13 @@
 
 struct loop;
 
-enum loop_event { LOOP_READABLE = 1, LOOP_WRITABLE = 2, LOOP_PEER_CLOSED = 4 /* FIN seen */, LOOP_BROKEN = 8 /* error or reset */ };
+enum loop_event {
+	LOOP_READABLE = 1,
+	LOOP_WRITABLE = 2,
+	LOOP_PEER_CLOSED = 4, /* FIN seen */
+	LOOP_BROKEN = 8,      /* error or reset */
+	LOOP_URGENT = 16,     /* there are urgent bytes: reading ends in front of them, and goes on */
+};
 
 enum loop_class { LOOP_NORMAL, LOOP_MEDIA, LOOP_BULK, LOOP_CLASS_COUNT };
 

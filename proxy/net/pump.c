@@ -448,7 +448,8 @@ static enum step fill_pipe(struct pump *pump, enum pump_side from)
 		on_source_end(pump, from, STREAM_RESET);
 		return STEP_MOVED;
 	}
-	if (count < 0 && errno == EAGAIN) { /* the pipe is empty: it is the socket that has nothing */
+	/* The pipe is empty: it is the socket that has nothing, or urgent bytes, at which splice() stops. */
+	if (count < 0 && errno == EAGAIN && !(source->ready & LOOP_URGENT)) {
 		source->ready &= ~(unsigned)LOOP_READABLE;
 		if (!(source->ready & (LOOP_PEER_CLOSED | LOOP_BROKEN)))
 			return STEP_WAIT;
@@ -600,6 +601,16 @@ static void note_late_reset(struct pump *pump, enum pump_side side)
 		break_side(pump, side);
 }
 
+/* Nor is it read while its receiver takes nothing: what is left of a side that was reset is not kept for ever. */
+static void note_unread_reset(struct pump *pump, enum pump_side side)
+{
+	const struct stream *stream = pump->sides[side];
+
+	if ((stream->ready & LOOP_BROKEN) && !(pump->state[side] & (SIDE_ENDED | SIDE_BROKEN)) &&
+	    has_rest(pump, side) && socket_was_reset(stream->io.fd))
+		break_side(pump, side);
+}
+
 static void serve_all(struct pump *pump)
 {
 	serve(pump, PUMP_CLIENT);
@@ -618,10 +629,13 @@ static void serve_both(struct pump *pump)
 	note_late_reset(pump, PUMP_CLIENT);
 	note_late_reset(pump, PUMP_ORIGIN);
 	serve_all(pump);
-	if (pump->has_stopped)
+	if (pump->has_stopped) {
 		pump->on_stop(pump);
-	else
-		check_over(pump);
+		return;
+	}
+	note_unread_reset(pump, PUMP_CLIENT);
+	note_unread_reset(pump, PUMP_ORIGIN);
+	check_over(pump);
 }
 
 static struct pump *pump_of(struct stream *stream)

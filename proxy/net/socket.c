@@ -27,6 +27,8 @@ static int set_options(int fd, const struct option *options, size_t count)
 }
 
 static const struct option no_delay = {IPPROTO_TCP, TCP_NODELAY, 1};
+/* Urgent bytes stay where they are among the others (RFC 6093 section 6). */
+static const struct option urgent_inline = {SOL_SOCKET, SO_OOBINLINE, 1};
 
 static const struct option keep_alive_options[] = {
 	{SOL_SOCKET, SO_KEEPALIVE, 1},
@@ -54,6 +56,7 @@ static enum err listen_ip(const struct listen_conf *conf, int *out)
 	const struct option v6only = {IPPROTO_IPV6, IPV6_V6ONLY, 1};
 
 	if (fd < 0 || set_options(fd, &reuse, 1) < 0 || set_options(fd, &no_delay, 1) < 0 ||
+	    set_options(fd, &urgent_inline, 1) < 0 ||
 	    set_options(fd, keep_alive_options, COUNT_OF(keep_alive_options)) < 0)
 		return fail(fd);
 	if (conf->address.family == AF_INET6 && set_options(fd, &v6only, 1) < 0)
@@ -172,7 +175,7 @@ enum err socket_connect(const struct address *to, const struct address *source, 
 
 	if (fd < 0)
 		return socket_error(errno);
-	if (set_options(fd, &no_delay, 1) < 0)
+	if (set_options(fd, &no_delay, 1) < 0 || set_options(fd, &urgent_inline, 1) < 0)
 		err = socket_error(errno);
 	else if (source && source->family == to->family)
 		err = bind_source(fd, source);

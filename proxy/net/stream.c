@@ -77,15 +77,15 @@ enum stream_state stream_read(struct stream *stream, void *at, size_t len, size_
 	if (!stream_is_readable(stream))
 		return STREAM_AGAIN;
 	state = stream->ops->read(stream, at, len, got);
-	/* A short read has emptied the socket: what comes later is a new edge. Only when a FIN or an
-	 * error was announced, it may be there already, behind the bytes, without another edge. What TLS has decrypted says
+	/* A short read has emptied the socket: what comes later is a new edge. Only when a FIN, an error
+	 * or urgent bytes were announced, they may be there already, behind these, without another edge. What TLS has decrypted says
 	 * nothing of what the socket holds. */
 	if (state == STREAM_AGAIN ||
 	    (state == STREAM_OK && *got < len && stream->tls == NULL &&
-	     !(stream->ready & (LOOP_PEER_CLOSED | LOOP_BROKEN))))
+	     !(stream->ready & (LOOP_PEER_CLOSED | LOOP_BROKEN | LOOP_URGENT))))
 		stream->ready &= ~(unsigned)LOOP_READABLE;
 	if (state == STREAM_AGAIN)
-		stream->ready &= ~(unsigned)(LOOP_PEER_CLOSED | LOOP_BROKEN);
+		stream->ready &= ~(unsigned)(LOOP_PEER_CLOSED | LOOP_BROKEN | LOOP_URGENT);
 	return state;
 }
 

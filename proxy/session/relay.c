@@ -11,6 +11,7 @@
 
 enum {
 	BUDGET_BYTES = 1 << 20,      /* in one turn */
+	TLS_COSTS = 4,               /* times what plain bytes cost: decrypted and encrypted */
 	INTERIM_MAX_BYTES = 1 << 20, /* more than any origin has to say before it answers */
 	PAGES_MS = 10000,            /* for the role public to answer */
 };
@@ -588,6 +589,7 @@ static enum step finish(struct session *session)
 		origin_pool_give(session);
 	else
 		origin_close(session, false);
+	session_set_bulk(session, false);
 	session->env->metrics->exchanges_total++;
 	session->env->metrics->bytes_up_total += exchange->bytes_up;
 	session->env->metrics->bytes_down_total += exchange->bytes_down;
@@ -639,6 +641,7 @@ enum step step_relay(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
 	struct loop *loop = session->env->loop;
+	const uint64_t cost = session->inspect ? TLS_COSTS : 1;
 	uint64_t began = exchange->bytes_up + exchange->bytes_down, moved = 0, before;
 
 	if (is_client_gone(session))
@@ -646,9 +649,10 @@ enum step step_relay(struct session *session)
 	do {
 		/* Others have their turn; events that came meanwhile are not told twice. */
 		before = exchange->bytes_up + exchange->bytes_down - began;
-		loop_spend(loop, before - moved);
+		loop_spend(loop, (before - moved) * cost);
 		moved = before;
 		if (moved > BUDGET_BYTES || (moved && loop_is_spent(loop))) {
+			session_set_bulk(session, true);
 			loop_again(loop, &session->client.io, 0);
 			return STEP_WAIT;
 		}
@@ -667,5 +671,6 @@ enum step step_relay(struct session *session)
 			return session_fail(session, ERR_INTERNAL, "");
 		/* Also when only sending went on: then there is room for what was left unread. */
 	} while (progress_of(exchange) != before);
+	session_set_bulk(session, false);
 	return STEP_WAIT;
 }

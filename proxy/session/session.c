@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "session/session_private.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -102,6 +103,15 @@ const char *session_id_text(const struct session *session, char text[static 48])
 	*at++ = '.';
 	*put_number(at, session->exchange_count) = '\0';
 	return text;
+}
+
+void session_set_bulk(struct session *session, bool is_bulk)
+{
+	struct stream *const streams[] = {&session->client, session->origin};
+
+	for (int i = 0; i < 2; i++)
+		if (streams[i] && stream_is_open(streams[i]) && loop_set_class(session->env->loop, &streams[i]->io, is_bulk ? LOOP_BULK : LOOP_NORMAL))
+			log_event(EV_SYSTEM, "class: errno=%d", errno); /* only media needs the kernel */
 }
 
 uint32_t session_since_ms(const struct session *session)

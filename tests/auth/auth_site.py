@@ -80,10 +80,13 @@ class Origins:
     def config(self):
         temp = "".join(f"{kind}_temp_path {self.folder}/{kind};\n" for kind in
                        ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-        server = """root pages; client_max_body_size 10m; location / { }
-            location = /post { return 200 "posted $content_length\\n"; }"""
+        # It answers a POST when it has the whole body, as it gives it on; `return` alone would answer the head.
+        said = f"unix:{self.folder}/said"
+        server = f"""root pages; client_max_body_size 10m; location / {{ }}
+            location = /post {{ proxy_pass http://{said}; }}"""
         return f"""error_log error.log; pid nginx.pid; events {{ }} http {{ {temp}
             log_format seen '$request "$http_proxy_authorization" "$http_authorization"'; access_log seen.log seen;
+            server {{ listen {said}; access_log off; return 200 "posted $content_length\\n"; }}
             server {{ listen 127.0.0.1:{self.http}; {server} }}
             server {{ listen 127.0.0.1:{self.https} ssl; ssl_certificate site.pem; ssl_certificate_key site.key; {server} }} }}"""
 

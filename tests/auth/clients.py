@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "rigs")]
@@ -27,17 +28,33 @@ MOST_407 = 6  # more for one request is a storm
 class Place:
     """A proxy, its origins, and where clients run."""
 
-    def __init__(self, name, proxy, origins, inside=(), env=None, user="alice", password="alicepw", known="alice", proxy_host="127.0.0.1"):
+    def __init__(self, name, proxy, origins, inside=(), env=None, user="alice", password="alicepw", known="alice", proxy_host="127.0.0.1",
+                 careless=None):
         self.name, self.proxy, self.origins, self.inside = name, proxy, origins, list(inside)
         self.env = env or environment()
         self.user, self.password, self.known, self.proxy_host = user, password, known, proxy_host
+        # Who gets the password wrong: where an account is locked after a few of these, not he whose right one has to work.
+        self.careless = careless or user
+        self.of_thread = threading.local()
 
     @property
     def url(self):
         return f"http://{self.proxy_host}:{self.proxy.port}"
 
     def new_host(self):
-        return f"r{next(NUMBERS)}.origin.test"
+        self.of_thread.host = f"r{next(NUMBERS)}.origin.test"
+        return self.of_thread.host
+
+    @property
+    def trace(self):
+        """Where a client of the row that runs here may write down what it does."""
+        return self.proxy.folder / f"{self.of_thread.host}.trace"
+
+    def story(self):
+        """Of a row that failed: what the proxy has logged, and what the client has seen."""
+        yield from map(str, self.proxy.lines(self.of_thread.host))
+        if self.trace.exists():
+            yield from self.trace.read_text(errors="replace").splitlines()
 
     def http(self, host, path="/a"):
         return f"http://{host}:{self.origins.http}{path}"
@@ -72,7 +89,11 @@ def row(place, client, scheme, what, function):
 
     def tracked():
         TABLE.setdefault((client, scheme, place.name), {})[what] = False
-        function()
+        try:
+            function()
+        except Exception as error:
+            error.add_note("\n".join(place.story()))
+            raise
         TABLE[client, scheme, place.name][what] = True
     ROWS.append((name, tracked))
 
@@ -80,7 +101,7 @@ def row(place, client, scheme, what, function):
 # ---- curl ----
 
 def curl(place, host, flags, urls, *more, user=None):
-    words = ["curl", "-s", "-S", "-w", "%{http_connect} %{response_code}\\n", "-x", place.url, *flags, "--cacert",
+    words = ["curl", "-s", "-v", "--stderr", place.trace, "-w", "%{http_connect} %{response_code}\\n", "-x", place.url, *flags, "--cacert",
              place.origins.folder / "ca.pem"]
     if user is not None:
         words += ["-U", user]
@@ -89,7 +110,7 @@ def curl(place, host, flags, urls, *more, user=None):
     return place.run([*words, *more])
 
 
-def curl_rows(place, scheme, flags, mechanism=None, user=None, wrong=True):
+def curl_rows(place, scheme, flags, mechanism=None, user=None, wrong=True, careless=None):
     right = f"{place.user}:{place.password}" if user is None else user
     label = " ".join(flag for flag in flags if flag.startswith("--proxy"))
 
@@ -119,7 +140,7 @@ def curl_rows(place, scheme, flags, mechanism=None, user=None, wrong=True):
     def fails(kind):
         host = place.new_host()
         url = place.https(host) if kind == "CONNECT" else place.http(host)
-        out = curl(place, host, flags, [url], user=f"{place.user}:wrong{next(NUMBERS)}")
+        out = curl(place, host, flags, [url], user=f"{careless or place.careless}:wrong{next(NUMBERS)}")
         assert "407" in out, out
         place.expect_refused(host)
     row(place, f"curl {label}", scheme, "GET", lambda: works("GET"))
@@ -282,7 +303,7 @@ def chromium_rows(place, scheme, mechanism=None, credentials=True):
         place.expect_valid(host, scheme, mechanism)
 
     def fails():
-        host, text, asked = visit(place.http, (place.user, "wrong"))
+        host, text, asked = visit(place.http, (place.careless, "wrong"))
         assert "hello" not in text and asked >= 2, (text, asked)
         place.expect_refused(host)
     row(place, "Chromium", scheme, "GET", lambda: works(place.http))
@@ -405,9 +426,9 @@ def domain_rows(binary, samba, cleanup):
                   policy="rules:\n  - {name: members, when: {group: proxy-all}, then: {access: allow}}\n"
                          "defaults: {access: deny, tls: bypass, auth: required, ports: [1-65535]}\n")
     cleanup.append(proxy.stop)
-    place = Place("Active Directory", proxy, origins, inside=inside, env=env, password=samba.passwords["alice"])
+    place = Place("Active Directory", proxy, origins, inside=inside, env=env, password=samba.passwords["alice"], careless="carol")
     curl_rows(place, "ntlm", ["--proxy-ntlm"], "ntlm", user=f"ADTEST\\alice:{samba.passwords['alice']}")
-    curl_rows(place, "basic", ["--proxy-basic"])
+    curl_rows(place, "basic", ["--proxy-basic"], careless="carlos")
     chromium_rows(place, "ntlm", "ntlm")
     ticket = Place("Active Directory", proxy, origins, inside=inside, env=env, proxy_host="localhost")
     curl_rows(ticket, "negotiate", ["--proxy-negotiate"], "kerberos", user=":", wrong=False)

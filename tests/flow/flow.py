@@ -5,10 +5,10 @@ import argparse
 import concurrent.futures
 import contextlib
 import copy
+import fcntl
 import json
 import os
 import pathlib
-import random
 import re
 import shlex
 import shutil
@@ -18,12 +18,15 @@ import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 
 import yaml
 
-PATIENCE_S = 20.0  # longest wait for anything that must happen
+import tunnels
+from words import PATIENCE_S, Wrong, difference, pattern_bytes, unescape
+
 HERE = pathlib.Path(__file__).resolve().parent
 
 BASE_CONFIG = {
@@ -40,28 +43,7 @@ BASE_POLICY = "defaults: {access: allow, tls: bypass, auth: exempt, ports: [1-65
 
 
 STEPS_WITHOUT_PEER = ("connect", "refused", "accept", "sync", "!", "write", "signal", "sleep", "refuse", "full", "move",
-                      "logged", "stopped", "said")
-
-
-class Wrong(Exception):
-    """The conversation went otherwise than the flow says."""
-
-
-def unescape(text):
-    """The bytes of a "quoted" text with \\r \\n \\t \\0 \\xHH \\\\ \\" escapes."""
-    if len(text) < 2 or text[0] != '"' or text[-1] != '"':
-        raise Wrong(f"expected a text in double quotes, not {text}")
-    plain = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\", b'"': b'"'}
-
-    def one(match):
-        code = match.group(1)
-        return bytes([int(code[1:], 16)]) if code[:1] == b"x" else plain[code]
-
-    return re.sub(rb"\\(x[0-9a-fA-F]{2}|.)", one, text[1:-1].encode("utf-8"))
-
-
-def pattern_bytes(count, seed):
-    return random.Random(seed).randbytes(count)
+                      "logged", "stopped", "said", "until", "noted", "asked")
 
 
 def merge(base, over):
@@ -147,9 +129,9 @@ class Peer:
 class NameServer(threading.Thread):
     """A tiny DNS server: answers from `records` {name: {"A": [...], "AAAA": [...], "ttl": n}}."""
 
-    def __init__(self, records):
+    def __init__(self, records, hold):
         super().__init__(daemon=True)
-        self.records = records
+        self.records, self.hold = records, hold
         self.asked = []
         self.sock = None
         while self.sock is None:  # one port that is free for both
@@ -168,9 +150,21 @@ class NameServer(threading.Thread):
                 question, peer = self.sock.recvfrom(4096)
             except OSError:
                 return
-            reply = self.answer(question, False)
-            if reply:
+            reply, held = self.answer(question, False), self.held(question)
+            if reply and held:
+                threading.Thread(target=self.send_held, args=(reply, peer, held), daemon=True).start()
+            elif reply:
                 self.sock.sendto(reply, peer)
+
+    def send_held(self, reply, peer, name):
+        self.hold(name)
+        with contextlib.suppress(OSError):  # all is over
+            self.sock.sendto(reply, peer)
+
+    def held(self, question):
+        """`held: NAME`: its answer waits until the scripts have come to `sync NAME`."""
+        record = self.records.get(self.asked[-1][0])
+        return record.get("held") if isinstance(record, dict) else None
 
     def run_tcp(self):
         with contextlib.suppress(OSError, struct.error):
@@ -263,12 +257,13 @@ class Script(threading.Thread):
                    "shut": lambda _: self.peer.sock.shutdown(socket.SHUT_WR),
                    "close": lambda _: self.close(), "rst": lambda _: self.peer.reset(),
                    "fill": self.send_fill, "bulk": self.send_bulk, "<bulk": self.expect_bulk, "<>bulk": self.exchange_bulk,
-                   "peername": self.expect_peer_name, "connect": self.connect, "refused": self.expect_refused,
+                   "acked": self.wait_acked, "peername": self.expect_peer_name, "connect": self.connect, "refused": self.expect_refused,
                    "accept": lambda _: self.accept(), "refuse": lambda _: self.listening.close(), "full": lambda _: self.fill_queue(),
                    "sync": self.run_state.sync, "!": self.run_state.command,
                    "write": self.run_state.write_section, "signal": self.run_state.signal,
                    "move": self.run_state.move, "logged": self.run_state.logged,
                    "stopped": self.run_state.wait_stopped, "said": self.run_state.expect_said,
+                   "until": self.run_state.until, "noted": self.run_state.noted, "asked": self.run_state.asked,
                    "sleep": lambda seconds: time.sleep(float(seconds))}
         if word not in actions:
             raise Wrong(f"no such step: {word}")
@@ -383,8 +378,7 @@ class Script(threading.Thread):
         want = pattern_bytes(int(count), seed)
         got = self.peer.take(int(count))
         if got != want:
-            at = next(i for i, pair in enumerate(zip(got, want)) if pair[0] != pair[1])
-            raise Wrong(f"bytes differ from offset {at} of {count}")
+            raise Wrong(f"bytes differ from offset {difference(got, want)} of {count}")
 
     def exchange_bulk(self, rest):
         """Send and expect at once: neither side may wait for the other."""
@@ -393,6 +387,12 @@ class Script(threading.Thread):
         sender.start()
         self.expect_bulk(f"{count} {expected}")
         sender.join(PATIENCE_S)
+
+    def wait_acked(self, _):
+        """`acked`: wait until the other side's kernel has all that was sent."""
+        def is_empty():
+            return struct.unpack("i", fcntl.ioctl(self.peer.sock, termios.TIOCOUTQ, b"\0\0\0\0"))[0] == 0
+        self.run_state.wait_for("an acknowledgement of what was sent", is_empty)
 
     def expect_peer_name(self, address):
         if self.peer.sock.getpeername()[0] != address:
@@ -431,6 +431,7 @@ class Run:
         self.folder.chmod(0o755)
         self.listeners, self.process, self.dns = {}, None, None
         self.names = {"dir": str(self.folder)}
+        self.scripts = []
         self.marks, self.failed = {}, threading.Event()
         self.marks_lock = threading.Condition()
         self.stopped = False
@@ -455,8 +456,7 @@ class Run:
     def sync(self, rest):
         """`sync NAME`: go on when every script that names it has come here."""
         name = rest.strip()
-        parties = sum(1 for k, _, lines in self.sections if k in ("client", "origin")
-                      for _, text in lines if text.split("  #")[0].strip() == f"sync {name}")
+        parties = self.parties(name)
         with self.marks_lock:
             self.marks[name] = self.marks.get(name, 0) + 1
             self.marks_lock.notify_all()
@@ -464,6 +464,15 @@ class Run:
                 lambda: self.marks[name] >= parties or self.failed.is_set(), PATIENCE_S)
         if not done or self.failed.is_set():
             raise Wrong(f"the others did not come to {name}")
+
+    def hold(self, name):
+        parties = self.parties(name)
+        with self.marks_lock:
+            self.marks_lock.wait_for(lambda: self.marks.get(name, 0) >= parties or self.failed.is_set(), PATIENCE_S)
+
+    def parties(self, name):
+        return sum(1 for k, _, lines in self.sections if k in ("client", "origin")
+                   for _, text in lines if text.split("  #")[0].strip() == f"sync {name}")
 
     def command(self, rest):
         """`! STATUS COMMAND...`: sallyport COMMAND -c the configuration; its exit status must be that."""
@@ -502,13 +511,40 @@ class Run:
         return path.read_text(errors="backslashreplace").splitlines() if path.exists() else []
 
     def logged(self, rest):
-        """`logged N [FILE]`: wait until a log has at least so many lines."""
+        """`logged N [FILE]`: wait until a log has at least so many lines; 0: until it is there."""
         count, _, name = rest.partition(" ")
+        if count == "0":
+            self.wait_for(f"the file {name}", (self.folder / name).exists)
         limit = time.monotonic() + PATIENCE_S
         while len(self.lines_in(name or "access.log")) < int(count):
             if time.monotonic() > limit:
                 raise Wrong(f"the log has only {self.lines_in(name or 'access.log')}")
             time.sleep(0.02)
+
+    def wait_for(self, what, check):
+        limit = time.monotonic() + PATIENCE_S
+        while not check():
+            if self.failed.is_set() or time.monotonic() > limit:
+                raise Wrong(f"in vain: {what}")
+            time.sleep(0.05)
+
+    def until(self, rest):
+        """`until "REGEX" COMMAND...`: sallyport COMMAND again and again, until it prints this in one of its lines."""
+        regex, *words = shlex.split(rest)
+
+        def says():
+            self.command(shlex.join(["0", *words]))
+            return re.search(regex, self.said, re.MULTILINE)
+        self.wait_for(rest, says)
+
+    def noted(self, regex):
+        """`noted REGEX`: wait until the event log has a line like this."""
+        self.wait_for(f"the event {regex}", lambda: re.search(regex, self.events()))
+
+    def asked(self, rest):
+        """`asked NAME [N]`: wait until the name server was asked for this so often (1), of whatever type."""
+        name, _, count = rest.partition(" ")
+        self.wait_for(f"questions for {rest}", lambda: [one for one, _ in self.dns.asked].count(name) >= int(count or 1))
 
     def wait_stopped(self, _):
         """The proxy ends by itself."""
@@ -656,12 +692,12 @@ class Run:
             raise Wrong("\n    ".join(real))
 
     def run(self):
-        scripts = []
+        scripts = self.scripts
         try:
             records = {}
             for _, lines in self.lines_of("dns"):
                 records = yaml.safe_load(self.text_of(lines))
-            self.dns = NameServer(records)
+            self.dns = NameServer(records, self.hold)
             self.dns.start()
             self.names["dnsport"] = self.dns.port
             for name, lines in self.lines_of("origin"):
@@ -673,6 +709,9 @@ class Run:
             self.write_files()
             self.start()
             scripts += [Script(self, "client", name, lines) for name, lines in self.lines_of("client")]
+            for kind, name, lines in self.sections:
+                if kind in ("tunnel", "pair"):
+                    scripts += tunnels.tunnels_of(self, kind, name, lines)
             self.run_scripts(scripts)
             self.check_log()
             self.check_metrics()

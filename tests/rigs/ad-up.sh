@@ -8,7 +8,8 @@
 #   nsenter -t "$(cat DIR/member.pid)" -n -m COMMAND
 # DIR: krb5.conf, http.keytab (HTTP/proxy.ad.test, HTTP/localhost), ca.pem (who signed the certificate of LDAPS).
 # Users: alice (Al1ce-Passw0rd; in proxy-users, which is in proxy-all), bob (B0b-Passw0rd), jürgen (Jürgen-Passw0rd),
-# disabled, expired, locked (each Us3r-Passw0rd), svcproxy (Svc-Passw0rd2; the proxy's account), Administrator (Adm1n-Passw0rd).
+# disabled, expired, locked, carol, carlos (each Us3r-Passw0rd), svcproxy (Svc-Passw0rd2; the proxy's account),
+# Administrator (Adm1n-Passw0rd). The third wrong password in a row locks an account.
 set -eu
 
 if [ $# != 1 ]; then
@@ -173,7 +174,7 @@ conf.load(sys.argv[1] + "/dc.conf")
 sam = SamDB(url=sys.argv[1] + "/dc/private/sam.ldb", session_info=system_session(), lp=conf)
 for user, password in (("alice", "Al1ce-Passw0rd"), ("bob", "B0b-Passw0rd"), ("jürgen", "Jürgen-Passw0rd"),
                        ("svcproxy", "Svc-Passw0rd1"), ("disabled", "Us3r-Passw0rd"), ("expired", "Us3r-Passw0rd"),
-                       ("locked", "Us3r-Passw0rd")):
+                       ("locked", "Us3r-Passw0rd"), ("carol", "Us3r-Passw0rd"), ("carlos", "Us3r-Passw0rd")):
     sam.newuser(user, password)
 for group, member in (("proxy-users", "alice"), ("proxy-all", "proxy-users")):
     sam.newgroup(group)

@@ -126,7 +126,8 @@ class Samba(Rig):
     domain = "ADTEST"
     machine = "PROXY1"
     passwords = {"alice": "Al1ce-Passw0rd", "bob": "B0b-Passw0rd", "jürgen": "Jürgen-Passw0rd", "svcproxy": "Svc-Passw0rd2",
-                 "disabled": "Us3r-Passw0rd", "expired": "Us3r-Passw0rd", "locked": "Us3r-Passw0rd"}
+                 "disabled": "Us3r-Passw0rd", "expired": "Us3r-Passw0rd", "locked": "Us3r-Passw0rd", "carol": "Us3r-Passw0rd",
+                 "carlos": "Us3r-Passw0rd"}
     ldap_server = "ldaps://dc1.ad.test"
 
     def __init__(self):

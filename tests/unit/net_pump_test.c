@@ -11,10 +11,13 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "net/net_conf.h"
 #include "net/pump.h"
 
 /* A tunnel that spins ends the whole program after HANG_S: tests in which one did come last. */
@@ -536,6 +539,23 @@ static void bytes_before_a_reset_are_delivered(void **state)
 	expect_end(PUMP_CLIENT, PUMP_RST);
 }
 
+/* A sender that resets behind bytes which nobody takes: that it did is seen, and what it sent is not kept for ever. */
+static void a_reset_behind_a_full_receiver_is_seen(void **state)
+{
+	struct flow flow = {.from = PUMP_CLIENT, .total = 100000000};
+	int small = 1 << 16;
+
+	(void)state;
+	rig.limits.half_close_ms = 300;
+	set_receive_buffer(PUMP_ORIGIN, small);
+	setsockopt(rig.streams[PUMP_ORIGIN].io.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	setsockopt(rig.streams[PUMP_CLIENT].io.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	start("", "");
+	assert_true(send_until_full(&flow) < flow.total);
+	reset_end(PUMP_CLIENT);
+	expect_end(PUMP_CLIENT, PUMP_RST);
+}
+
 /* Half-closed, and then reset: the reset goes on although the FIN has gone before. */
 static void a_reset_behind_its_own_fin_goes_on(void **state)
 {
@@ -572,6 +592,216 @@ static void a_fin_right_behind_a_stream_ends_it(void **state)
 	assert_int_equal(flow.received, flow.total);
 }
 
+/* All of it is there before the first read, which ends at the mark. */
+static void urgent_bytes_come_in_their_place(void **state)
+{
+	int on = 1;
+
+	(void)state;
+	assert_int_equal(setsockopt(rig.streams[PUMP_CLIENT].io.fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on)), 0);
+	send_text(PUMP_CLIENT, "before");
+	assert_int_equal(send(rig.ends[PUMP_CLIENT], "!", 1, MSG_OOB), 1);
+	send_text(PUMP_CLIENT, "behind");
+	start("", "");
+	expect_text(PUMP_ORIGIN, "before!behind");
+}
+
+/* splice() stops in front of the mark, and says that there is nothing more. */
+static void urgent_bytes_stop_no_stream(void **state)
+{
+	static uint8_t sent[400000], got[sizeof(sent) + 13];
+	int large = 1 << 20, on = 1;
+
+	(void)state;
+	assert_int_equal(setsockopt(rig.streams[PUMP_CLIENT].io.fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on)), 0);
+	setsockopt(rig.ends[PUMP_CLIENT], SOL_SOCKET, SO_SNDBUF, &large, sizeof(large));
+	setsockopt(rig.streams[PUMP_CLIENT].io.fd, SOL_SOCKET, SO_RCVBUF, &large, sizeof(large));
+	memset(sent, 'a', sizeof(sent));
+	assert_int_equal(send(rig.ends[PUMP_CLIENT], sent, sizeof(sent), 0), sizeof(sent));
+	assert_int_equal(send(rig.ends[PUMP_CLIENT], "before!", 7, MSG_OOB), 7);
+	send_text(PUMP_CLIENT, "behind");
+	start("", "");
+	assert_int_equal(serve_and_receive(PUMP_ORIGIN, got, sizeof(got)), sizeof(got));
+	assert_memory_equal(got, sent, sizeof(sent));
+	assert_memory_equal(got + sizeof(sent), "before!behind", 13);
+}
+
+/* ---- classes ---- */
+
+static const struct classes_conf classes = {
+	.media = {.dscp = 46, .unsent_bytes = 16384, .buffer_bytes = 65536, .dead_after_ms = 12000},
+	.normal = {.dscp = CLASS_DSCP_NONE},
+	.bulk = {.dscp = 1},
+};
+
+static int option_of(enum pump_side side, int level, int name)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+
+	assert_int_equal(getsockopt(rig.streams[side].io.fd, level, name, &value, &len), 0);
+	return value;
+}
+
+static void media_has_short_queues_on_both_legs(void **state)
+{
+	(void)state;
+	start("", "");
+	pump_set_class(&rig.pump, LOOP_MEDIA, &classes);
+	for (int side = 0; side < 2; side++) {
+		assert_int_equal(option_of(side, IPPROTO_TCP, TCP_NODELAY), 1);
+		assert_int_equal(option_of(side, IPPROTO_TCP, TCP_NOTSENT_LOWAT), 16384);
+		assert_int_equal(option_of(side, SOL_SOCKET, SO_SNDBUF), 2 * 65536);
+		assert_int_equal(option_of(side, SOL_SOCKET, SO_RCVBUF), 2 * 65536);
+		assert_int_equal(option_of(side, SOL_SOCKET, SO_KEEPALIVE), 1);
+		assert_int_equal(option_of(side, IPPROTO_TCP, TCP_KEEPIDLE), 6);
+		assert_int_equal(option_of(side, IPPROTO_TCP, TCP_USER_TIMEOUT), 12000);
+		assert_int_equal(option_of(side, IPPROTO_IP, IP_TOS), 46 << 2);
+		assert_int_equal(option_of(side, SOL_SOCKET, SO_PRIORITY), 6);
+	}
+	send_text(PUMP_CLIENT, "packet");
+	expect_text(PUMP_ORIGIN, "packet");
+	send_text(PUMP_ORIGIN, "answer");
+	expect_text(PUMP_CLIENT, "answer");
+	shutdown(rig.ends[PUMP_CLIENT], SHUT_WR);
+	expect_fin(PUMP_ORIGIN);
+	close(rig.ends[PUMP_ORIGIN]);
+	rig.ends[PUMP_ORIGIN] = -1;
+	expect_fin(PUMP_CLIENT);
+	expect_end(PUMP_CLIENT, PUMP_FIN);
+}
+
+/* What a receiver does not take is not taken from the sender either: little is stored. */
+static void congestion_of_media_is_felt_by_the_sender(void **state)
+{
+	static uint8_t bytes[65536];
+	size_t sent = 0;
+	int idle = 0;
+
+	(void)state;
+	set_receive_buffer(PUMP_ORIGIN, 4096);
+	start("", "");
+	pump_set_class(&rig.pump, LOOP_MEDIA, &classes);
+	while (idle < 50) {
+		ssize_t count = send(rig.ends[PUMP_CLIENT], bytes, sizeof(bytes), 0);
+
+		sent += count > 0 ? (size_t)count : 0;
+		idle = count > 0 ? 0 : idle + 1;
+		loop_turn(rig.loop, 1);
+		assert_true(sent < (size_t)64 << 20);
+	}
+	/* Beside what the sender's own kernel holds (some MB): received here, stored, unsent, and what the other end took. */
+	assert_true(rig.pump.bytes[PUMP_CLIENT] <= 16384 + 65536 + 65536);
+}
+
+static unsigned class_changes;
+
+static void on_class(struct pump *pump)
+{
+	(void)pump;
+	class_changes++;
+}
+
+/* Move so many bytes from the origin to the client. */
+static void move_down(size_t want)
+{
+	static uint8_t bytes[65536];
+
+	while (want) {
+		size_t part = want < sizeof(bytes) ? want : sizeof(bytes);
+
+		assert_int_equal(send(rig.ends[PUMP_ORIGIN], bytes, part, 0), (ssize_t)part);
+		assert_int_equal(serve_and_receive(PUMP_CLIENT, bytes, part), (ssize_t)part);
+		want -= part;
+	}
+}
+
+static void a_tunnel_becomes_bulk_by_what_it_moves(void **state)
+{
+	uint64_t until_ms;
+
+	(void)state;
+	class_changes = 0;
+	rig.limits.bulk_bytes = 1 << 20;
+	start("", "");
+	rig.pump.on_class = on_class;
+	move_down(1 << 18);
+	assert_int_equal(rig.pump.class, LOOP_NORMAL);
+	rig.limits.bulk_bytes = 1 << 18; /* lower: a slow machine may need a second for more */
+	move_down(1 << 20);
+	assert_int_equal(rig.pump.class, LOOP_BULK);
+	assert_int_equal(rig.streams[0].io.class, LOOP_BULK);
+	assert_int_equal(rig.streams[1].io.class, LOOP_BULK);
+	assert_int_equal(class_changes, 1);
+	/* A second that is quiet makes it normal again, when something moves. */
+	until_ms = clock_monotonic_ms() + 2100;
+	while (clock_monotonic_ms() < until_ms)
+		loop_turn(rig.loop, 100);
+	for (int i = 0; i < 2; i++) {
+		send_text(PUMP_CLIENT, "x");
+		expect_text(PUMP_ORIGIN, "x");
+		until_ms = clock_monotonic_ms() + 1100;
+		while (i == 0 && clock_monotonic_ms() < until_ms)
+			loop_turn(rig.loop, 100);
+	}
+	assert_int_equal(rig.pump.class, LOOP_NORMAL);
+	assert_int_equal(class_changes, 2);
+}
+
+static void media_by_shape_that_moves_too_much_is_none(void **state)
+{
+	(void)state;
+	class_changes = 0;
+	rig.limits.bulk_bytes = 0;
+	rig.limits.media_most_bytes = 1 << 18;
+	start("", "");
+	rig.pump.on_class = on_class;
+	pump_set_class(&rig.pump, LOOP_MEDIA, &classes);
+	move_down(1 << 16);
+	assert_int_equal(rig.pump.class, LOOP_MEDIA);
+	move_down(1 << 20);
+	assert_int_equal(rig.pump.class, LOOP_BULK);
+	assert_int_equal(class_changes, 1);
+	send_text(PUMP_CLIENT, "and on");
+	expect_text(PUMP_ORIGIN, "and on");
+}
+
+static void media_by_rule_stays_it(void **state)
+{
+	(void)state;
+	rig.limits.bulk_bytes = rig.limits.media_most_bytes = 1 << 16;
+	start("", "");
+	rig.pump.is_class_fixed = true;
+	pump_set_class(&rig.pump, LOOP_MEDIA, &classes);
+	move_down(1 << 20);
+	assert_int_equal(rig.pump.class, LOOP_MEDIA);
+}
+
+static size_t seen[2];
+
+static void on_see(struct pump *pump, enum pump_side from, struct span bytes)
+{
+	(void)pump;
+	seen[from] += bytes.len;
+}
+
+static void only_media_is_seen(void **state)
+{
+	(void)state;
+	seen[0] = seen[1] = 0;
+	start("", "");
+	rig.pump.see = on_see;
+	send_text(PUMP_CLIENT, "normal");
+	expect_text(PUMP_ORIGIN, "normal");
+	assert_int_equal(seen[0] + seen[1], 0);
+	pump_set_class(&rig.pump, LOOP_MEDIA, &classes);
+	send_text(PUMP_CLIENT, "packet");
+	expect_text(PUMP_ORIGIN, "packet");
+	move_down(100000);
+	assert_int_equal(seen[PUMP_CLIENT], 6);
+	assert_int_equal(seen[PUMP_ORIGIN], 100000);
+}
+
 int main(void)
 {
 #define ONE(name) cmocka_unit_test_setup_teardown(name, open_rig, close_rig)
@@ -589,13 +819,22 @@ int main(void)
 		ONE(stopping_ends_it_at_once),
 		ONE(a_look_that_stops_is_told_whoever_was_served),
 		ONE(a_receiver_that_resets_with_bytes_on_their_way_ends_it),
+		ONE(media_has_short_queues_on_both_legs),
+		ONE(congestion_of_media_is_felt_by_the_sender),
+		ONE(a_tunnel_becomes_bulk_by_what_it_moves),
+		ONE(media_by_shape_that_moves_too_much_is_none),
+		ONE(media_by_rule_stays_it),
+		ONE(only_media_is_seen),
 		ONE(large_streams_without_pipes),
 		ONE(small_buffers_keep_every_byte),
 		ONE(a_slow_receiver_slows_the_sender),
 		ONE(bytes_before_a_reset_are_delivered),
+		ONE(a_reset_behind_a_full_receiver_is_seen),
 		ONE(a_reset_behind_its_own_fin_goes_on),
 		ONE(large_streams_keep_every_byte),
 		ONE(a_fin_right_behind_a_stream_ends_it),
+		ONE(urgent_bytes_come_in_their_place),
+		ONE(urgent_bytes_stop_no_stream),
 	};
 #undef ONE
 

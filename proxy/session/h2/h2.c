@@ -7,6 +7,7 @@
 
 enum {
 	BUDGET_BYTES = 1 << 20, /* in one turn */
+	TLS_COSTS = 2, /* times what plain bytes cost: here each is counted when it is read, and when it is written */
 	/* A client may give up so many streams at once, and so many a second: more is an attack (CVE-2023-44487). */
 	RESETS_BURST = 500,
 	RESETS_PER_SECOND = 25,
@@ -318,23 +319,26 @@ enum step step_serve_h2(struct session *session)
 	struct h2_relay *relay = session->h2;
 	struct loop *loop = session->env->loop;
 	size_t moved = 0, now;
+	bool is_over_budget = false;
 
 	if (session->env->draining && !relay->has_goaway)
 		h2_relay_goaway(relay, NGHTTP2_NO_ERROR);
 	do {
 		now = move(relay);
 		moved += now;
-		loop_spend(loop, now);
+		loop_spend(loop, now * TLS_COSTS);
 		if (!relay->is_over && h2_leg_is_done(&relay->leg[H2_CLIENT]))
 			h2_relay_end(relay, relay->stream_count ? ERR_REQUEST_SYNTAX : ERR_NONE);
 		if (relay->is_over)
 			return leave(session);
 		/* Others have their turn; events that came meanwhile are not told twice. */
 		if (now && (moved > BUDGET_BYTES || loop_is_spent(loop))) {
+			is_over_budget = true;
 			loop_again(loop, &session->client.io, 0);
 			break;
 		}
 	} while (now);
+	session_set_bulk(session, is_over_budget);
 	set_clock(relay, moved > 0);
 	if (moved)
 		loop_timer_set(loop, &relay->release, RELEASE_MS);
