@@ -15,7 +15,7 @@ Parts (default: all of them):
   units     units (cmocka) and the corpora of the fuzz targets, under sanitizers
   flows     conversations with the real binary (tests/flow), under sanitizers
   roles     a Release build: what each role can, cannot and does; ten thousand sessions against explain;
-            the PAC file in JavaScript engines, metrics; every
+            hostile peers at random; the PAC file in JavaScript engines, metrics; every
             fourth conversation once more, under seccomp
   auth      real clients against real authorities (MIT KDC, Samba AD, OpenLDAP, PAM), and what goes wrong there
   tls       sessions that are opened, and those that are not: origins good and bad, real clients, the CA, the role that signs
@@ -134,6 +134,8 @@ for part in $parts; do
 		counted policies $python tests/process/policies.py --sallyport build/release/sallyport
 		counted pages $python tests/process/pages.py --sallyport build/release/sallyport
 		counted agree $python tests/process/agree.py --sallyport build/release/sallyport
+		step asan-build-for-roles build_asan
+		counted hostile $python tests/process/hostile.py --sallyport build/asan/sallyport
 		# Some of them once more, with seccomp in force; parts tls, auth and e2e run under it, too.
 		# shellcheck disable=SC2046
 		counted flows-release $python tests/flow/flow.py --sallyport build/release/sallyport $(printf '%s\n' tests/flow/*.flow | awk 'NR % 4 == 0')

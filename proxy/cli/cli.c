@@ -37,6 +37,9 @@ static const struct command commands[] = {
 	 BIT(config) | BIT(name) | BIT(days) | BIT(exclude) | BIT(csr) | BIT(activate) | BIT(force) | BIT(json), ca_command},
 	{"auth", "test SCHEME", "ask the configured backends as the proxy would: basic, digest, ntlm or negotiate; says which leg fails",
 	 BIT(config) | BIT(user) | BIT(v1), auth_command},
+	{"doctor", NULL,
+	 "try from here which way media would go: UDP, TCP, or through the proxy; say what to open in the firewall",
+	 BIT(config) | BIT(target) | BIT(proxy) | BIT(user) | BIT(timeout) | BIT(json), doctor_command},
 	{"reload", NULL, "have the running proxy load its files anew; on any error nothing changes",
 	 BIT(config) | BIT(json) | BIT(cut), reload_command},
 	{"drain", NULL, "have the running proxy stop when its sessions have ended (timeouts.drain)",
@@ -132,6 +135,8 @@ static bool take_option(const struct command *command, int index, struct command
 		line->logs[line->log_count++] = optarg;
 	if (index == OPTION_exclude && line->exclude_count < COMMAND_GROUPS_MAX)
 		line->excludes[line->exclude_count++] = optarg;
+	if (index == OPTION_target && line->target_count < COMMAND_GROUPS_MAX)
+		line->targets[line->target_count++] = optarg;
 	return true;
 }
 

@@ -45,6 +45,9 @@ enum { EXIT_WELL = 0, EXIT_FINDING = 1, EXIT_USAGE = 2 };
 	X(exclude, 0, "exclude", "ZONE|NETWORK", "hosts that the CA may never sign for: corp.example, 10.0.0.0/8; several times") \
 	X(csr, 0, "csr", NULL, "make a request that another CA shall sign, and no certificate") \
 	X(activate, 0, "activate", NULL, "rotate: put the next CA in place of the one in force") \
+	X(target, 0, "target", "HOST", "only this one: of doctor.targets by name or host, or any other host; several times") \
+	X(proxy, 0, "proxy", "HOST:PORT", "go through this proxy (default: doctor.proxy, or the first listener)") \
+	X(timeout, 0, "timeout", "TIME", "of each probe: 3s, 500ms (default: doctor.timeout)") \
 	X(help, 'h', "help", NULL, "this")
 
 #define COMMAND_BIT(member, letter, name, argument, help) OPTION_##member,
@@ -62,6 +65,8 @@ struct command_line {
 	size_t log_count;
 	const char *excludes[COMMAND_GROUPS_MAX];
 	size_t exclude_count;
+	const char *targets[COMMAND_GROUPS_MAX];
+	size_t target_count;
 	const char *argument;         /* HOST[:PORT]; the first of: */
 	const char *const *arguments;
 	size_t argument_count;
@@ -102,6 +107,7 @@ int list_command(const struct command_line *line);
 int auth_command(const struct command_line *line);
 int ca_command(const struct command_line *line);
 int user_command(const struct command_line *line);
+int doctor_command(const struct command_line *line);
 int reference_command(const struct command_line *line);
 
 #endif

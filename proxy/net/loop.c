@@ -203,9 +203,9 @@ enum err loop_set_class(struct loop *loop, struct loop_io *io, enum loop_class c
 	return ERR_NONE;
 }
 
-/* ---- once more ---- */
-
 static void let_media_by(struct loop *loop);
+
+/* ---- once more ---- */
 
 static struct again *queued(const struct queue *queue, uint32_t ticket)
 {
@@ -360,6 +360,7 @@ static void serve_slot(struct loop *loop, struct list *slot)
 		} else {
 			loop_timer_clear(loop, timer);
 			timer->on_due(timer);
+			let_media_by(loop);
 		}
 	}
 }
@@ -425,6 +426,7 @@ static void serve_tasks(struct loop *loop)
 		list_remove(link);
 		link->next = link->previous = NULL;
 		task->run(task);
+		let_media_by(loop);
 	}
 }
 

@@ -3,7 +3,7 @@
  * One thread; nothing here blocks but loop_run(). No epoll type leaks out.
  *
  * Descriptors have a class. In each turn media is served first, then normal, then bulk. While media lives (it said something
- * in the last half second) it is also served in the midst of a turn: after each event, and whenever somebody calls loop_spend(). */
+ * in the last half second) it is also served in the midst of a turn: after each callback, and whenever somebody calls loop_spend(). */
 #ifndef NET_LOOP_H
 #define NET_LOOP_H
 

@@ -12,6 +12,7 @@
 
 enum {
 	BATCH = 4,          /* clients per event in a burst: others get their share of it */
+	PATIENCE_MAX = 16,  /* events with one client each before a second one is looked for */
 	LAST_BATCH = 65536, /* before closing: whoever waits in the queue */
 	PAUSE_MS = 20,      /* how long clients are left to others */
 	TIDY_MS = 1000,
@@ -24,6 +25,8 @@ struct listener {
 	struct loop_io io;
 	struct acceptor *acceptor;
 	unsigned batch; /* clients to look for per event: more while there are more */
+	/* A look in vain costs a system call: the more of them, the rarer they become. */
+	unsigned patience, waited;
 	struct session_listener session;
 	struct arena arena; /* of what `session` points to */
 };
@@ -164,6 +167,18 @@ static void pause_all(struct acceptor *acceptor)
 	loop_timer_set(acceptor->env->loop, &acceptor->resume, PAUSE_MS);
 }
 
+/* All that were looked for were there. */
+static void look_for_more(struct listener *listener)
+{
+	if (listener->batch > 1)
+		listener->patience = 0;
+	else if (listener->waited++ < (listener->patience < PATIENCE_MAX ? listener->patience : PATIENCE_MAX))
+		return;
+	listener->waited = 0;
+	if (listener->batch < BATCH)
+		listener->batch++;
+}
+
 static void on_clients(struct loop_io *io, unsigned events)
 {
 	struct listener *listener = CONTAINER_OF(io, struct listener, io);
@@ -174,14 +189,16 @@ static void on_clients(struct loop_io *io, unsigned events)
 		if (take_one(listener))
 			continue;
 		listener->batch = i ? i : 1;
+		if (i == 1)
+			listener->patience = listener->patience * 2 + 1;
 		if (places_is_above_mean(acceptor->places))
 			pause_all(acceptor);
 		return;
 	}
 	if (listener->batch == 1 && places_is_above_mean(acceptor->places))
 		pause_all(acceptor);
-	else if (listener->batch < BATCH)
-		listener->batch++;
+	else
+		look_for_more(listener);
 }
 
 enum err acceptor_new(struct session_env *env, struct places *places, int spare_of,

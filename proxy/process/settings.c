@@ -222,6 +222,8 @@ const struct conf_option settings_options[] = {
 	 .manual = "The PAC file, for clients: what they ask the proxy for, and what they fetch themselves (question pac of the policy)."},
 	{.name = "admin", .type = CONF_GROUP, .offset = CONF_AT(struct settings, admin),
 	 .group = admin_options, .check = check_admin, .manual = "Health and metrics, for who watches the proxy."},
+	{.name = "doctor", .type = CONF_GROUP, .offset = CONF_AT(struct settings, doctor), .group = doctor_options,
+	 .manual = "What sallyport doctor tries. The proxy itself needs none of it."},
 	CONF_END};
 
 enum err settings_load(struct span text, const char *file, struct arena *arena,

@@ -6,6 +6,7 @@
 
 #include "auth/auth_conf.h"
 #include "net/net_conf.h"
+#include "process/doctor_conf.h"
 #include "session/session_conf.h"
 #include "tls/tls_conf.h"
 #include "web/web_conf.h"
@@ -34,6 +35,7 @@ struct settings {
 	struct admin_conf admin;       /* the same */
 	struct auth_conf auth;
 	struct inspection_conf inspection;
+	struct doctor_conf doctor;     /* of a command, no role reads it */
 };
 
 extern const struct conf_option settings_options[];

@@ -47,6 +47,8 @@ enum err session_env_init(struct session_env *env)
 		return ERR_MEMORY;
 	list_init(&idle->list);
 	list_init(&env->sessions);
+	memset(env->refused, 0, sizeof(env->refused));
+	env->refused_at = 0;
 	buf_init(&env->line, LINE_MAX_BYTES);
 	env->idle_origins = idle;
 	return asked_origins_new(&env->asked) || pins_table_new(&env->pins) ? ERR_MEMORY : ERR_NONE;

@@ -338,12 +338,36 @@ static void free_session(struct loop_task *task)
 	free(session);
 }
 
+/* A refused client may stay for a while, so that it can read why. Only some may at a time, or those that never go would
+ * take the descriptors that others have a right to. */
+static void note_refused(struct session *session)
+{
+	struct session_env *env = session->env;
+	struct session *oldest = env->refused[env->refused_at];
+
+	env->refused[env->refused_at] = session;
+	env->refused_at = (env->refused_at + 1) % SESSION_REFUSED_MAX;
+	if (oldest) {
+		session_go(oldest, SESSION_END);
+		session_run(oldest);
+	}
+}
+
+static void forget_refused(struct session *session)
+{
+	for (size_t i = 0; i < SESSION_REFUSED_MAX; i++)
+		if (session->env->refused[i] == session)
+			session->env->refused[i] = NULL;
+}
+
 /* Behind a PROXY header there is a client that is not known yet: it is counted under no address. */
 static enum err session_enter(struct session *session, const struct address *client)
 {
 	enum err err = session->env->enter(session->env->context, client);
 
 	session->entered = err ? NOT_ENTERED : client->family ? ENTERED : ENTERED_UNNAMED;
+	if (err)
+		note_refused(session);
 	return err;
 }
 
@@ -383,6 +407,8 @@ static enum step step_end(struct session *session)
 	origin_close(session, reset);
 	exchange_free(session);
 	authenticate_forget(session);
+	if (session->entered == NOT_ENTERED)
+		forget_refused(session);
 	session_leave(session);
 	env->metrics->sessions--;
 	session->listener->references--;

@@ -55,6 +55,8 @@ struct session_listener {
 	unsigned references;
 };
 
+enum { SESSION_REFUSED_MAX = 100 };
+
 /* What a worker lends its sessions; outlives them all. */
 struct session_env {
 	struct loop *loop;
@@ -87,6 +89,8 @@ struct session_env {
 	/* owned by session/; made by session_env_init(): */
 	struct session_idle_origins *idle_origins;
 	struct asked_origins *asked;
+	struct session *refused[SESSION_REFUSED_MAX]; /* over a limit, and told so; a new one takes the place of the oldest */
+	size_t refused_at;
 	struct pins_table *pins;                /* clients that do not like our certificate */
 	uint64_t demoted_told_ms, demoted_untold; /* tunnels that were no media after all: told last; since then */
 	struct buf line;                        /* the line of the access log that is being written */

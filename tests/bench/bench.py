@@ -15,17 +15,23 @@ import re
 import resource
 import select
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
+import crowd
 import inspection
 import login
+import many
 import media
+import profiling
 import scale
 import servers
+import storm
+import syscalls
 from servers import Trouble
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -68,8 +74,13 @@ ROWS = [
     Row("get", "http:// GET of 1 kB, keep-alive: CPU", "http", "us", ("value", 20.0), per_item_us,
         count=100000, concurrency=32),
 ]
-SCALE_ROWS = ("policy", "listed", "reload", "login")  # scale.py, login.py
+MODULES = {"syscalls": syscalls, "many": many, "storm": storm}  # rows beside peers, each with measure(), text() and figures()
+SCALE_ROWS = ("policy", "listed", "reload", "login") + tuple(MODULES)  # scale.py, login.py
+SHARED_ROWS = ("connect", "bulk-down", "bulk-up", "get")  # with --workers 2
 NOT_HERE = ""  # rows of DESIGN 11 that this bench does not measure
+
+
+failures = {}  # (row, server) -> why it was left out
 
 
 def say(text):
@@ -200,18 +211,18 @@ def measure_once(bench, row, server):
 
 def measure_row(bench, row, everybody):
     """Values of each server, one per round; `everybody` take turns, forwards and backwards."""
-    everybody = list(everybody)
+    everybody = [server for server in everybody if row.name not in server.cannot]
     values = {server.name: [] for server in everybody}
     rounds = min(bench.options.rounds, 3) if row.name == "idle" else bench.options.rounds
     if row.name != "idle":
         for server in list(everybody):
-            with drop(server, everybody):
+            with drop(row, server, everybody):
                 if server.program is None or not server.program.is_running():
                     start(bench, server)
                 bench.run_load(row, server, bench.amount_of(row, 0.2))
     for number in range(rounds):
         for server in list(everybody)[:: -1 if number % 2 else 1]:
-            with drop(server, everybody):
+            with drop(row, server, everybody):
                 value, load = measure_once(bench, row, server)
                 values[server.name].append(value)
                 say("  %-9s round %d  %-13s %9.3f %s   (%.2f s, p50 %d us, p99 %d us)" % (
@@ -224,7 +235,7 @@ def measure_row(bench, row, everybody):
 
 
 @contextlib.contextmanager
-def drop(server, everybody):
+def drop(row, server, everybody):
     """Who fails is left out of the row with a word; but without the floor there is no row."""
     try:
         yield
@@ -232,6 +243,7 @@ def drop(server, everybody):
         if server.name == "floor":
             raise
         say("  %s is left out here: %s" % (server.name, trouble))
+        failures[row.name, server.name] = str(trouble).splitlines()[0].removeprefix(server.name + ": ").rstrip(".")
         server.stop()
         everybody.remove(server)
 
@@ -294,7 +306,15 @@ def peer_table(measured, peers):
                 cell += " (%.1f x)" % (statistics.median(found) / statistics.median(ours))
             cells.append(cell)
         lines.append("| %s |" % " | ".join(cells))
-    return "\n".join(lines)
+    return "\n".join(lines + reasons(measured, peers))
+
+
+def reasons(measured, peers):
+    """Why a cell is empty: known before, or seen."""
+    words = ["%s, %s: %s" % (peer.name, row.name, peer.cannot.get(row.name) or failures[row.name, peer.name])
+             for row, values in measured for peer in peers
+             if row.name in peer.cannot or (row.name, peer.name) in failures]
+    return ["", "No figure: " + "; ".join(words) + "."] if words else []
 
 
 def cpu_model():
@@ -309,17 +329,19 @@ def steal_ticks():
 def description(options, everybody, stolen, rounds=None):
     """`rounds`: where it is another number than what was asked for."""
     versions = ", ".join(server.version() for server in everybody)
-    return ("%s, Linux %s, %s, %d CPUs; %s. Median of %d rounds%s; server on one core, load and origin on "
-            "another, loopback. Stolen by the hypervisor meanwhile: %.1f s." % (
+    where = "server on one core, load and origin on another" if options.workers == 1 else (
+        "%d workers (the floor has one thread); server, load and origin share the cores" % options.workers)
+    return ("%s, Linux %s, %s, %d CPUs; %s. Median of %d rounds%s; %s, loopback. Stolen by the hypervisor "
+            "meanwhile: %.1f s." % (
                 datetime.date.today().isoformat(), platform.release(), cpu_model(), os.cpu_count(), versions,
-                rounds or options.rounds, ", quick" if options.quick else "", stolen))
+                rounds or options.rounds, ", quick" if options.quick else "", where, stolen))
 
 
 # ---- the command --------------------------------------------------------------------------------
 
 
 def parse_command():
-    names = [row.name for row in ROWS] + list(SCALE_ROWS) + inspection.NAMES + media.NAMES
+    names = [row.name for row in ROWS] + list(SCALE_ROWS) + inspection.NAMES + media.NAMES + crowd.NAMES
     parser = argparse.ArgumentParser(
         description="Measures what Sallyport costs on one core, beside the floor (the shortest CONNECT relay) "
                     "and beside peers. Exit status: 0 all targets reached, 1 one was missed or failed, 2 it did not work.")
@@ -327,6 +349,9 @@ def parse_command():
                         help="the binary (%(default)s)")
     parser.add_argument("--also", metavar="NAME=FILE", action="append", default=[],
                         help="another Sallyport, measured in the same rounds under this name (may be given again)")
+    parser.add_argument("--real-time", action="store_true",
+                        help="calls, push, slow-readers: servers have real-time priority on their core. For machines where others work; "
+                             "hides what a server's own processes do to each other")
     parser.add_argument("--without-sallyport", action="store_true", help="only the floor, and peers if asked for")
     parser.add_argument("--tools", metavar="FOLDER", default=os.path.join(BUILD, "tests/bench"),
                         help="where bench_load, bench_origin and bench_floor are (%(default)s)")
@@ -336,12 +361,16 @@ def parse_command():
     parser.add_argument("--quick", action="store_true", help="a fifth of the work: a first look, noisy")
     parser.add_argument("--peers", metavar="PEER,...", nargs="?", const=",".join(servers.PEERS), default="",
                         help="also those of %s that are installed" % ", ".join(servers.PEERS))
+    parser.add_argument("--workers", metavar="N", type=int, choices=(1, 2), default=1,
+                        help="2: Sallyport, and peers that can, with two workers on two cores, which load and origin share "
+                             "with them; rows %s" % ", ".join(SHARED_ROWS))
     parser.add_argument("--write", action="store_true",
                         help="also write tests/bench/RESULTS.md (the parts that were measured) and its plots")
     parser.add_argument("--json", metavar="FILE", help="also write all figures to this file")
+    parser.add_argument("--profile", metavar="ROW", help="no table, but where the CPU of this row goes (perf), into profiles/")
     parser.add_argument("--keep", action="store_true", help="leave the servers' folders and logs in place")
     options = parser.parse_args()
-    wanted = [name for name in options.rows.split(",") if name]
+    wanted = [name for name in (options.profile or options.rows).split(",") if name]
     for name in wanted:
         if not any(known.startswith(name) for known in names):
             parser.error("--rows: there is no row %s; there are %s" % (name, ", ".join(names)))
@@ -349,13 +378,19 @@ def parse_command():
     options.scale = [row for row in SCALE_ROWS if any(row.startswith(name) for name in wanted)]
     options.inspection = [row for row in inspection.NAMES if any(row.startswith(name) for name in wanted)]
     options.media = [row for row in media.NAMES if any(row.startswith(name) for name in wanted)]
+    options.crowd = [row for row in crowd.NAMES if any(row.startswith(name) for name in wanted)]
     options.also = parse_also(parser, options.also)
+    if options.workers > 1:
+        options.rows = [row for row in options.rows if row.name in SHARED_ROWS]
+        options.scale, options.inspection, options.media, options.crowd = [], [], [], []
     options.rounds = options.rounds or (3 if options.quick else 5)
     options.peers = [name for name in options.peers.split(",") if name]
     for name in options.peers:
         if name not in servers.PEERS:
             parser.error("--peers: %s is not known; known are %s" % (name, ", ".join(servers.PEERS)))
-    if options.rounds < 1 or not options.rows + options.scale + options.inspection + options.media:
+    if options.profile and (options.scale or options.inspection or options.media or options.crowd or any(row.per is None for row in options.rows)):
+        parser.error("--profile: one of %s" % ", ".join(row.name for row in ROWS if row.per))
+    if options.rounds < 1 or not options.rows + options.scale + options.inspection + options.media + options.crowd:
         parser.error("at least one row and one round are needed")
     return options
 
@@ -370,8 +405,10 @@ def parse_also(parser, words):
     return found
 
 
-def choose_cores():
+def choose_cores(options):
     cores = sorted(os.sched_getaffinity(0))
+    if options.workers > 1:
+        return frozenset(cores[:options.workers]), frozenset(cores[:options.workers])
     if len(cores) < 2:
         say("warning: only one CPU: server and load share it, and figures will be too high")
     return cores[0], cores[-1]
@@ -385,12 +422,12 @@ def choose_servers(bench):
         if not os.access(options.sallyport, os.X_OK):
             raise Trouble("there is no Sallyport at %s: build it with ./tests/bench/run.sh, say where it is with "
                           "--sallyport FILE, or measure --without-sallyport" % options.sallyport)
-        ours.append(servers.Sallyport(os.path.abspath(options.sallyport), bench.server_core))
-    peers = []
+        ours.append(servers.Sallyport(os.path.abspath(options.sallyport), bench.server_core, options.workers))
+    peers = [media.Named(path, bench.server_core, name) for name, path in options.also.items()]
     for name in options.peers:
         path = servers.find_peer(name)
         if path:
-            peers.append(servers.PEERS[name](path, bench.server_core))
+            peers.append(servers.PEERS[name](path, bench.server_core, options.workers))
         else:
             say("%s is not installed and left out (apt-get install %s)" % (name, name))
     return ours, peers
@@ -423,8 +460,15 @@ def measure_scale(bench, name):
     everybody = [servers.Sallyport(os.path.abspath(bench.options.sallyport), bench.server_core)]
     reached = True
     say({"policy": "look-ups", "listed": "denied requests beside peers", "reload": "a swap under load",
-         "login": "authentication", "inspection": "inspection", "media": "media"}[name])
-    if name == "policy":
+         "login": "authentication", "inspection": "inspection", "media": "calls", "crowd": "many tunnels at once"}.get(name, name))
+    if name in MODULES:
+        everybody = sum(choose_servers(bench), [])
+        found = MODULES[name].measure(bench, everybody, say)
+        text, reached = MODULES[name].text(found, everybody)
+        if bench.options.write:
+            MODULES[name].draw(found)
+        found = MODULES[name].figures(found)
+    elif name == "policy":
         found = scale.measure_policy(bench, say)
         text, reached = scale.policy_text(found)
     elif name == "listed":
@@ -439,22 +483,26 @@ def measure_scale(bench, name):
         found = inspection.measure(bench, bench.options.inspection, say)
         text, reached = inspection.text(found)
         everybody = inspection.measured_servers(bench)
-    elif name == "media":
-        found = media.measure(bench, bench.options.media, say)
-        text, reached = media.text(found)
+    elif name in ("media", "crowd"):
+        module = media if name == "media" else crowd
+        found = module.measure(bench, getattr(bench.options, name), say)
+        text, reached = module.text(found)
         everybody = media.choose_servers(bench)
     else:
         found = scale.measure_reload(bench, say)
         text, reached = scale.reload_text(found)
     if bench.options.write and name in ("policy", "listed"):
         (scale.policy_plots if name == "policy" else scale.peers_plots)(found)
+    if bench.options.write and name == "media":
+        media.write_plots(found)
     stolen = (steal_ticks() - began) / os.sysconf("SC_CLK_TCK")
     rounds = {"policy": min(bench.options.rounds, 3), "reload": 1}.get(name)
     return "%s\n\n%s" % (description(bench.options, everybody, stolen, rounds), text), reached, found
 
 
-TITLES = {"path": "Data path", "policy": "Policy: look-ups", "listed": "Policy: beside peers",
-          "reload": "Policy: a swap under load", "login": "Authentication", "inspection": "Inspection", "media": "Media"}
+TITLES = {"path": "Data path", "path of two": "Data path, two workers", "policy": "Policy: look-ups", "listed": "Policy: beside peers",
+          "reload": "Policy: a swap under load", "login": "Authentication", "inspection": "Inspection", "media": "Calls", "crowd": "Many tunnels at once",
+          "syscalls": "System calls", "many": "Many tunnels", "storm": "Storms"}
 
 
 def write_results(parts):
@@ -474,13 +522,18 @@ def write_results(parts):
 
 
 def run(options, folder):
-    bench = Bench(options, folder, choose_cores())
+    bench = Bench(options, folder, choose_cores(options))
     parts, figures, all_reached = {}, {}, True
     try:
         bench.start_origin()
+        if options.profile:
+            for row in options.rows:
+                profiling.measure(bench, row, sum(choose_servers(bench), []), say)
+            return 0
         if options.rows:
-            parts["path"], all_reached, figures["path"] = measure_path(bench)
-        for name in options.scale + [name for name in ("inspection", "media") if getattr(options, name)]:
+            name = "path" if options.workers == 1 else "path of two"
+            parts[name], all_reached, figures[name] = measure_path(bench)
+        for name in options.scale + [name for name in ("inspection", "media", "crowd") if getattr(options, name)]:
             parts[name], reached, figures[name] = measure_scale(bench, name)
             all_reached = all_reached and reached
     finally:
@@ -500,6 +553,7 @@ def main():
     options = parse_command()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))  # with what it has started
     folder = tempfile.mkdtemp(prefix="sallyport-bench-")
     os.chmod(folder, 0o755)  # servers that were started by root become other users
     try:

@@ -26,9 +26,9 @@ enum {
 	STALL_MS = 20000,
 };
 
-enum mode { MODE_CONNECT, MODE_IDLE, MODE_BULK_UP, MODE_BULK_DOWN, MODE_GET };
+enum mode { MODE_CONNECT, MODE_IDLE, MODE_BULK_UP, MODE_BULK_DOWN, MODE_GET, MODE_CHUNK };
 
-static const char *const mode_names[] = {"connect", "idle", "bulk-up", "bulk-down", "get"};
+static const char *const mode_names[] = {"connect", "idle", "bulk-up", "bulk-down", "get", "chunk"};
 
 struct client;
 
@@ -135,6 +135,8 @@ static void take_held(struct client *client, const char *bytes, size_t len)
 	fail(client, len ? "bytes in an idle tunnel" : "an idle tunnel was closed", 0);
 }
 
+static void say_chunk(struct client *client);
+
 static void take_echo(struct client *client, const char *bytes, size_t len)
 {
 	if (len == 0 || client->text_len + len > echo_len ||
@@ -148,6 +150,9 @@ static void take_echo(struct client *client, const char *bytes, size_t len)
 	if (conf.mode == MODE_IDLE && !client->was_held) {
 		client->take = take_held;
 		held[holding++] = client;
+	} else if (conf.mode == MODE_CHUNK) {
+		finish_one(client);
+		say_chunk(client);
 	} else {
 		say_end(client);
 	}
@@ -158,6 +163,18 @@ static void say_echo(struct client *client)
 	client->take = take_echo;
 	client->text_len = 0;
 	say(client, echo_text, echo_len);
+}
+
+/* The next echo of a standing tunnel, if there is one left. */
+static void say_chunk(struct client *client)
+{
+	if (begun >= conf.count) {
+		end(client);
+		return;
+	}
+	begun++;
+	client->since_ns = now_ns();
+	say_echo(client);
 }
 
 static void take_down(struct client *client, const char *bytes, size_t len)
@@ -222,6 +239,8 @@ static void begin_work(struct client *client)
 	client->rest = conf.bytes;
 	if (conf.mode == MODE_CONNECT || conf.mode == MODE_IDLE) {
 		say_echo(client);
+	} else if (conf.mode == MODE_CHUNK) {
+		say_chunk(client);
 	} else if (conf.mode == MODE_BULK_UP) {
 		client->take = take_total;
 		send_up(client);
@@ -430,10 +449,10 @@ static void start(uint32_t number)
 static void fill(void)
 {
 	static uint32_t started;
-	bool is_get = conf.mode == MODE_GET;
+	bool is_shared = conf.mode == MODE_GET || conf.mode == MODE_CHUNK;
 
 	while (errors < ERRORS_MAX && live - holding < conf.concurrency &&
-	       (is_get ? begun : started) < conf.count)
+	       (is_shared ? begun : started) < conf.count)
 		start(started++);
 }
 
@@ -495,6 +514,7 @@ static const char help[] =
     "              on stdin; then 64 bytes again and close\n"
     "  bulk-up     --count tunnels at once, --bytes up each\n"
     "  bulk-down   the same, down\n"
+    "  chunk       --count times 64 bytes there and back, in --concurrency standing tunnels\n"
     "  get         --count times GET http://127.0.1.x:PORT/1k, on --concurrency kept connections\n"
     "\n"
     "  --port PORT          of the origin: its echo, sink, source or http service (bench_origin)\n"

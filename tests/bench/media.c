@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Calls of the bench: RTP-like packets in RFC 4571 frames at a steady pace, an origin that echoes
- * them, and downloads beside them. Each is a process of its own; those of the calls go ahead of
- * the rest of their core, so that what is seen is the proxy's own doing. `bench_media --help`. */
+ * them. Each is a process of its own and goes ahead of all else on its core, so that what is late
+ * is late in the proxy. `bench_media --help`. */
 #include "bench.h"
-#include "tunnel.h"
+#include "way.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -159,7 +159,7 @@ static uint32_t us10(uint64_t ns)
 static void send_packet(struct stream *stream, uint64_t due_ns)
 {
 	uint8_t frame[LENGTH_BYTES + PACKET_MAX];
-	uint64_t now = tunnel_now_ns();
+	uint64_t now = way_now_ns();
 
 	make_frame(frame, stream, stream->sent, now);
 	if (!bench_send(stream->fd, frame, LENGTH_BYTES + conf.size))
@@ -197,7 +197,7 @@ static void receive(struct stream *stream)
 	size_t frame_len = LENGTH_BYTES + conf.size, at = 0;
 	ssize_t got =
 	    recv(stream->fd, stream->bytes + stream->len, sizeof(stream->bytes) - stream->len, 0);
-	uint64_t now = tunnel_now_ns();
+	uint64_t now = way_now_ns();
 
 	if (got < 0 && errno == EAGAIN)
 		return;
@@ -229,7 +229,7 @@ static void open_streams(void)
 	for (uint32_t i = 0; i < conf.streams; i++) {
 		streams[i].number = i;
 		streams[i].phase_ns = i * slot_ns + (uint64_t)random() % slot_ns;
-		streams[i].fd = tunnel_open(&conf.way, i, 0);
+		streams[i].fd = way_open(&conf.way, i, 0);
 		bench_watch(epoll, streams[i].fd, EPOLLIN, &streams[i]);
 	}
 }
@@ -238,7 +238,7 @@ static void open_streams(void)
 static void wait_until(uint64_t until_ns)
 {
 	struct epoll_event events[EVENTS];
-	uint64_t now = tunnel_now_ns();
+	uint64_t now = way_now_ns();
 	uint64_t rest = until_ns > now ? until_ns - now : 0;
 	struct timespec time = {.tv_sec = (time_t)(rest / 1000000000),
 				.tv_nsec = (long)(rest % 1000000000)};
@@ -264,7 +264,7 @@ static void send_all(uint64_t begin_ns)
 		struct stream *stream = &streams[next % conf.streams];
 		uint64_t due_ns = begin_ns + number * interval_ns + stream->phase_ns;
 
-		if (tunnel_now_ns() < due_ns) {
+		if (way_now_ns() < due_ns) {
 			wait_until(due_ns);
 			continue;
 		}
@@ -275,8 +275,8 @@ static void send_all(uint64_t begin_ns)
 		send_packet(stream, due_ns);
 		next++;
 	}
-	for (uint64_t last = tunnel_now_ns() + (uint64_t)LAST_SECONDS * 1000000000;
-	     received_whole < all && tunnel_now_ns() < last;)
+	for (uint64_t last = way_now_ns() + (uint64_t)LAST_SECONDS * 1000000000;
+	     received_whole < all && way_now_ns() < last;)
 		wait_until(last);
 }
 
@@ -330,50 +330,8 @@ static void run_streams(void)
 {
 	open_streams();
 	come_first();
-	send_all(tunnel_now_ns() + interval_ns);
+	send_all(way_now_ns() + interval_ns);
 	report_streams();
-}
-
-/* ---- downloads ---- */
-
-/* Without an end. To each line on stdin it answers with the bytes so far; it ends with stdin. */
-static void run_bulk(void)
-{
-	static const char without_end[] =
-	    "1125899906842624\n"; /* what bench_origin's source sends */
-	struct epoll_event events[EVENTS];
-	uint64_t bytes = 0;
-	char line[16];
-
-	for (uint32_t i = 0; i < conf.streams; i++) {
-		intptr_t fd = tunnel_open(&conf.way, i, 0);
-
-		if (!bench_send((int)fd, without_end, sizeof(without_end) - 1))
-			bench_die("a download cannot begin: %s", strerror(errno));
-		bench_watch(epoll, (int)fd, EPOLLIN, (void *)fd);
-	}
-	bench_watch(epoll, STDIN_FILENO, EPOLLIN, (void *)(intptr_t)STDIN_FILENO);
-	say("ready");
-	for (;;) {
-		int ready = epoll_wait(epoll, events, EVENTS, -1);
-
-		for (int i = 0; i < ready; i++) {
-			int fd = (int)(intptr_t)events[i].data.ptr;
-			ssize_t got =
-			    fd == STDIN_FILENO ? read(fd, line, sizeof(line)) : bench_drop(fd);
-
-			if (got == 0 && fd == STDIN_FILENO)
-				exit(0);
-			if (got == 0 || (got < 0 && errno != EAGAIN))
-				bench_die("a download has ended");
-			if (fd == STDIN_FILENO) {
-				printf("%" PRIu64 "\n", bytes);
-				fflush(stdout);
-			} else if (got > 0) {
-				bytes += (uint64_t)got;
-			}
-		}
-	}
 }
 
 /* ---- the command ---- */
@@ -381,83 +339,57 @@ static void run_bulk(void)
 static const char help[] =
     "usage: bench_media origin\n"
     "       bench_media streams --proxy ADDRESS:PORT --port PORT [options]\n"
-    "       bench_media bulk --proxy ADDRESS:PORT --port PORT [options]\n"
     "\n"
     "  origin   echoes what comes; prints \"ready media PORT\"\n"
-    "  streams  packets there and back at a steady pace, at real-time priority; prints "
-    "\"measuring\" and\n"
-    "           \"measured\" around what counts, then a line of JSON. A packet that is lost, "
-    "changed or\n"
-    "           out of order is an error\n"
-    "  bulk     downloads of bench_origin's source without an end; prints \"ready\", then the "
-    "bytes so\n"
-    "           far for each line on stdin\n"
+    "  streams  packets there and back at a steady pace; prints \"measuring\" and \"measured\"\n"
+    "           around what counts, then a line of JSON. A packet that is lost, changed or out of\n"
+    "           order is an error\n"
+    "  Both have real-time priority.\n"
     "\n"
     "  --port PORT       of the origin\n"
-    "  --streams N       50; downloads: 4 are usual\n"
+    "  --streams N       50\n"
     "  --rate N          50 packets a second and stream\n"
     "  --size N          200 bytes a packet, without the two of its length\n"
     "  --warm SECONDS    0.5, before it counts\n"
     "  --seconds N       5, that count\n"
     "  --plain           no CONNECT: the proxy leads to the origin by itself\n";
 
-static double parse_number(const char *text, double min, double max)
-{
-	char *after;
-	double number = strtod(text, &after);
-
-	if (after == text || *after || !(number >= min && number <= max))
-		bench_die("\"%s\" is no number from %g to %g", text, min, max);
-	return number;
-}
-
 static void parse_option(int option, const char *value)
 {
-	if (option == 'x' && !bench_address(value, '\0', &conf.way.proxy))
-		bench_die("\"%s\" is no ADDRESS:PORT", value);
-	if (option == 'p')
-		conf.way.port = (unsigned)parse_number(value, 1, 65535);
+	if (way_option(&conf.way, option, value, help))
+		return;
 	if (option == 'n')
-		conf.streams = (uint32_t)parse_number(value, 1, 10000);
+		conf.streams = (uint32_t)way_number(value, 1, 10000);
 	if (option == 'r')
-		conf.rate = (uint32_t)parse_number(value, 5, 10000);
+		conf.rate = (uint32_t)way_number(value, 5, 10000);
 	if (option == 's')
-		conf.size = (uint32_t)parse_number(value, HEADER_BYTES, PACKET_MAX);
+		conf.size = (uint32_t)way_number(value, HEADER_BYTES, PACKET_MAX);
 	if (option == 'w')
-		conf.warm = parse_number(value, 0, 60);
+		conf.warm = way_number(value, 0, 60);
 	if (option == 't')
-		conf.seconds = parse_number(value, 0.1, 3600);
-	if (option == 'P')
-		conf.way.is_plain = true;
-	if (option == '?')
-		bench_die("see bench_media --help");
-	if (option == 'h') {
-		fputs(help, stdout);
-		exit(0);
-	}
+		conf.seconds = way_number(value, 0.1, 3600);
 }
 
 int main(int count, char **args)
 {
-	static const struct option options[] = {
-	    {"proxy", required_argument, NULL, 'x'},   {"port", required_argument, NULL, 'p'},
-	    {"streams", required_argument, NULL, 'n'}, {"rate", required_argument, NULL, 'r'},
-	    {"size", required_argument, NULL, 's'},    {"warm", required_argument, NULL, 'w'},
-	    {"seconds", required_argument, NULL, 't'}, {"plain", no_argument, NULL, 'P'},
-	    {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
+	static const struct option options[] = {WAY_OPTIONS,
+						{"streams", required_argument, NULL, 'n'},
+						{"rate", required_argument, NULL, 'r'},
+						{"size", required_argument, NULL, 's'},
+						{"warm", required_argument, NULL, 'w'},
+						{"seconds", required_argument, NULL, 't'},
+						{NULL, 0, NULL, 0}};
+	const char *mode;
 	int option;
 
 	bench_prepare();
 	while ((option = getopt_long(count, args, "h", options, NULL)) >= 0)
 		parse_option(option, optarg);
+	mode = way_mode(&conf.way, count, args);
 	epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (optind + 1 == count && strcmp(args[optind], "origin") == 0)
+	if (strcmp(mode, "origin") == 0)
 		run_origin();
-	if (optind + 1 != count || conf.way.port == 0 || conf.way.proxy.sin_port == 0)
-		bench_die("a mode, --proxy and --port are needed; see bench_media --help");
-	if (strcmp(args[optind], "streams") == 0)
+	if (strcmp(mode, "streams") == 0)
 		run_streams();
-	if (strcmp(args[optind], "bulk") == 0)
-		run_bulk();
-	bench_die("\"%s\" is no mode; see bench_media --help", args[optind]);
+	bench_die("\"%s\" is no mode; see bench_media --help", mode);
 }

@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import time
 
+import plots
 import servers
 from servers import Trouble
 
@@ -23,7 +24,15 @@ TITLES = {"media-alone": "calls, nothing beside them", "media-beside-bulk": "cal
 P50_TARGET, P99_TARGET, BULK_TARGET, PACKET_TARGET = 0.6, 1.0, 1.8, 1.15
 
 
-class Sallyport(servers.Sallyport):
+class Named(servers.Sallyport):
+    """One of several builds."""
+
+    def __init__(self, binary, core, name):
+        super().__init__(binary, core)
+        self.name = name
+
+
+class Sallyport(Named):
     """The port of the calls' origin is class media."""
 
     RULE = """\
@@ -31,25 +40,35 @@ rules:
   - {name: calls, when: {port: %d}, then: {class: media}}
 """
 
-    def __init__(self, binary, core, name):
-        super().__init__(binary, core)
-        self.name = name
-
     def start(self, folder, origin):
         self.POLICY = self.RULE % origin["echo"] + servers.Sallyport.POLICY
         super().start(folder, origin)
 
 
+class Direct(servers.Floor):
+    """No proxy between the calls and their origin; the downloads beside them have the floor. What the rig itself does to calls."""
+
+    name = "direct"
+    direct = ("echo",)
+
+    def start(self, folder, origin):
+        super().start(folder, origin)
+        self.addresses["echo"] = "%s:%d" % (servers.ORIGINS[0], origin["echo"])
+
+
+def leads_by_itself(server, service):
+    return server.is_plain or service in getattr(server, "direct", ())
+
+
 # ---- generators ---------------------------------------------------------------------------------
 
 
-class Generator:
-    """A mode of bench_media, which talks on its stdout."""
+class Talk:
+    """A program of the bench that is told things on stdin and answers on stdout, line by line."""
 
-    def __init__(self, bench, server, mode, service, port, *more):
-        self.server = server
-        command = [bench.tool("bench_media"), mode, "--proxy", server.addresses[service], "--port", str(port), *more]
-        self.process = subprocess.Popen(command + (["--plain"] if server.is_plain else []), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    def __init__(self, bench, name, command):
+        self.name = name
+        self.process = subprocess.Popen([bench.tool(command[0])] + command[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True, bufsize=1, preexec_fn=servers.pinned(bench.load_core))
 
     def __enter__(self):
@@ -64,43 +83,71 @@ class Generator:
         text = self.process.stdout.readline() if select.select([self.process.stdout], [], [], seconds)[0] else ""
         if not text:
             self.process.kill()
-            raise Trouble("%s: %s" % (self.server.name, self.process.communicate()[1].strip() or "bench_media says nothing"))
+            raise Trouble("%s: %s" % (self.name, self.process.communicate()[1].strip() or "the generator says nothing"))
         return text.strip()
 
     def wait_for(self, word, seconds=60):
         line = self.line(seconds)
         if line != word:
-            raise Trouble('%s: bench_media says "%s", not "%s"' % (self.server.name, line, word))
+            raise Trouble('%s: the generator says "%s", not "%s"' % (self.name, line, word))
+
+    def tell(self, word=""):
+        self.process.stdin.write(word + "\n")
+
+    def number(self):
+        """What a program that counts has counted so far."""
+        self.tell()
+        return int(self.line())
+
+
+class Origin(Talk):
+    """It says "ready NAME PORT"."""
+
+    def __init__(self, bench, *command):
+        super().__init__(bench, command[0], list(command))
+        self.port = int(self.line().split()[-1])
+
+
+class Generator(Talk):
+    def __init__(self, bench, server, command, service, port, *more):
+        super().__init__(bench, server.name, command + ["--proxy", server.addresses[service], "--port", str(port), *more] + (
+            ["--plain"] if leads_by_itself(server, service) else []))
 
 
 class Bulk(Generator):
-    def __init__(self, bench, server):
-        super().__init__(bench, server, "bulk", "source", bench.origin["source"], "--streams", str(DOWNLOADS))
+    def __init__(self, bench, server, origin):
+        super().__init__(bench, server, ["bench_readers", "fast"], "source", origin.port, "--count", str(DOWNLOADS))
         self.wait_for("ready")
-
-    def bytes(self):
-        self.process.stdin.write("\n")
-        return int(self.line())
+        if bench.options.real_time:  # of what calls leave, most
+            for process in (self.process.pid, origin.process.pid):
+                os.setpriority(os.PRIO_PROCESS, process, -15)
 
 
 class Calls(Generator):
     def __init__(self, bench, server, origin, seconds):
-        super().__init__(bench, server, "streams", "echo", origin["echo"], "--streams", str(STREAMS), "--rate", str(RATE),
+        super().__init__(bench, server, ["bench_media", "streams"], "echo", origin.port, "--streams", str(STREAMS), "--rate", str(RATE),
                          "--size", str(SIZE), "--seconds", str(seconds))
 
     def finish(self):
-        line = self.line()
-        found = json.loads(line)
+        found = json.loads(self.line())
         if found["errors"]:
-            raise Trouble("%s: %d packets: %s" % (self.server.name, found["errors"], found["first_error"]))
+            raise Trouble("%s: %d packets: %s" % (self.name, found["errors"], found["first_error"]))
         return found
+
+
+def come_first(server, real_time):
+    """Nothing else that runs on this machine takes the server's core from it."""
+    if real_time:
+        for process in server.processes():
+            for task in os.listdir("/proc/%d/task" % process):
+                os.sched_setscheduler(int(task), os.SCHED_FIFO, os.sched_param(1))
 
 
 class Mark:
     """What the server has spent and what has gone through it, at one moment."""
 
     def __init__(self, server, bulk=None):
-        self.cpu, self.time, self.bytes = server.cpu_seconds(), time.monotonic(), bulk.bytes() if bulk else 0
+        self.cpu, self.time, self.bytes = server.cpu_seconds(), time.monotonic(), bulk.number() if bulk else 0
 
     def per_gib(self, before):
         return (self.cpu - before.cpu) / (self.bytes - before.bytes) * GIB
@@ -116,16 +163,25 @@ class Mark:
 
 
 class Bed:
+    """The origins, and how calls are measured on a server."""
+
     def __init__(self, bench):
         self.bench = bench
-        self.program = servers.Program([bench.tool("bench_media"), "origin"], bench.new_folder("media-origin"), bench.load_core)
-        port = int(self.program.ready_line().split()[-1])
-        self.origin = dict(bench.origin, echo=port)  # what leads to the echo leads to the calls' own
+        self.calls_origin, self.bulk_origin = Origin(bench, "bench_media", "origin"), Origin(bench, "bench_readers", "origin")
+        # What leads to the services of bench_origin leads to these.
+        self.origin = dict(bench.origin, echo=self.calls_origin.port, source=self.bulk_origin.port)
         self.bulk_seconds, self.seconds = (2, 3) if bench.options.quick else (4, 10)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for origin in (self.calls_origin, self.bulk_origin):
+            origin.__exit__()
 
     def calls(self, server, bulk=None):
         """One run of the streams: what they saw, and the marks around what counts."""
-        with Calls(self.bench, server, self.origin, self.seconds) as calls:
+        with Calls(self.bench, server, self.calls_origin, self.seconds) as calls:
             calls.wait_for("measuring")
             before = Mark(server, bulk)
             calls.wait_for("measured")
@@ -140,7 +196,7 @@ class Bed:
         return found
 
     def beside(self, server):
-        with Bulk(self.bench, server) as bulk:
+        with Bulk(self.bench, server, self.bulk_origin) as bulk:
             time.sleep(SETTLE_SECONDS)
             before = Mark(server, bulk)
             time.sleep(self.bulk_seconds)
@@ -154,6 +210,7 @@ class Bed:
         if server.program is None:
             server.start(self.bench.new_folder(server.name), self.origin)
             server.pin()
+            come_first(server, self.bench.options.real_time)
         processes = server.processes()
         found = (self.alone if name == "media-alone" else self.beside)(server)
         if server.processes() != processes:
@@ -178,12 +235,13 @@ def is_noisy(found):
     return found["late_sends_p99_us"] > NOISY_US
 
 
-def choose_servers(bench):
+def choose_servers(bench, kind=Sallyport):
+    """The floor, the builds of Sallyport, the peers."""
     options, core = bench.options, bench.server_core
     found = [servers.Floor(bench.tool("bench_floor"), core)]
     if not options.without_sallyport:
-        found.append(Sallyport(os.path.abspath(options.sallyport), core, "sallyport"))
-    found += [Sallyport(path, core, name) for name, path in options.also.items()]
+        found.append(kind(os.path.abspath(options.sallyport), core, "sallyport"))
+    found += [kind(path, core, name) for name, path in options.also.items()]
     for name in options.peers:
         path = servers.find_peer(name)
         if path:
@@ -191,15 +249,14 @@ def choose_servers(bench):
     return found
 
 
-def measure_row(bed, name, everybody, say):
+def measure_row(bench, everybody, once, told, say):
     """{server: its runs, one a round}; who fails is left out with a word, but not the floor."""
     runs = {server.name: [] for server in everybody}
-    rounds = bed.bench.options.rounds
     everybody = list(everybody)
-    for number in range(rounds):
+    for number in range(bench.options.rounds):
         for server in list(everybody)[:: -1 if number % 2 else 1]:
             try:
-                runs[server.name].append(bed.measure(name, server))
+                runs[server.name].append(once(server))
             except (Trouble, subprocess.TimeoutExpired) as trouble:
                 if server.name == "floor":
                     raise
@@ -207,23 +264,26 @@ def measure_row(bed, name, everybody, say):
                 server.stop()
                 everybody.remove(server)
                 continue
-            say("  %-12s round %d  %-13s %s" % (name[:12], number + 1, server.name, told(name, runs[server.name][-1])))
-    return {name: found for name, found in runs.items() if len(found) == rounds}
+            say("  round %d  %-13s %s" % (number + 1, server.name, told(runs[server.name][-1])))
+    return {name: found for name, found in runs.items() if len(found) == bench.options.rounds}
 
 
 def measure(bench, names, say):
     os.sched_setaffinity(0, {bench.load_core})  # nothing but the server on its core
-    bed, found = Bed(bench), {}
+    found = {}
     everybody = choose_servers(bench)
+    if not bench.options.quick:
+        everybody.insert(1, Direct(bench.tool("bench_floor"), bench.server_core))
     try:
-        for name in NAMES:
-            if name in names:
-                say(TITLES[name])
-                found[name] = measure_row(bed, name, everybody, say)
+        with Bed(bench) as bed:
+            for name in NAMES:
+                if name in names:
+                    say(TITLES[name])
+                    found[name] = measure_row(bench, everybody, lambda server, name=name: bed.measure(name, server),
+                                              lambda run, name=name: told(name, run), say)
     finally:
         for server in everybody:
             server.stop()
-        bed.program.stop()
     return found
 
 
@@ -309,4 +369,27 @@ def text(found):
         part, reached = beside_text(found["media-beside-bulk"], plain)
         parts.append(part)
         all_reached = all_reached and reached
+        parts.append("![latency](plots/media-latency.svg) ![what it costs](plots/media-frontier.svg)")
     return "\n\n".join(parts) + "\n", all_reached
+
+
+def distribution(runs):
+    """Points of the share of packets that are slower, as 1 in so many, and of their round trip in ms."""
+    shares = [share for share, _ in runs[0]["quantiles"]]
+    times = [statistics.median(values) / 1000 for values in zip(*([time for _, time in run["quantiles"]] for run in runs))]
+    return [(1 / (1 - share) if share < 1 else runs[0]["done"], time) for share, time in zip(shares, times)]
+
+
+def write_plots(found):
+    beside = found.get("media-beside-bulk")
+    if not beside:
+        return
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "plots")
+    with open(os.path.join(folder, "media-latency.svg"), "w", encoding="ascii") as file:
+        file.write(plots.plot("Calls beside bulk: round trips", "ms", [(name, distribution(runs), name in ("floor", "direct"))
+                                                                       for name, runs in beside.items()],
+                              is_log=True, label="so many are faster", words=lambda value: "%g %%" % (100 - 100 / value)))
+    with open(os.path.join(folder, "media-frontier.svg"), "w", encoding="ascii") as file:
+        file.write(plots.dots("Calls beside bulk: what their p99 costs", "CPU of bulk meanwhile, times the floor's without calls", "p99, ms",
+                              [(name, statistics.median(ratios(runs, beside["floor"], "bulk_s", "bulk_alone_s")), middle(runs, "p99_us") / 1000)
+                               for name, runs in beside.items() if name != "direct"], (BULK_TARGET, "to reach")))

@@ -23,8 +23,8 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 if ! { cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release &&
 	cmake --build "$build" --target sallyport bench_load bench_origin bench_floor \
-			bench_policy bench_ask bench_pause bench_login \
-			bench_floor_tls bench_load_tls bench_origin_tls bench_media; } >"$log" 2>&1; then
+			bench_policy bench_ask bench_pause bench_login bench_many bench_storm \
+			bench_floor_tls bench_load_tls bench_origin_tls bench_media bench_push bench_readers; } >"$log" 2>&1; then
 	tail -n 40 "$log" >&2
 	echo "$0: the Release build in $build failed (above)" >&2
 	exit 2

@@ -375,7 +375,7 @@ def peers_plots(found):
 
 
 class SwappedSallyport(servers.Sallyport):
-    CONFIGURATION = servers.Sallyport.CONFIGURATION.replace("workers: 1", "workers: 2") + """\
+    CONFIGURATION = servers.Sallyport.CONFIGURATION + """\
 limits: {sessions_per_client: 100000}
 """
     POLICY = """\
@@ -384,17 +384,6 @@ rules:
   - {name: in the list, when: {to: bench}, then: {access: deny}}
 defaults: {access: allow, tls: bypass, auth: exempt, class: normal, ports: [1-65535]}
 """
-
-    def command(self, core, *words):
-        done = subprocess.run([self.binary, *words, "-c", os.path.join(self.program.folder, "sallyport.yaml")],
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                              timeout=60, preexec_fn=servers.pinned(core), check=False)
-        if done.returncode:
-            raise Trouble("sallyport %s: %s" % (" ".join(words), done.stderr.strip()))
-        return done.stdout
-
-    def status(self, core):
-        return json.loads(self.command(core, "status", "--json"))
 
 
 def memory_of(process):
@@ -482,7 +471,7 @@ def measure_reload(bench, say):
             lists.append(path + ".%d" % number)
             shutil.copyfile(path, lists[-1])
         shutil.copyfile(lists[0], path)
-        server = SwappedSallyport(os.path.abspath(bench.options.sallyport), bench.server_core)
+        server = SwappedSallyport(os.path.abspath(bench.options.sallyport), bench.server_core, workers=2)
         try:
             server.start(folder, bench.origin)
             server.pin()

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The servers that the bench measures: how each is configured, started, watched and stopped.
 
-A server lives in a folder of its own, in a session of its own (setsid), pinned to one core; what it
-costs is the sum over all processes of that session.
+A server lives in a folder of its own, in a session of its own (setsid), pinned to one core or to a set
+of cores; what it costs is the sum over all processes of that session.
 """
 import contextlib
+import json
 import os
 import re
 import resource
@@ -52,18 +53,12 @@ def processes_of(session):
 
 
 def cpu_seconds(process):
-    """User and system time of all threads: in nanoseconds where the kernel tells, else in ticks."""
-    ns = 0
+    """User and system time of all threads, also of those that have ended."""
+    clock = ~process << 3 | 2  # clock_getcpuclockid(3)
     try:
-        tasks = os.listdir("/proc/%d/task" % process)
+        return time.clock_gettime(clock)
     except OSError:
         return 0.0
-    for task in tasks:
-        ns += int((read_file("/proc/%d/task/%s/schedstat" % (process, task)).split() or ["0"])[0])
-    if ns:
-        return ns / 1e9
-    fields = read_file("/proc/%d/stat" % process).rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if len(fields) > 12 else 0.0
 
 
 def memory_bytes(process):
@@ -77,9 +72,14 @@ def memory_bytes(process):
     return 1024 * sum(int(number) for number in kib)
 
 
+def cores_of(core):
+    """`core`: the number of one, or a set of them."""
+    return {core} if isinstance(core, int) else set(core)
+
+
 def pinned(core):
     """What a child does between fork and exec."""
-    return lambda: os.sched_setaffinity(0, {core})
+    return lambda: os.sched_setaffinity(0, cores_of(core))
 
 
 def free_port():
@@ -160,11 +160,13 @@ class Server:
 
     name = ""
     is_plain = False  # leads to the origin by itself, without CONNECT
-    rows = ("connect", "bulk-up", "bulk-down", "idle", "get")
+    cannot = {}  # row -> why this server has no figure there
 
-    def __init__(self, binary, core):
+    def __init__(self, binary, core, workers=1):
         self.binary = binary
         self.core = core
+        self.workers = workers
+        self.clients = (open_files() - 1000) // 2  # at once, where it has such a limit
         self.program = None
         self.addresses = {}
 
@@ -184,7 +186,7 @@ class Server:
         for process in self.processes():
             with contextlib.suppress(OSError):  # it may have ended meanwhile
                 for task in os.listdir("/proc/%d/task" % process):
-                    os.sched_setaffinity(int(task), {self.core})
+                    os.sched_setaffinity(int(task), cores_of(self.core))
 
     def processes(self):
         return processes_of(self.program.process.pid) if self.program else []
@@ -214,6 +216,8 @@ class Server:
 
 
 class Floor(Server):
+    """One thread, whatever the number of workers."""
+
     name = "floor"
 
     def start(self, folder, origin):
@@ -247,12 +251,25 @@ defaults: {access: allow, tls: bypass, auth: exempt, class: normal, ports: [1-65
 """
 
     def start(self, folder, origin):
-        path = self.write(folder, "sallyport.yaml", self.CONFIGURATION)
+        path = self.write(folder, "sallyport.yaml", self.CONFIGURATION.replace(
+            "workers: 1", "workers: %d" % self.workers))
         self.write(folder, "policy.yaml", self.POLICY)
         os.makedirs(os.path.join(folder, "log"))
         os.chmod(os.path.join(folder, "log"), 0o777)  # as root, the logger becomes another user
         self.program = Program([self.binary, "run", "-c", path], folder, self.core)
         self.listens_on(port_in(self.program.ready_line()))
+
+    def command(self, core, *words):
+        """What `sallyport WORDS` says about the one that runs; `core` is where it may run."""
+        done = subprocess.run([self.binary, *words, "-c", os.path.join(self.program.folder, "sallyport.yaml")],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              timeout=60, preexec_fn=pinned(core), check=False)
+        if done.returncode:
+            raise Trouble("sallyport %s: %s" % (" ".join(words), done.stderr.strip()))
+        return done.stdout
+
+    def status(self, core):
+        return json.loads(self.command(core, "status", "--json"))
 
     def version(self):
         return self.version_in("--version", r"(?i)sallyport (\d\S*)")
@@ -260,6 +277,7 @@ defaults: {access: allow, tls: bypass, auth: exempt, class: normal, ports: [1-65
 
 class Squid(Server):
     name = "squid"
+    cannot = {"bulk-up": "closes a tunnel when the client half-closes it"}
     CONFIGURATION = """\
 http_port 127.0.0.1:{port}
 http_access allow all
@@ -274,15 +292,17 @@ netdb_filename none
 max_filedescriptors {files}
 client_db off
 shutdown_lifetime 0 seconds
-workers 1
+workers {workers}
 """
 
     def start(self, folder, origin):
         port = free_port()
         os.chmod(folder, 0o777)  # as root, it becomes another user
         path = self.write(folder, "squid.conf", self.CONFIGURATION.format(
-            port=port, folder=folder, files=open_files()))
-        self.program = Program([self.binary, "-N", "-f", path], folder, self.core)
+            port=port, folder=folder, files=open_files(), workers=self.workers))
+        # Several workers are processes of their own, with a coordinator.
+        self.program = Program([self.binary, "-N" if self.workers == 1 else "--foreground", "-f", path], folder,
+                               self.core)
         self.program.wait_for_port(port)
         self.listens_on(port)
 
@@ -297,7 +317,7 @@ class HAProxy(Server):
     is_plain = True
     CONFIGURATION = """\
 global
-  nbthread 1
+  nbthread {workers}
   maxconn {clients}
   maxpipes 64
 defaults
@@ -310,7 +330,7 @@ defaults
 """
 
     def start(self, folder, origin):
-        text = self.CONFIGURATION.format(clients=(open_files() - 1000) // 2)
+        text = self.CONFIGURATION.format(clients=self.clients, workers=self.workers)
         for service in SERVICES:
             port = free_port()
             self.addresses[service] = "127.0.0.1:%d" % port
@@ -348,7 +368,7 @@ cachedir: {folder}/cache
 CONFIG proxy.config.http.server_ports STRING {port}:ip-in=127.0.0.1
 CONFIG proxy.config.http.connect_ports STRING *
 CONFIG proxy.config.exec_thread.autoconfig INT 0
-CONFIG proxy.config.exec_thread.limit INT 1
+CONFIG proxy.config.exec_thread.limit INT {workers}
 CONFIG proxy.config.exec_thread.affinity INT 0
 CONFIG proxy.config.accept_threads INT 0
 CONFIG proxy.config.task_threads INT 1
@@ -376,7 +396,7 @@ logging:
         port = free_port()
         for name in ("etc", "share", "var", "run", "log", "cache"):
             os.makedirs(os.path.join(folder, name))
-        values = {"folder": folder, "port": port, "files": open_files() - 200}
+        values = {"folder": folder, "port": port, "files": open_files() - 200, "workers": self.workers}
         root = self.write(folder, "runroot.yaml", self.RUNROOT.format(**values))
         self.write(folder, "etc/records.config", self.RECORDS.format(**values))
         self.write(folder, "etc/logging.yaml", self.LOGGING)
@@ -392,8 +412,92 @@ logging:
         return self.version_in("--version", r"Traffic Server (\d\S*)")
 
 
-PEERS = {"squid": Squid, "trafficserver": TrafficServer, "haproxy": HAProxy}
-PEER_BINARIES = {"squid": "squid", "trafficserver": "traffic_server", "haproxy": "haproxy"}
+class Tinyproxy(Server):
+    """A thread for each connection."""
+
+    name = "tinyproxy"
+    cannot = {"bulk-up": "closes a tunnel when the client half-closes it",
+              "get": "closes after each reply without saying so"}
+    CONFIGURATION = """\
+Port {port}
+Listen 127.0.0.1
+Timeout 3600
+MaxClients {clients}
+LogFile "{folder}/tinyproxy.log"
+LogLevel Connect
+DisableViaHeader Yes
+"""
+
+    def start(self, folder, origin):
+        port = free_port()
+        path = self.write(folder, "tinyproxy.conf", self.CONFIGURATION.format(
+            port=port, folder=folder, clients=self.clients))
+        self.program = Program([self.binary, "-d", "-c", path], folder, self.core)
+        self.program.wait_for_port(port)
+        self.listens_on(port)
+
+    def version(self):
+        return self.version_in("-v", r"tinyproxy (\d\S*)")
+
+
+class Nginx(Server):
+    """No CONNECT: a yardstick for bytes (module stream) and for GET (module http)."""
+
+    name = "nginx"
+    is_plain = True
+    MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so"
+    CONFIGURATION = """\
+load_module {module};
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr;
+worker_processes {workers};
+worker_rlimit_nofile {files};
+events {{ worker_connections {files}; }}
+"""
+    HTTP = """\
+http {{
+  access_log off;
+  keepalive_requests 1000000000;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  upstream http {{ keepalive 64; keepalive_requests 1000000000; {servers} }}
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{ proxy_pass http://http; proxy_http_version 1.1; proxy_set_header Connection ""; }}
+  }}
+}}
+"""
+    STREAM = """\
+  upstream {service} {{ {servers} }}
+  server {{ listen 127.0.0.1:{port}; proxy_pass {service}; proxy_timeout 1h; proxy_half_close on; }}
+"""
+
+    def start(self, folder, origin):
+        if not os.path.exists(self.MODULE):
+            raise Trouble("nginx has no module stream (apt-get install libnginx-mod-stream)")
+        text = self.CONFIGURATION.format(module=self.MODULE, folder=folder, workers=self.workers, files=open_files())
+        text += "stream {\n"
+        for service in SERVICES:
+            port = free_port()
+            self.addresses[service] = "127.0.0.1:%d" % port
+            values = {"port": port, "service": service, "folder": folder, "servers": " ".join(
+                "server %s:%d;" % (address, origin[service]) for address in ORIGINS)}
+            if service == "http":
+                text += "}\n" + self.HTTP.format(**values)
+            else:
+                text += self.STREAM.format(**values)
+        path = self.write(folder, "nginx.conf", text)
+        self.program = Program([self.binary, "-c", path, "-p", folder], folder, self.core)
+        self.program.wait_for_port(port)
+
+    def version(self):
+        return self.version_in("-v", r"nginx/(\d\S*)")
+
+
+PEERS = {"squid": Squid, "trafficserver": TrafficServer, "haproxy": HAProxy, "tinyproxy": Tinyproxy, "nginx": Nginx}
+PEER_BINARIES = {"squid": "squid", "trafficserver": "traffic_server", "haproxy": "haproxy", "tinyproxy": "tinyproxy",
+                 "nginx": "nginx"}
 
 
 def find_peer(name):

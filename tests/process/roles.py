@@ -176,6 +176,50 @@ def test_worker_restart():
     origin.close()
 
 
+def pages_of(pid):
+    """Resident bytes of a process, without what it shares."""
+    text = pathlib.Path(f"/proc/{pid}/statm").read_text().split()
+    return (int(text[1]) - int(text[2])) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_receivers_that_never_read():
+    """Tunnels whose clients read nothing: no more than limits.buffer is stored for each, however much is sent."""
+    origin, port = echo_origin()
+    buffer_bytes, count, slack_bytes = 65536, 20, 1 << 20
+    with Proxy(CONFIG.replace("workers: 2", "workers: 1\nlimits: {{buffer: 64K}}")) as proxy:
+        pid = proxy.roles()["worker0"]
+        warm = proxy.tunnel(port)
+        warm_peer = origin.accept()[0]
+        warm_peer.sendall(bytes(100000))
+        before = pages_of(pid)
+        tunnels = []
+        for _ in range(count):
+            sock = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(("127.0.0.1", proxy.port))
+            sock.sendall(b"CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: a\r\n\r\n" % port)
+            tunnels.append((sock, origin.accept()[0]))
+        for _, peer in tunnels:
+            peer.setblocking(False)
+        sent, quiet = 0, 0
+        while quiet < 5 and sent < count * 6000000:  # until nobody takes any more for a while
+            moved = 0
+            for _, peer in tunnels:
+                try:
+                    moved += peer.send(bytes(262144))
+                except BlockingIOError:
+                    pass
+            sent += moved
+            quiet = 0 if moved else quiet + 1
+            time.sleep(0 if moved else 0.05)
+        grown = pages_of(pid) - before
+        assert grown <= count * buffer_bytes + slack_bytes, (grown, sent)
+        for sock in [one for pair in tunnels for one in pair] + [warm, warm_peer]:
+            sock.close()
+        wait_for("an end of all", lambda: proxy.status()["metrics"]["sessions"] == 0)
+    origin.close()
+
+
 def test_backoff():
     """A role that dies at once again and again is started ever more rarely."""
     with Proxy() as proxy:
@@ -613,6 +657,29 @@ def test_out_of_files():
             except (AssertionError, ConnectionError):
                 return False
         wait_for("recovery", works)
+    origin.close()
+
+
+def test_refused_that_stay():
+    """Clients beyond limits.sessions are told at once, and if they stay all the same, take no descriptors from others."""
+    origin, port = echo_origin()
+    config = CONFIG.replace("workers: 2", "workers: 1") + "limits: {{sessions: 1}}\n"
+    with Proxy(config, prefix=("sh", "-c", 'ulimit -n 600; exec "$0" "$@"')) as proxy:
+        first = proxy.client()
+        first.sendall(b"GET http://127.0.0.1:%d/ HTTP/1.1\r\n" % port)
+        wait_for("the first session", lambda: proxy.status()["metrics"]["sessions"] == 1)
+        crowd = [proxy.client() for _ in range(800)]
+        for sock in crowd:
+            sock.settimeout(PATIENCE_S)
+            assert sock.recv(12) == b"HTTP/1.1 503"
+        worker = proxy.roles()["worker0"]
+        files = len(os.listdir(f"/proc/{worker}/fd"))
+        assert files < 300, files
+        first.sendall(b"Host: 127.0.0.1:%d\r\n\r\n" % port)
+        origin.accept()[0].close()
+        assert first.recv(12) == b"HTTP/1.1 502"
+        for sock in [first, *crowd]:
+            sock.close()
     origin.close()
 
 

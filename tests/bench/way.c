@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tunnel.h"
+#include "way.h"
 
 #include "bench.h"
 
@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -18,7 +19,7 @@ enum {
 	OPEN_SECONDS = 20,
 };
 
-uint64_t tunnel_now_ns(void)
+uint64_t way_now_ns(void)
 {
 	struct timespec time;
 
@@ -43,7 +44,7 @@ static void ask(int fd, const struct way *way, uint32_t number)
 		bench_die("the proxy answered \"%.*s\"", (int)strcspn(text, "\r\n"), text);
 }
 
-int tunnel_open(const struct way *way, uint32_t number, int receive_bytes)
+int way_open(const struct way *way, uint32_t number, int receive_bytes)
 {
 	struct sockaddr_in own = {.sin_family = AF_INET,
 				  .sin_addr.s_addr = htonl(0x7f000002 + number % CLIENTS)};
@@ -65,4 +66,45 @@ int tunnel_open(const struct way *way, uint32_t number, int receive_bytes)
 	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
 		bench_die("socket: %s", strerror(errno));
 	return fd;
+}
+
+double way_number(const char *text, double min, double max)
+{
+	char *after;
+	double number = strtod(text, &after);
+
+	if (after == text || *after || !(number >= min && number <= max))
+		bench_die("\"%s\" is no number from %g to %g", text, min, max);
+	return number;
+}
+
+bool way_option(struct way *way, int option, const char *value, const char *help)
+{
+	switch (option) {
+	case 'x':
+		if (!bench_address(value, '\0', &way->proxy))
+			bench_die("\"%s\" is no ADDRESS:PORT", value);
+		return true;
+	case 'p':
+		way->port = (unsigned)way_number(value, 1, 65535);
+		return true;
+	case 'P':
+		way->is_plain = true;
+		return true;
+	case 'h':
+		fputs(help, stdout);
+		exit(0);
+	case '?':
+		bench_die("see --help");
+	default:
+		return false;
+	}
+}
+
+const char *way_mode(const struct way *way, int count, char **args)
+{
+	if (optind + 1 != count ||
+	    (strcmp(args[optind], "origin") != 0 && (way->port == 0 || way->proxy.sin_port == 0)))
+		bench_die("a mode, --proxy and --port are needed; see --help");
+	return args[optind];
 }
