@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "session/media_frames.h"
 
-#include <string.h>
+#include "net/stun.h"
 
 enum {
 	LENGTH_BYTES = 2,     /* before each frame of RFC 4571 */
-	STUN_BYTES = 20,      /* head of a message; its length is without */
-	COOKIE_AT = 4,        /* in it */
-	COOKIE_END = 8,
 	CHANNEL_BYTES = 4,    /* head of ChannelData; its length is without, and it is padded to whole words */
 	DTLS_BYTES = 13,      /* head of a record */
 	RTP_BYTES = 12,
@@ -23,32 +20,25 @@ static unsigned pair(const uint8_t *at)
 	return (unsigned)at[0] << 8 | at[1];
 }
 
-static enum said check_cookie(const uint8_t *message, size_t have)
+/* *len: of the message. */
+static enum said check_stun(const uint8_t *message, size_t have, size_t *len)
 {
-	static const uint8_t cookie[] = {0x21, 0x12, 0xa4, 0x42};
-	size_t len = have > COOKIE_END ? COOKIE_END : have;
+	enum stun_shape shape = stun_header_shape(span_of(message, have), len);
 
-	if (len > COOKIE_AT && memcmp(message + COOKIE_AT, cookie, len - COOKIE_AT) != 0)
-		return SAID_NO;
-	return len < COOKIE_END ? SAID_MORE : SAID_YES;
-}
-
-static enum said check_stun(const uint8_t *message, size_t have)
-{
-	if (have >= 4 && pair(message + 2) % 4)
-		return SAID_NO;
-	return check_cookie(message, have);
+	return shape == STUN_SHAPE_OTHER ? SAID_NO : shape == STUN_SHAPE_SHORT ? SAID_MORE : SAID_YES;
 }
 
 /* The content of a frame, by its first byte (RFC 7983). */
 static enum said check_content(const uint8_t *at, size_t have, size_t len)
 {
+	size_t message_len = 0;
+
 	if (have == 0)
 		return SAID_MORE;
 	if (at[0] <= 3) {
-		if (have >= 4 && pair(at + 2) + STUN_BYTES != len)
-			return SAID_NO;
-		return check_stun(at, have);
+		enum said said = check_stun(at, have, &message_len);
+
+		return len < STUN_HEADER_BYTES || (said == SAID_YES && message_len != len) ? SAID_NO : said;
 	}
 	if (at[0] >= 16 && at[0] <= 19)
 		return len < ZRTP_BYTES ? SAID_NO : SAID_YES;
@@ -78,17 +68,19 @@ static enum said check_rfc4571(const uint8_t *head, size_t have, size_t *len)
 	return *len > MEDIA_FRAMES_MAX_BYTES ? SAID_NO : check_content(head + LENGTH_BYTES, have - LENGTH_BYTES, content);
 }
 
+/* *len: of the whole message. */
 static enum said check_turn(const uint8_t *head, size_t have, size_t *len)
 {
-	if (have < CHANNEL_BYTES)
-		return have && head[0] > 0x4f ? SAID_NO : SAID_MORE;
-	*len = pair(head + 2);
-	if (head[0] >= 0x40 && head[0] <= 0x4f) {
-		*len = CHANNEL_BYTES + (*len + 3) / 4 * 4;
-		return *len > MEDIA_FRAMES_MAX_BYTES ? SAID_NO : SAID_YES;
+	enum said said;
+
+	if (have == 0 || head[0] < 0x40 || head[0] > 0x4f) {
+		said = check_stun(head, have, len);
+		return said == SAID_YES && *len > MEDIA_FRAMES_MAX_BYTES ? SAID_NO : said;
 	}
-	*len += STUN_BYTES;
-	return head[0] > 0x3f || *len > MEDIA_FRAMES_MAX_BYTES ? SAID_NO : check_stun(head, have);
+	if (have < CHANNEL_BYTES)
+		return SAID_MORE;
+	*len = CHANNEL_BYTES + (pair(head + 2) + 3u) / 4 * 4;
+	return *len > MEDIA_FRAMES_MAX_BYTES ? SAID_NO : SAID_YES;
 }
 
 /* The first head. What a message of STUN begins with could be a length, so both are asked; a beginning without a packet says nothing. */

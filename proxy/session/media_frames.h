@@ -10,7 +10,7 @@
 enum media_framing { MEDIA_FRAMING_OPEN /* too little has come */, MEDIA_FRAMING_RFC4571, MEDIA_FRAMING_TURN, MEDIA_FRAMING_NONE };
 
 enum {
-	MEDIA_FRAMES_HEAD_BYTES = 16, /* with so many of a frame it is known whether it is one */
+	MEDIA_FRAMES_HEAD_BYTES = 24, /* with so many of a frame it is known whether it is one */
 	MEDIA_FRAMES_MAX_BYTES = 9216, /* a longer one is none */
 };
 

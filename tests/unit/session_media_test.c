@@ -46,7 +46,7 @@ static void packets_are_counted_by_their_frames(void **unused)
 		ROW(1, NONE, "\x40\x00\x00\x04" "four"),
 		ROW(2, NONE, RTP("\1") RTP("\2") "\xff\xff\xff\xff"),
 		ROW(1, NONE, RTP("\1") "\x00\x07\x81\xc9\x00\x01\x00\x00\x00"), /* shorter than any RTCP */
-		ROW(1, NONE, RTP("\1") "\x00\x14\x00\x01\x00\x04\x21\x12\xa4\x42"), /* STUN of another length than its frame */
+		ROW(1, NONE, RTP("\1") "\x00\x14\x00\x01\x00\x04\x21\x12\xa4\x42" "0123456789ab"), /* STUN of another length than its frame */
 		ROW(1, NONE, STUN "\x50\x00\x00\x01"),
 #undef ROW
 	};
