@@ -15,7 +15,7 @@ packages_test="clang llvm libclang-rt-14-dev lld libcmocka-dev python3 python3-y
 	nghttp2-client debootstrap dpkg-dev file ca-certificates procps iproute2 tzdata nodejs duktape
 	prometheus krb5-kdc krb5-admin-server krb5-user gss-ntlmssp samba samba-ad-dc samba-ad-provision winbind samba-dsdb-modules
 	samba-vfs-modules ldap-utils python3-samba ldb-tools slapd apache2-utils libpam-pwdfile cntlm wget2 default-jdk-headless
-	python3-cryptography libnss3-tools gnutls-bin"
+	python3-cryptography libnss3-tools gnutls-bin coturn nftables"
 
 # install_packages NAME...: install those that are missing; needs root or sudo.
 install_packages() {

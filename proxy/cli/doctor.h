@@ -66,6 +66,7 @@ struct doctor_probe {
 
 	enum doctor_result result;
 	struct address address;      /* dialled; family 0: none was */
+	size_t address_count;        /* of the name, that were looked at */
 	uint64_t connect_us, rtt_us; /* of the connection, and of question and answer; 0: none */
 	int status;                  /* HTTP status of the proxy that refuses, or of the answer; 0: none */
 	char error[64];              /* Proxy-Status error token */
@@ -180,6 +181,9 @@ void doctor_advice_add_notes(const struct doctor *doctor, const struct doctor_ta
 
 /* What the policy says of each port of the target: lines, or a JSON array. */
 void doctor_policy_add(const struct doctor *doctor, const struct doctor_target *target, struct buf *out);
+
+/* What its rules should say of media, and do not: one sentence a line. */
+void doctor_policy_add_notes(const struct doctor *doctor, const struct doctor_target *target, struct buf *out);
 
 /* ---- doctor_say.c ---- */
 

@@ -254,8 +254,11 @@ static void add_other_issuer(const struct doctor *doctor, const struct doctor_ta
 static void add_of_proxy(struct finding *finding, struct buf *out)
 {
 	collect(finding, true, DOCTOR_RESULT_NO_PROXY, TRUST_FAULT_NONE);
-	if (finding->first)
-		buf_printf(out, "the proxy: %s.\n", finding->first->text);
+	if (finding->first) {
+		buf_add_string(out, "the proxy ");
+		doctor_say_proxy(finding->doctor, out);
+		buf_printf(out, ": %s\n", finding->first->text);
+	}
 	collect(finding, true, DOCTOR_RESULT_LOGIN, TRUST_FAULT_NONE);
 	if (finding->first)
 		add_login(finding->first, out);
@@ -269,6 +272,27 @@ static void add_of_proxy(struct finding *finding, struct buf *out)
 	if (finding->first)
 		buf_printf(out, "the proxy takes %.*s, and cannot reach it (%s): let the proxy out through the firewall.\n",
 		           SPAN_ARG(buf_span(&finding->ways)), finding->first->text);
+}
+
+/* Not media's, but without it there is no call. */
+static void add_signalling(struct finding *finding, enum doctor_way way, struct buf *out)
+{
+	const struct doctor *doctor = finding->doctor;
+	const struct doctor_probe *seen = NULL;
+
+	for (size_t i = 0; i < doctor->probe_count; i++) {
+		const struct doctor_probe *probe = &doctor->probes[i];
+
+		if (probe->target != finding->target || probe->way != way)
+			continue;
+		if (is_open(probe))
+			return;
+		seen = probe;
+	}
+	if (seen)
+		buf_printf(out, "%s to %.*s has no way: %s.\n", doctor_say_way(way), SPAN_ARG(seen->host.name),
+		           way == DOCTOR_HTTPS ? "nobody can log on or send a message there, whatever becomes of media"
+		                               : "calls and messages are not told of while they come in");
 }
 
 void doctor_advice_add_notes(const struct doctor *doctor, const struct doctor_target *target, struct buf *out)
@@ -288,6 +312,9 @@ void doctor_advice_add_notes(const struct doctor *doctor, const struct doctor_ta
 	}
 	add_other_issuer(doctor, target, out);
 	add_of_proxy(&finding, out);
+	for (int way = DOCTOR_HTTPS; way <= DOCTOR_WSS; way++)
+		add_signalling(&finding, (enum doctor_way)way, out);
+	doctor_policy_add_notes(doctor, target, out);
 	buf_fini(&finding.ways);
 	buf_fini(&finding.ports);
 }

@@ -22,8 +22,8 @@ static void add_authority(const struct http_host *host, bool with_port, struct b
 		buf_printf(out, ":%u", host->port);
 }
 
-/* The head of the answer, when it is there. False: more must come, or the probe has ended. */
-static bool read_head(struct doctor_probe *probe, const char *method, struct arena *arena, struct http_head *head)
+/* A head, when it is there. False: more must come, or the probe has ended. */
+static bool read_one(struct doctor_probe *probe, const char *method, struct arena *arena, struct http_head *head)
 {
 	bool is_proxy = probe->phase == DOCTOR_ASKING_PROXY;
 	enum doctor_result result = is_proxy ? DOCTOR_RESULT_NO_PROXY
@@ -36,20 +36,27 @@ static bool read_head(struct doctor_probe *probe, const char *method, struct are
 		struct span begin = span_first(buf_span(&probe->in), 5);
 
 		if (!span_equal(begin, span_first(SPAN("HTTP/"), begin.len)) || buf_len(&probe->in) > HEAD_MAX_BYTES)
-			doctor_probe_end(probe, result, "%s does not speak HTTP", is_proxy ? "what listens there" : "it");
+			doctor_probe_end(probe, result, "%s does not speak HTTP", is_proxy ? "what listens there" : "what answers");
 		return false;
 	}
 	if (http_head_parse_response(span_first(buf_span(&probe->in), bytes), span_from(method), arena, head, &detail)) {
 		doctor_probe_end(probe, result, "the answer is malformed: %s", detail);
 		return false;
 	}
-	if (head->status >= 100 && head->status < 200 && head->status != 101) {
+	return true;
+}
+
+/* The final one: interim ones are passed over. */
+static bool read_head(struct doctor_probe *probe, const char *method, struct arena *arena, struct http_head *head)
+{
+	while (read_one(probe, method, arena, head)) {
+		probe->status = head->status;
+		if (head->status >= 200 || head->status == 101)
+			return true;
 		buf_consume(&probe->in, head->head_bytes);
 		probe->scanned = 0;
-		return read_head(probe, method, arena, head);
 	}
-	probe->status = head->status;
-	return true;
+	return false;
 }
 
 /* ---- the proxy ---- */

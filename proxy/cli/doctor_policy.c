@@ -7,7 +7,7 @@
 #include "cli/doctor.h"
 #include "cli/question.h"
 
-enum { TEXT_MAX_BYTES = 4096 };
+enum { ADDRESS_BYTES = 64 };
 
 static void add_text(const struct verdict_proxy *proxy, const struct verdict *verdict, const char *asked, struct buf *out)
 {
@@ -55,42 +55,48 @@ static const struct address *dialled(const struct doctor_probe *probe)
 	return NULL;
 }
 
-static void add_one(const struct verdict_proxy *proxy, const struct doctor_probe *probe, struct buf *out)
+/* What would become of this CONNECT. False: it cannot be asked. `verdict` borrows from `question`. */
+static bool decide(const struct verdict_proxy *proxy, const struct doctor_probe *probe, struct question *question,
+                   struct verdict *verdict)
 {
 	const struct doctor *doctor = probe->doctor;
 	const struct address *address = dialled(probe);
 	bool brackets = probe->host.address.family == AF_INET6;
-	struct question question;
-	struct verdict verdict;
-	char asked[300], from[64] = "127.0.0.1", to[64], user[200];
 	struct buf text;
 
-	question_init(&question);
-	buf_init(&text, sizeof(to) - 1);
-	snprintf(asked, sizeof(asked), "%s%.*s%s:%u", brackets ? "[" : "", SPAN_ARG(probe->host.name), brackets ? "]" : "",
-	         probe->host.port);
-	question.line.argument = asked;
-	if (doctor->from.family) {
+	question->line.argument = arena_printf(&question->arena, "%s%.*s%s:%u", brackets ? "[" : "", SPAN_ARG(probe->host.name),
+	                                       brackets ? "]" : "", probe->host.port);
+	buf_init(&text, ADDRESS_BYTES);
+	if (doctor->from.family)
 		address_format(&doctor->from, &text);
-		snprintf(from, sizeof(from), "%.*s", SPAN_ARG(buf_span(&text)));
-	}
-	question.line.options[OPTION_from] = from;
+	question->line.options[OPTION_from] = buf_len(&text) ? arena_string(&question->arena, buf_span(&text)) : NULL;
 	buf_reset(&text);
-	if (address && probe->host.address.family == 0) {
+	if (address && probe->host.address.family == 0)
 		address_format(address, &text);
-		snprintf(to, sizeof(to), "%.*s", SPAN_ARG(buf_span(&text)));
-		question.line.options[OPTION_address] = to;
-	}
-	snprintf(user, sizeof(user), "%.*s", SPAN_ARG(doctor->user));
-	question.line.options[OPTION_user] = doctor->user.len ? user : NULL;
-	if (question_make(&question, doctor->settings, clock_wall_ms())) {
-		verdict_make(proxy, &question.request, &verdict);
-		if (doctor->json)
-			add_json(proxy, &verdict, probe, out);
-		else
-			add_text(proxy, &verdict, asked, out);
-	}
+	question->line.options[OPTION_address] = buf_len(&text) ? arena_string(&question->arena, buf_span(&text)) : NULL;
 	buf_fini(&text);
+	if (doctor->user.len)
+		question->line.options[OPTION_user] = arena_string(&question->arena, doctor->user);
+	if (question->line.argument == NULL || !question_make(question, doctor->settings, clock_wall_ms()))
+		return false;
+	verdict_make(proxy, &question->request, verdict);
+	return true;
+}
+
+static void add_one(const struct verdict_proxy *proxy, const struct doctor_probe *probe, struct buf *out)
+{
+	struct question question;
+	struct verdict verdict;
+
+	question_init(&question);
+	if (!decide(proxy, probe, &question, &verdict)) {
+		question_fini(&question);
+		return;
+	}
+	if (probe->doctor->json)
+		add_json(proxy, &verdict, probe, out);
+	else
+		add_text(proxy, &verdict, question.line.argument, out);
 	question_fini(&question);
 }
 
@@ -121,4 +127,35 @@ void doctor_policy_add(const struct doctor *doctor, const struct doctor_target *
 			buf_add_byte(out, ',');
 		add_one(&proxy, probe, out);
 	}
+}
+
+static void add_note(const struct verdict_proxy *proxy, const struct doctor_probe *probe, struct buf *out)
+{
+	struct question question;
+	struct verdict verdict;
+
+	question_init(&question);
+	if (decide(proxy, probe, &question, &verdict) && verdict.err == ERR_NONE) {
+		const struct policy_decision *decision = &verdict.decision;
+
+		if (verdict.is_opened)
+			buf_printf(out, "the policy opens TLS to %s, and ends what is no TLS and no HTTP there, such as media: let a rule answer "
+			                "tls: bypass, class: media.\n", question.line.argument);
+		else if (!(decision->open >> POLICY_CLASS & 1) && decision->answers[POLICY_CLASS].answer != CLASS_MEDIA)
+			buf_printf(out, "the policy gives %s the class %s: with class: media it would go before bulk.\n",
+			           question.line.argument, policy_answer_name(POLICY_CLASS, decision->answers[POLICY_CLASS].answer));
+	}
+	question_fini(&question);
+}
+
+void doctor_policy_add_notes(const struct doctor *doctor, const struct doctor_target *target, struct buf *out)
+{
+	struct verdict_proxy proxy;
+
+	if (doctor->policy == NULL)
+		return;
+	verdict_proxy_init(&proxy, doctor->settings, doctor->policy);
+	for (size_t i = 0; i < doctor->probe_count; i++)
+		if (doctor->probes[i].target == target && doctor->probes[i].way == DOCTOR_TCP && !is_again(&doctor->probes[i]))
+			add_note(&proxy, &doctor->probes[i], out);
 }

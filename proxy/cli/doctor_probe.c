@@ -68,10 +68,10 @@ static void on_due(struct loop_timer *timer)
 		break;
 	case DOCTOR_CONNECTING:
 		doctor_probe_end(probe, probe->is_proxied ? DOCTOR_RESULT_NO_PROXY : DOCTOR_RESULT_SILENT,
-		                 "no answer%s in %.3g s", probe->is_proxied ? " of the proxy" : "", seconds);
+		                 probe->is_proxied ? "it does not answer in %.3g s" : "nothing comes back in %.3g s", seconds);
 		break;
 	case DOCTOR_ASKING_PROXY:
-		doctor_probe_end(probe, DOCTOR_RESULT_SILENT, "no answer of the proxy to CONNECT in %.3g s", seconds);
+		doctor_probe_end(probe, DOCTOR_RESULT_SILENT, "the proxy does not answer CONNECT in %.3g s", seconds);
 		break;
 	case DOCTOR_SHAKING:
 		doctor_probe_end(probe, DOCTOR_RESULT_NO_TLS, "connects, and does not answer the ClientHello in %.3g s", seconds);
@@ -99,7 +99,7 @@ static void on_closed(struct doctor_probe *probe, const char *how)
 {
 	switch (probe->phase) {
 	case DOCTOR_ASKING_PROXY:
-		doctor_probe_end(probe, DOCTOR_RESULT_NO_PROXY, "what listens there %s on CONNECT: is it a proxy?", how);
+		doctor_probe_end(probe, DOCTOR_RESULT_NO_PROXY, "it %s on CONNECT; is it a proxy?", how);
 		break;
 	case DOCTOR_ASKING:
 		if (probe->way == DOCTOR_TCP)
@@ -153,7 +153,7 @@ static bool read_in(struct doctor_probe *probe, const char **how)
 		size_t got = 0;
 
 		if (room == NULL) {
-			*how = "it sends more than an answer";
+			*how = "sends more than an answer";
 			return false;
 		}
 		state = stream_read(&probe->stream, room, 4096, &got);
@@ -242,13 +242,30 @@ const char *doctor_probe_error(int error_number)
 	}
 }
 
+/* The first address of the family that is meant; of the proxy the next one, whatever it is. */
+static bool choose_address(struct doctor_probe *probe)
+{
+	const struct resolve_answer *answer = &probe->name->answer;
+
+	while (answer->err == ERR_NONE && probe->address_count < answer->count) {
+		probe->address = answer->at[probe->address_count++];
+		probe->address.port = probe->is_proxied ? probe->doctor->proxy.port : probe->host.port;
+		if (probe->is_proxied || probe->address.family == probe->family)
+			return true;
+	}
+	return false;
+}
+
 static void connect_failed(struct doctor_probe *probe, int error_number)
 {
 	const char *text = doctor_probe_error(error_number);
 
-	if (probe->is_proxied)
-		doctor_probe_end(probe, DOCTOR_RESULT_NO_PROXY, "the proxy cannot be reached: %s%s", text,
-		                 error_number == ECONNREFUSED ? "; does it run?" : "");
+	if (probe->is_proxied && choose_address(probe))
+		loop_defer(probe->doctor->loop, &probe->redial);
+	else if (probe->is_proxied)
+		doctor_probe_end(probe, DOCTOR_RESULT_NO_PROXY, "%s%s",
+		                 error_number == ECONNREFUSED ? "nothing listens there; does it run?" : "it cannot be reached: ",
+		                 error_number == ECONNREFUSED ? "" : text);
 	else if (error_number == ECONNREFUSED)
 		doctor_probe_end(probe, DOCTOR_RESULT_REFUSED, "nothing listens there, or a firewall rejects it");
 	else
@@ -322,20 +339,6 @@ static const char *dns_text(enum err err)
 	}
 }
 
-/* The first address of the family that is meant; of the proxy, of any. */
-static bool choose_address(struct doctor_probe *probe)
-{
-	const struct resolve_answer *answer = &probe->name->answer;
-
-	for (size_t i = 0; i < answer->count && answer->err == ERR_NONE; i++)
-		if (probe->is_proxied || answer->at[i].family == probe->family) {
-			probe->address = answer->at[i];
-			probe->address.port = probe->is_proxied ? probe->doctor->proxy.port : probe->host.port;
-			return true;
-		}
-	return false;
-}
-
 /* TLS takes time of ours, which round trips would be told longer by: those of STUN are to be over. */
 static void on_turn(struct loop_timer *timer)
 {
@@ -351,6 +354,7 @@ void doctor_probe_start(struct doctor_probe *probe)
 	probe->timer.on_due = on_due;
 	probe->redial.run = on_redial;
 	if (!choose_address(probe)) {
+		probe->address.family = 0;
 		doctor_probe_end(probe, probe->is_proxied ? DOCTOR_RESULT_NO_PROXY : DOCTOR_RESULT_NO_ADDRESS, "%s%.*s: %s",
 		                 probe->is_proxied ? "the proxy's name " : "", SPAN_ARG(probe->name->host),
 		                 answer->err ? dns_text(answer->err)

@@ -169,7 +169,7 @@ static void on_progress(struct loop_timer *timer)
 }
 
 /* Ctrl-C ends the loop, so that what was begun is closed and the terminal left as it was. */
-static bool watch(struct doctor *doctor, sigset_t *before)
+static void watch(struct doctor *doctor, sigset_t *before)
 {
 	sigset_t wanted;
 
@@ -181,7 +181,8 @@ static bool watch(struct doctor *doctor, sigset_t *before)
 	doctor->progress.on_due = on_progress;
 	if (isatty(STDERR_FILENO))
 		loop_timer_set(doctor->loop, &doctor->progress, PROGRESS_MS);
-	return doctor->signal.fd >= 0 && loop_watch(doctor->loop, &doctor->signal) == ERR_NONE;
+	if (doctor->signal.fd < 0 || loop_watch(doctor->loop, &doctor->signal))
+		sigprocmask(SIG_SETMASK, before, NULL); /* then it ends as signals end others */
 }
 
 static void run_loop(struct doctor *doctor)
@@ -189,12 +190,11 @@ static void run_loop(struct doctor *doctor)
 	sigset_t before;
 
 	doctor->began_ms = clock_monotonic_ms();
-	if (watch(doctor, &before)) {
-		for (size_t i = 0; i < doctor->name_count; i++)
-			look_up(&doctor->names[i]);
-		if (doctor->done_count < doctor->probe_count)
-			loop_run(doctor->loop);
-	}
+	watch(doctor, &before);
+	for (size_t i = 0; i < doctor->name_count; i++)
+		look_up(&doctor->names[i]);
+	if (doctor->done_count < doctor->probe_count)
+		loop_run(doctor->loop);
 	if (doctor->has_progress)
 		fputs("\r\033[K", stderr);
 	if (doctor->is_interrupted) {

@@ -250,6 +250,10 @@ def test_https_and_websocket():
         assert texts["mute", "WSS"] == "the upgrade is answered with 404 in place of 101", texts
         assert "does not answer the ClientHello" in texts["silent", "HTTPS"] and "closed" in texts["silent", "WSS"], texts
         assert "issued by" not in table
+        notes = {one["name"]: one["notes"] for one in answers["targets"]}
+        assert "WSS to media.test has no way: calls and messages are not told of while they come in." in notes["liar"], notes
+        assert "HTTPS to media.test has no way: nobody can log on or send a message there, whatever becomes of media." in notes["mute"]
+        assert not any("has no way" in one for one in notes["good"]), notes
         good = probe_of(answers["targets"][0], "direct", "HTTPS")
         assert good["status"] == 200 and good["issuer"] == "CN=Doctor Test Root" and good["rtt_ms"] > 0, good
         assert ("/", f"media.test:{web.port}", "TLSv1.3") in web.asked, web.asked
@@ -313,7 +317,14 @@ def test_names():
         answers, _ = doctor(config, "--target", "six.test", "--proxy", "nobody.test:3128", status=0)
         assert answers["targets"][0]["probes"][-1]["text"] == "the proxy's name nobody.test: there is no such name", answers
         answers, _ = doctor(config, "--target", "six.test", "--proxy", f"proxy.test:{site.nobody.getsockname()[1]}", status=0)
-        assert "does it run?" in answers["targets"][0]["probes"][-1]["text"], answers
+        refused = answers["targets"][0]["probes"][-1]
+        assert refused["text"] == "nothing listens there; does it run?" and refused["result"] == "no proxy", answers
+        assert any(re.fullmatch(r"the proxy proxy\.test:\d+: nothing listens there; does it run\?", one)
+                   for one in answers["targets"][0]["notes"]), answers
+        # Of a proxy with several addresses, the next one is tried.
+        proxy = site.keep(OddProxy(b"HTTP/1.1 403 Forbidden\r\n\r\n"))
+        answers, _ = doctor(config, "--target", "six.test", "--proxy", f"both.test:{proxy.port}", status=0)
+        assert (probe_of(answers["targets"][0], "proxy", "TCP")["result"], answers["proxy"]) == ("denied", f"both.test:{proxy.port}"), answers
 
 
 # ---- through the proxy ----
@@ -336,6 +347,8 @@ def test_through_the_proxy():
         assert re.search(rf"^  policy    media\.test:{framed.port}\s+tunnelled, class normal by defaults", table, re.M), table
         verdicts = {one["port"]: one for one in target["policy"]}
         assert verdicts[web.port]["verdict"] == "tunnelled" and verdicts[web.port]["class"] == "normal", verdicts
+        assert (f"the policy gives media.test:{framed.port} the class normal: with class: media it would go before bulk."
+                in target["notes"]), target["notes"]
         lines = wait_for("the log", lambda: (proxy.folder / "access.log").read_text().count(f"media.test:{framed.port}") == 2
                          and (proxy.folder / "access.log").read_text().splitlines())
         assert all(json.loads(line)["method"] == "CONNECT" for line in lines)
@@ -415,20 +428,23 @@ def test_the_proxy_asks_for_a_login():
 def test_the_proxy_inspects():
     """TLS through it comes with its own CA, and direct with the right one."""
     with Site() as site:
-        web = site.web()
+        web, framed = site.web(), site.keep(StunTcp())
         inspection = f'inspection: {{ca: {{certificate: {site.folder}/ca.pem, key: {site.folder}/ca.key}}, trust: [{site.folder / "root.pem"}]}}\n'
         config = site.write(more=inspection)
         done = subprocess.run([roles.BINARY, "ca", "init", "-c", str(config)], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         policy = "defaults: {access: allow, tls: inspect, auth: exempt, ports: [1-65535]}\n"
         proxy = site.proxy(policy, inspection)
-        row = f"{{host: media.test, udp: [], tcp: [], https: \"https://media.test:{web.port}/\"}}"
+        row = f"{{host: media.test, udp: [], tcp: [{framed.port}], https: \"https://media.test:{web.port}/\"}}"
         config = site.write(row, more=inspection, policy=policy)
         target, table = one_target(doctor(config, "--proxy", f"127.0.0.1:{proxy.port}", status=1))
         assert probe_of(target, "direct", "HTTPS")["result"] == "open"
         assert probe_of(target, "proxy", "HTTPS")["certificate"] == "own-ca", target
         assert any(f"HTTPS {web.port}, through the proxy: this proxy opens TLS to media.test" in one for one in target["notes"]), target
         assert re.search(r"policy    media\.test:\d+\s+inspected", table), table
+        # STUN is neither TLS nor HTTP: it is ended where TLS would be opened, and said why.
+        assert results(target)["proxy", "TCP", framed.port] == "no STUN", target
+        assert any(one.startswith(f"the policy opens TLS to media.test:{framed.port}, and ends what is no TLS") for one in target["notes"])
         # From where its CA is trusted: the issuers differ.
         config = site.write(row, more=f"inspection: {{trust: [{site.folder / 'root.pem'}, {site.folder / 'ca.pem'}]}}")
         target, _ = one_target(doctor(config, "--proxy", f"127.0.0.1:{proxy.port}", status=1))
@@ -467,7 +483,7 @@ def test_odd_proxies():
         (b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 20000, "no proxy", ""),
         (b"HTTP/1.1 100 Continue\r\n\r\n" * 500 + b"HTTP/1.1 200 OK\r\n\r\n", "no STUN", ""),
         (b"HTTP/1.1 200 OK\r\n\r\n\0\x0cxxxxxxxxxxxx", "no STUN", "closes the connection"),
-        (None, "no answer", "no answer of the proxy to CONNECT"),
+        (None, "no answer", "the proxy does not answer CONNECT in 4 s"),
     ]
     with Site() as site:
         config = site.write("{host: media.test, udp: [], tcp: [5004], https: none}")
@@ -572,7 +588,7 @@ def test_a_firewall_closes_one_after_the_other():
                 udp = probe_of(target, "direct", "UDP")["result"]
                 assert udp == ("open" if not rules else "no answer" if DROP_UDP in rules else "unreachable"), (rules, target)
                 if DROP_TCP in rules:
-                    assert probe_of(target, "direct", "TCP", 5004)["text"] == "no answer in 4 s", target
+                    assert probe_of(target, "direct", "TCP", 5004)["text"] == "nothing comes back in 4 s", target
                 if proxy is denies:
                     assert results(target)["proxy", "TCP", 33434] == "denied", target
             assert answers["targets"][0]["policy"][0]["class"] == "media", answers["targets"][0]["policy"]
