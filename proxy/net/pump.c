@@ -275,6 +275,8 @@ static enum step flush_bytes(struct pump *pump, enum pump_side from, struct pump
 	flow->rest_len -= taken;
 	if (flow->rest_len)
 		return STEP_WAIT;
+	if (pump->on_wait)
+		pump->on_wait(pump, from, false);
 	if (flow->pipe[0] >= 0) {
 		free(flow->rest);
 		flow->rest = NULL;
@@ -335,6 +337,8 @@ static enum step forward(struct pump *pump, enum pump_side from, struct span byt
 		break_side(pump, other(from));
 		return STEP_OVER;
 	}
+	if (pump->on_wait)
+		pump->on_wait(pump, from, true);
 	return STEP_WAIT;
 }
 
@@ -356,7 +360,7 @@ static enum step copy(struct pump *pump, enum pump_side from)
 		on_source_end(pump, from, state);
 		return STEP_MOVED;
 	}
-	if (pump->see && pump->class == LOOP_MEDIA)
+	if (pump->see)
 		pump->see(pump, from, span_of(scratch, got));
 	return forward(pump, from, span_of(scratch, got));
 }
@@ -421,7 +425,7 @@ static enum step look(struct pump *pump)
 	else if (said == PUMP_LOOK_MORE)
 		return STEP_MOVED;
 	pump->look = NULL;
-	if (pump->see && pump->class == LOOP_MEDIA)
+	if (pump->see)
 		pump->see(pump, PUMP_CLIENT, is_kept ? kept_bytes(pump) : span_of(scratch, got));
 	if (is_kept)
 		return flush(pump, PUMP_CLIENT);

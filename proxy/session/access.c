@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The access log: one line per finished exchange or tunnel. The names of the fields are a contract. */
 #include "session/inspect.h"
+#include "session/media_tunnel.h"
 
 #include "base/clock.h"
 
@@ -30,6 +31,8 @@ struct record {
 	unsigned question_count; /* of `answers` */
 	const struct span *content_type; /* of the response; NULL: there was none */
 	bool is_tunnel;
+	const char *class;           /* how it was served; NULL: not known */
+	const struct media *media;   /* NULL: no call */
 };
 
 static struct span target_shown(const struct session *session, struct span target)
@@ -267,9 +270,8 @@ static void write_json(const struct record *record, bool brief, struct buf *out)
 		add_number(out, KEY("port"), record->port);
 	add_text(out, KEY("sni"), record->sni);
 	add_address(out, KEY("origin"), &record->origin);
-	if (!brief && record->answers)
-		add_text(out, KEY("class"), span_from(policy_answer_name(
-					       POLICY_CLASS, record->answers[POLICY_CLASS].answer)));
+	if (!brief)
+		add_text(out, KEY("class"), span_from(record->class));
 	if (!brief)
 		add_decision(record, out);
 	if (record->status)
@@ -291,6 +293,10 @@ static void write_json(const struct record *record, bool brief, struct buf *out)
 	if (!brief)
 		add_timing(&record->timing, out);
 	add_tls(record->inspect, out);
+	if (record->media) {
+		buf_add(out, KEY("media"));
+		media_add_json(record->media, out);
+	}
 	add_number(out, KEY("policy"), session->generation->number);
 	buf_add_string(out, "}\n");
 }
@@ -353,10 +359,9 @@ static void add_decided_field(const struct record *record, enum access_field fie
 {
 	const struct policy *policy = record->session->generation->policy;
 	const struct policy_answer *access = &record->answers[POLICY_ACCESS];
-	unsigned class = record->answers[POLICY_CLASS].answer;
 
 	if (field == ACCESS_FIELD_CLASS)
-		buf_add_string(out, policy_answer_name(POLICY_CLASS, class));
+		buf_add_string(out, record->class ? record->class : "");
 	else if (field == ACCESS_FIELD_ACCESS)
 		buf_add_string(out, policy_answer_name(POLICY_ACCESS, access->answer));
 	else if (field == ACCESS_FIELD_RULE)
@@ -409,6 +414,9 @@ static void add_field(const struct record *record, enum access_field field, stru
 	TEXT(EVIDENCE, record->inspect ? span_from(pins_score_name(record->inspect->sign)) : SPAN(""));
 	TEXT(SNI, record->sni);
 	NUMBER(FIRST_BYTE_MS, record->timing.first_byte_ms, ABSENT_MS);
+	NUMBER(MEDIA_PACKETS, record->media ? media_packet_count(record->media) : UINT64_MAX, UINT64_MAX);
+	NUMBER(MEDIA_STALLS, record->media ? media_stall_count(record->media) : UINT64_MAX, UINT64_MAX);
+	NUMBER(MEDIA_LONGEST_GAP_MS, record->media ? media_longest_gap_ms(record->media) : UINT64_MAX, UINT64_MAX);
 	NUMBER(POLICY, session->generation->number, 0);
 	else if (record->answers)
 		add_decided_field(record, field, out);
@@ -509,6 +517,16 @@ static bool was_closed_by_client(const struct inspect *inspect)
 	return inspect && inspect->sign != PINS_SIGN_NONE && inspect->sign != PINS_SIGN_UNUSED;
 }
 
+/* What policy says; auto is for tunnels, and nothing else is media by its bytes. */
+static const char *exchange_class(const struct exchange *exchange)
+{
+	unsigned class = exchange->decision.answers[POLICY_CLASS].answer;
+
+	if (!exchange->is_decided)
+		return NULL;
+	return policy_answer_name(POLICY_CLASS, class == CLASS_AUTO ? CLASS_NORMAL : class);
+}
+
 void access_log_exchange(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
@@ -542,6 +560,7 @@ void access_log_exchange(struct session *session)
 		.bytes_down = exchange->bytes_down,
 		.duration_ms = ended_ms - exchange->started_ms,
 		.timing = exchange->timing,
+		.class = exchange_class(exchange),
 	};
 	record.how = how_of(exchange->err);
 	if (exchange->err == ERR_DESTINATION_DENIED)
@@ -590,6 +609,8 @@ void access_log_tunnel(struct session *session, bool is_running, const struct pu
 		.duration_ms = loop_now_ms(session->env->loop) - tunnel->started_ms,
 		.timing = tunnel->timing,
 		.is_tunnel = true,
+		.class = media_tunnel_class(tunnel),
+		.media = media_tunnel_figures(tunnel),
 	};
 
 	if (end) {

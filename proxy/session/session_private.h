@@ -134,6 +134,7 @@ struct tunnel {
 	uint64_t started_ms;
 	enum err err;              /* ERR_NONE, or why we ended it */
 	struct identity *identity;
+	struct media_tunnel *media; /* NULL: no call, as far as is known */
 	uint16_t port;
 	uint16_t status;
 	bool is_upgrade;           /* target is a URL */
