@@ -500,6 +500,7 @@ static void begin_stream(struct pump *pump, enum pump_side from)
 		return;
 	}
 	memcpy(flow->pipe, ends, sizeof(ends));
+	stream_end_delay(pump->sides[other(from)]);
 }
 
 /* A turn that moved little gives the pipe back. */

@@ -219,6 +219,10 @@ static void on_due(struct loop_timer *timer)
 		h2_on_due(session);
 		return;
 	}
+	if (relay_is_cut(session)) {
+		session_run(session);
+		return;
+	}
 	if (session->state == SESSION_TUNNEL) {
 		tunnel_stop(session, err);
 		return;

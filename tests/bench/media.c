@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,8 +49,8 @@ static struct stream *streams;
 static uint32_t warm, measured,
     whole; /* packets of each stream: before, in, with the measurement */
 static uint64_t interval_ns;
-static uint32_t *trips_us10, *lates_us10; /* of what is measured, in tenths of a microsecond */
-static size_t trips, lates;
+static uint32_t *trips_us10, *delays_us10; /* of what is measured, in tenths of a microsecond */
+static size_t trips, delays;
 static double jitter_max_ns;
 static uint64_t received_whole;
 static int epoll;
@@ -78,6 +79,24 @@ static bool echo(int fd)
 	return got > 0 && bench_send(fd, bytes, (size_t)got);
 }
 
+/* Packets never wait for one another here: what is late is to be late in the proxy. */
+static void accept_one(int listening)
+{
+	struct stream *stream = calloc(1, sizeof(*stream));
+	int yes = 1;
+
+	if (stream == NULL)
+		bench_die("out of memory");
+	stream->fd = bench_accept(listening);
+	if (stream->fd < 0) {
+		free(stream);
+		return;
+	}
+	if (setsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes)) < 0)
+		bench_die("TCP_NODELAY: %s", strerror(errno));
+	bench_watch(epoll, stream->fd, EPOLLIN, stream);
+}
+
 static void run_origin(void)
 {
 	struct epoll_event events[EVENTS];
@@ -95,14 +114,7 @@ static void run_origin(void)
 			struct stream *stream = events[i].data.ptr;
 
 			if (stream == NULL) {
-				stream = calloc(1, sizeof(*stream));
-				if (stream == NULL)
-					bench_die("out of memory");
-				stream->fd = bench_accept(listening);
-				if (stream->fd >= 0)
-					bench_watch(epoll, stream->fd, EPOLLIN, stream);
-				else
-					free(stream);
+				accept_one(listening);
 			} else if (!echo(stream->fd)) {
 				close(stream->fd);
 				free(stream);
@@ -166,7 +178,7 @@ static void send_packet(struct stream *stream, uint64_t due_ns)
 		bench_die("stream %u cannot send packet %u: %s", stream->number, stream->sent,
 			  strerror(errno));
 	if (is_measured(stream->sent++))
-		lates_us10[lates++] = us10(now - due_ns);
+		delays_us10[delays++] = us10(now - due_ns);
 }
 
 static void take_packet(struct stream *stream, const uint8_t *frame, uint64_t now)
@@ -222,8 +234,8 @@ static void open_streams(void)
 	whole = warm + measured + conf.rate / 5;
 	streams = calloc(conf.streams, sizeof(*streams));
 	trips_us10 = calloc((size_t)conf.streams * measured, sizeof(*trips_us10));
-	lates_us10 = calloc((size_t)conf.streams * measured, sizeof(*lates_us10));
-	if (streams == NULL || trips_us10 == NULL || lates_us10 == NULL || measured == 0)
+	delays_us10 = calloc((size_t)conf.streams * measured, sizeof(*delays_us10));
+	if (streams == NULL || trips_us10 == NULL || delays_us10 == NULL || measured == 0)
 		bench_die("nothing to measure");
 	srandom(1); /* the same on each run */
 	for (uint32_t i = 0; i < conf.streams; i++) {
@@ -304,7 +316,7 @@ static void report_streams(void)
 	size_t late = 0;
 
 	qsort(trips_us10, trips, sizeof(*trips_us10), compare);
-	qsort(lates_us10, lates, sizeof(*lates_us10), compare);
+	qsort(delays_us10, delays, sizeof(*delays_us10), compare);
 	for (size_t i = 0; i < trips; i++)
 		late += trips_us10[i] > LATE_US * 10;
 	for (uint32_t i = 0; i < conf.streams; i++)
@@ -317,8 +329,8 @@ static void report_streams(void)
 	       trips, lost, lost ? "packets have not come back" : "",
 	       quantile_us(trips_us10, trips, 0.5), quantile_us(trips_us10, trips, 0.99),
 	       quantile_us(trips_us10, trips, 0.999), quantile_us(trips_us10, trips, 1),
-	       jitter_ns / 1000, jitter_max_ns / 1000, late, quantile_us(lates_us10, lates, 0.99),
-	       quantile_us(lates_us10, lates, 1));
+	       jitter_ns / 1000, jitter_max_ns / 1000, late, quantile_us(delays_us10, delays, 0.99),
+	       quantile_us(delays_us10, delays, 1));
 	for (size_t i = 0; i < BENCH_COUNT(parts); i++)
 		printf("%s[%g, %.1f]", i ? ", " : "", parts[i],
 		       quantile_us(trips_us10, trips, parts[i]));

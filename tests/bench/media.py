@@ -6,6 +6,7 @@ priority): what is late is late in the server. See README.md for what is compare
 """
 import json
 import os
+import re
 import select
 import statistics
 import subprocess
@@ -19,6 +20,7 @@ GIB = 1 << 30
 STREAMS, RATE, SIZE, DOWNLOADS = 50, 50, 200, 4
 SETTLE_SECONDS = 0.5
 NOISY_US = 2000  # the generator was late itself
+NOISY_PART = 0.05  # others had so much of a core
 NAMES = ["media-alone", "media-beside-bulk"]
 TITLES = {"media-alone": "calls, nothing beside them", "media-beside-bulk": "calls beside bulk"}
 P50_TARGET, P99_TARGET, BULK_TARGET, PACKET_TARGET = 0.6, 1.0, 1.8, 1.15
@@ -144,10 +146,12 @@ def come_first(server, real_time):
 
 
 class Mark:
-    """What the server has spent and what has gone through it, at one moment."""
+    """What the server has spent and what has gone through it, at one moment; `ends`: what works for us on the other core."""
 
-    def __init__(self, server, bulk=None):
+    def __init__(self, bench, server, ends, bulk=None):
         self.cpu, self.time, self.bytes = server.cpu_seconds(), time.monotonic(), bulk.number() if bulk else 0
+        ours = sum(servers.cpu_seconds(end.process.pid) for end in ends)
+        self.others = [core_seconds(bench.server_core) - self.cpu, core_seconds(bench.load_core) - ours]
 
     def per_gib(self, before):
         return (self.cpu - before.cpu) / (self.bytes - before.bytes) * GIB
@@ -155,8 +159,16 @@ class Mark:
     def gib_per_second(self, before):
         return (self.bytes - before.bytes) / (self.time - before.time) / GIB
 
-    def busy(self, before):
-        return (self.cpu - before.cpu) / (self.time - before.time)
+    def noise(self, before):
+        """The share that others had of either core."""
+        return max(now - then for now, then in zip(self.others, before.others)) / (self.time - before.time)
+
+
+def core_seconds(core):
+    """How long it has worked for anybody."""
+    user, nice, system, _, _, irq, softirq = map(int, re.search(
+        r"^cpu%d (.*)$" % core, servers.read_file("/proc/stat"), re.M).group(1).split()[:7])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 # ---- one measurement ----------------------------------------------------------------------------
@@ -182,29 +194,28 @@ class Bed:
     def calls(self, server, bulk=None):
         """One run of the streams: what they saw, and the marks around what counts."""
         with Calls(self.bench, server, self.calls_origin, self.seconds) as calls:
+            ends = [calls, self.calls_origin] + ([bulk, self.bulk_origin] if bulk else [])
             calls.wait_for("measuring")
-            before = Mark(server, bulk)
+            before = Mark(self.bench, server, ends, bulk)
             calls.wait_for("measured")
-            after = Mark(server, bulk)
-            return calls.finish(), before, after
+            after = Mark(self.bench, server, ends, bulk)
+            return dict(calls.finish(), others=after.noise(before)), before, after
 
     def alone(self, server):
         time.sleep(SETTLE_SECONDS)
         found, before, after = self.calls(server)
-        found["packet_us"] = (after.cpu - before.cpu) / found["done"] * 1e6
-        found["busy"] = after.busy(before)
-        return found
+        return dict(found, packet_us=(after.cpu - before.cpu) / found["done"] * 1e6)
 
     def beside(self, server):
         with Bulk(self.bench, server, self.bulk_origin) as bulk:
             time.sleep(SETTLE_SECONDS)
-            before = Mark(server, bulk)
+            before = Mark(self.bench, server, [bulk, self.bulk_origin], bulk)
             time.sleep(self.bulk_seconds)
-            after = Mark(server, bulk)
-            alone_s, alone_gib = after.per_gib(before), after.gib_per_second(before)
+            after = Mark(self.bench, server, [bulk, self.bulk_origin], bulk)
+            alone = {"bulk_alone_s": after.per_gib(before), "gib_alone": after.gib_per_second(before)}
+            noise = after.noise(before)
             found, before, after = self.calls(server, bulk)
-        return dict(found, bulk_alone_s=alone_s, gib_alone=alone_gib, bulk_s=after.per_gib(before), gib=after.gib_per_second(before),
-                    busy=after.busy(before))
+        return dict(found, **alone, bulk_s=after.per_gib(before), gib=after.gib_per_second(before), others=max(noise, found["others"]))
 
     def measure(self, name, server):
         if server.program is None:
@@ -227,12 +238,13 @@ def told(name, found):
     else:
         text += "   bulk %.3f s/GiB, %.2f GiB/s (alone %.3f, %.2f)" % (found["bulk_s"], found["gib"], found["bulk_alone_s"], found["gib_alone"])
     if is_noisy(found):
-        text += "   NOISY: the generator was late by %.1f ms at p99" % (found["late_sends_p99_us"] / 1000)
+        text += "   NOISY: the generator was late by %.1f ms at p99, others had %.0f %% of a core" % (
+            found["late_sends_p99_us"] / 1000, found["others"] * 100)
     return text
 
 
 def is_noisy(found):
-    return found["late_sends_p99_us"] > NOISY_US
+    return found["late_sends_p99_us"] > NOISY_US or found["others"] > NOISY_PART
 
 
 def choose_servers(bench, kind=Sallyport):
@@ -268,7 +280,20 @@ def measure_row(bench, everybody, once, told, say):
     return {name: found for name, found in runs.items() if len(found) == bench.options.rounds}
 
 
+def may_come_first():
+    """Whether real-time priority is permitted; without it there is nothing to measure here."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError:
+        return False
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    return True
+
+
 def measure(bench, names, say):
+    if not may_come_first():
+        say("left out: real-time priority is not permitted; become root, or raise ulimit -r")
+        return {}
     os.sched_setaffinity(0, {bench.load_core})  # nothing but the server on its core
     found = {}
     everybody = choose_servers(bench)
@@ -359,6 +384,8 @@ def beside_text(found, plain):
 
 def text(found):
     """All that was measured, and whether everything was reached."""
+    if not found:
+        return "Not measured: real-time priority was not permitted.\n", False
     parts, all_reached = ["Round trips in ms, median of the rounds; late: above 20 ms, in the worst round."], True
     plain = {name for name, peer in servers.PEERS.items() if peer.is_plain}
     if "media-alone" in found:
