@@ -149,7 +149,9 @@ build() {
 	say "Building in build/release (this takes a minute the first time)"
 	mkdir -p build
 	{
-		cmake -S . -B build/release -G Ninja -DCMAKE_BUILD_TYPE=Release -DSALLYPORT_TESTS=OFF &&
+		tests=-DSALLYPORT_TESTS=OFF
+		[ ! -e build/release/CMakeCache.txt ] || tests="" # a folder that is configured stays as it is
+		cmake -S . -B build/release -G Ninja -DCMAKE_BUILD_TYPE=Release ${tests:+"$tests"} &&
 			ninja -C build/release sallyport
 	} >build/quickstart.log 2>&1 || {
 		tail -n 30 build/quickstart.log >&2

@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # Builds the Debian package and tries it: what is in it, cmake --install, quickstart.sh, and its whole life in a chroot of
 # Debian 12 (needs root): install, run as the unit would, reload, rotate, upgrade, stop, remove, purge.
-# Ends with one line, "package: N passed, N failed". Changes nothing outside build/package and /tmp.
+# Ends with one line, "package: N passed, N failed". Changes nothing outside build/package, build/release (which is built if
+# it is not there) and /tmp.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 repository=$(pwd)
 work=$repository/build/package
+tree=$repository/build/release
 mirror=http://deb.debian.org/debian
 skip_chroot=""
 
@@ -67,9 +69,9 @@ free_port() {
 # ---- the package itself ----
 
 build_package() {
-	rm -f "$work"/*.deb
-	cmake -S . -B "$work" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSALLYPORT_TESTS=OFF &&
-		nice ninja -C "$work" -j "$(nproc)" package
+	rm -f "$tree"/*.deb
+	[ -e "$tree/CMakeCache.txt" ] || cmake -S . -B "$tree" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSALLYPORT_TESTS=OFF || return 1
+	nice ninja -C "$tree" -j "$(nproc)" package
 }
 
 listed() {
@@ -111,7 +113,7 @@ is_stripped() {
 unit_is_valid() {
 	command -v systemd-analyze >/dev/null || return 0
 	mkdir -p "$work/verify"
-	sed "s|/usr/bin/sallyport|$work/sallyport|" packaging/sallyport.service >"$work/verify/sallyport.service"
+	sed "s|/usr/bin/sallyport|$tree/sallyport|" packaging/sallyport.service >"$work/verify/sallyport.service"
 	systemd-analyze verify --man=no "$work/verify/sallyport.service" >"$work/verify/output" 2>&1 || return 1
 	is "" "$(cat "$work/verify/output")"
 }
@@ -124,7 +126,7 @@ manual_is_valid() {
 # ---- cmake --install ----
 
 install_to() {
-	DESTDIR=$1 cmake --install "$work" --prefix /opt/sallyport >"$work/install.log" 2>&1 ||
+	DESTDIR=$1 cmake --install "$tree" --prefix /opt/sallyport >"$work/install.log" 2>&1 ||
 		{
 			cat "$work/install.log"
 			return 1
@@ -149,6 +151,11 @@ keeps_what_was_changed() {
 		test -e "$1/etc/sallyport/lists/cisco-spark-pinned.list"
 }
 
+# As it stands, with what is not committed yet.
+copy_repository() {
+	git ls-files -z --cached --others --exclude-standard | tar --null --files-from=- --ignore-failed-read -c | tar -x -C "$1"
+}
+
 # A default that no longer has the line that is replaced must not be installed quietly.
 refuses_a_source_that_does_not_fit() {
 	mkdir "$1" && copy_repository "$1" && sed -i 's/^control: .*/control: elsewhere.sock/' "$1/conf/defaults/sallyport.yaml"
@@ -157,17 +164,12 @@ refuses_a_source_that_does_not_fit() {
 
 # ---- quickstart.sh ----
 
-# As it stands, with what is not committed yet.
-copy_repository() {
-	git ls-files -z --cached --others --exclude-standard | tar --null --files-from=- --ignore-failed-read -c | tar -x -C "$1"
-}
-
+# With the program of build/release.
 quick() {
-	nice sh "$scratch/quick/packaging/quickstart.sh" --folder "$scratch/quick folder" "$@"
+	nice sh packaging/quickstart.sh --folder "$scratch/quick folder" "$@"
 }
 
 quickstart_starts() {
-	mkdir "$scratch/quick" && copy_repository "$scratch/quick" || return 1
 	quick --port "$port" >"$scratch/quick.log" 2>&1
 	is "Sallyport is ready on 127.0.0.1:$port." "$(tail -n 1 "$scratch/quick.log")" || {
 		cat "$scratch/quick.log"
@@ -454,7 +456,7 @@ try_in_chroot() {
 
 try_package() {
 	check "it is built" build_package || return
-	deb=$(echo "$work"/sallyport_*.deb)
+	deb=$(echo "$tree"/sallyport_*.deb)
 	check "every file is in it" listed
 	check "every configuration is a conffile" every_configuration_is_a_conffile
 	check "its fields and scripts" fields

@@ -2,16 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 # Builds Sallyport with sanitizers and runs every test. Installs what it needs (Debian 12, as root or with sudo).
 # Ends with one line: "N passed, N failed", and status 0 if none failed.
+# What is needed is built first. Then the parts run in two rows at the same time, as most of them wait more than they work;
+# each shows what it has to say when it has ended.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 
 all_parts="warnings units lint flows roles auth tls e2e package"
+first_row="warnings units lint flows roles"
 usage() {
 	cat <<EOF
 Usage: tests/run.sh [PART...] [--help]
 Parts (default: all of them):
   lint      include directions, banned calls, scripts, spelling, generated text
-  warnings  a build with Clang, all warnings as errors
+  warnings  what Clang says of the sources of the program, all warnings as errors
   units     units (cmocka) and the corpora of the fuzz targets, under sanitizers
   flows     conversations with the real binary (tests/flow), under sanitizers
   roles     a Release build: what each role can, cannot and does; ten thousand sessions against explain;
@@ -41,18 +44,16 @@ install_packages $packages_build $packages_test || exit 2
 
 jobs=$(nproc)
 logs=build/test-logs
+rm -rf "$logs"
 mkdir -p "$logs"
-passed=0
-failed=0
 python=/usr/bin/python3
 export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0}"
 export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
 export PYTHONDONTWRITEBYTECODE=1
 
-# count PASSED FAILED: add to the totals.
+# count PASSED FAILED: for the totals.
 count() {
-	passed=$((passed + $1))
-	failed=$((failed + $2))
+	echo "$1 $2" >>"$logs/$part.counts"
 }
 
 # step NAME COMMAND...: one test; its output is shown if it fails.
@@ -102,6 +103,20 @@ build_release() {
 	build release sallyport -DCMAKE_BUILD_TYPE=Release -DSALLYPORT_WERROR=ON
 }
 
+# Its warnings need no program.
+clang_warnings() {
+	cmake -S . -B build/clang -G Ninja -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug -DSALLYPORT_WERROR=ON || return 1
+	$python - >build/clang/commands <<'END' || return 1
+import json, shlex
+for one in json.load(open("build/clang/compile_commands.json")):
+    if "/tests/" not in one["file"] and "llhttp" not in one["file"]:
+        words = shlex.split(one["command"])
+        at = words.index("-o")
+        print(shlex.join(["cd", one["directory"]]), "&&", shlex.join(words[:at] + words[at + 2:] + ["-fsyntax-only"]), end="\0")
+END
+	xargs -0 -P "$jobs" -n 1 sh -c <build/clang/commands
+}
+
 run_units() {
 	ctest --test-dir build/asan --output-on-failure -j "$jobs" >"$logs/ctest.log" 2>&1
 	grep -E 'tests passed|Failed|\*\*\*' "$logs/ctest.log"
@@ -112,38 +127,24 @@ run_units() {
 	echo "units: $((total - bad)) passed, $bad failed"
 }
 
-began=$(date +%s)
-for part in $parts; do
-	echo "== $part"
+run_part() {
 	case "$part" in
 	lint) counted lint sh tests/lint/run.sh ;;
-	warnings)
-		step clang-build build clang sallyport -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug -DSALLYPORT_WERROR=ON
-		;;
-	units)
-		step asan-build build_asan
-		counted units run_units
-		;;
-	flows)
-		step asan-build-for-flows build_asan
-		counted flows $python tests/flow/flow.py --sallyport build/asan/sallyport
-		;;
+	warnings) step clang-warnings clang_warnings ;;
+	units) counted units run_units ;;
+	flows) counted flows $python tests/flow/flow.py --sallyport build/asan/sallyport ;;
 	roles)
-		step release-build build_release
 		counted roles $python tests/process/roles.py --sallyport build/release/sallyport
 		counted policies $python tests/process/policies.py --sallyport build/release/sallyport
 		counted pages $python tests/process/pages.py --sallyport build/release/sallyport
 		counted doctor $python tests/process/doctor.py --sallyport build/release/sallyport
 		counted agree $python tests/process/agree.py --sallyport build/release/sallyport
-		step asan-build-for-roles build_asan
 		counted hostile $python tests/process/hostile.py --sallyport build/asan/sallyport
 		# Some of them once more, with seccomp in force; parts tls, auth and e2e run under it, too.
 		# shellcheck disable=SC2046
 		counted flows-release $python tests/flow/flow.py --sallyport build/release/sallyport $(printf '%s\n' tests/flow/*.flow | awk 'NR % 4 == 0')
 		;;
 	auth)
-		step release-build-for-auth build_release
-		step asan-build-for-auth build_asan
 		counted user $python tests/auth/user_command.py --sallyport build/asan/sallyport
 		counted kerberos $python tests/auth/kerberos.py
 		counted winbind $python tests/auth/winbind.py
@@ -156,20 +157,65 @@ for part in $parts; do
 		counted handbook $python tests/auth/handbook.py --sallyport build/release/sallyport
 		;;
 	tls)
-		step release-build-for-tls build_release
-		step asan-build-for-tls build_asan
 		counted ca $python tests/tls/ca.py --sallyport build/release/sallyport --mint-try build/asan/tests/mint_try
 		for area in bypass names hello leaf upstream alpn_http resumption client_certificate client_leg ca_in_use clients pins attacks; do
 			counted "tls-$area" $python -W ignore "tests/tls/$area.py" --sallyport build/release/sallyport
 		done
 		;;
-	e2e)
-		step release-build-for-e2e build_release
-		counted e2e $python tests/e2e/run.py --sallyport build/release/sallyport
-		;;
+	e2e) counted e2e $python tests/e2e/run.py --sallyport build/release/sallyport ;;
 	package) counted package sh packaging/test-package.sh ;;
 	esac
+}
+
+# has PART...: is one of them to be run?
+has() {
+	for wanted in "$@"; do
+		case " $parts " in
+		*" $wanted "*) return 0 ;;
+		esac
+	done
+	return 1
+}
+
+# timed: what runs is shown when it has ended, under a line that says how long it took.
+timed() {
+	since=$(date +%s)
+	"$@" >"$logs/$part.part" 2>&1
+	took=$(($(date +%s) - since))
+	echo "== $part ($took s)" | cat - "$logs/$part.part"
+	echo "$part $took" >>"$logs/durations"
+}
+
+builds() {
+	has lint units flows roles auth tls && step asan-build build_asan
+	has roles auth tls e2e package && step release-build build_release
+}
+
+# row PARTS: those of them that are to be run, one after the other.
+row() {
+	for part in $1; do
+		has "$part" && timed run_part
+	done
+}
+
+began=$(date +%s)
+part=build
+timed builds
+second_row=""
+for part in $parts; do
+	case " $first_row " in
+	*" $part "*) ;;
+	*) second_row="$second_row $part" ;;
+	esac
 done
-echo "took $(($(date +%s) - began)) s"
+row "$second_row" &
+beside=$!
+row "$first_row"
+wait "$beside"
+passed=$(cat "$logs"/*.counts | awk '{sum += $1} END {print sum + 0}')
+failed=$(cat "$logs"/*.counts | awk '{sum += $2} END {print sum + 0}')
+times >"$logs/times" # of what was waited for, in the second line
+cpu=$(awk 'NR == 2 {split($1, user, "m"); split($2, sys, "m"); printf "%d", 60 * (user[1] + sys[1]) + user[2] + sys[2]}' "$logs/times")
+echo "took $(($(date +%s) - began)) s, $cpu s of processors: $(awk '{printf "%s%s %s", between, $1, $2; between = ", "}' "$logs/durations")"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -70,6 +70,7 @@
 	X(ERR_CLIENT_TIMEOUT, 0, NULL, "the client took no data in time") \
 	X(ERR_IDLE_TIMEOUT, 0, NULL, "nothing moved for the idle timeout") \
 	X(ERR_HALF_CLOSE_TIMEOUT, 0, NULL, "the other side did not close in time") \
+	X(ERR_PATH_DEAD, 0, NULL, "this side took or acknowledged nothing any more: the path is dead, or who is behind it") \
 	X(ERR_CUT, 0, NULL, "ended by a reload: the policy denies it now") \
 	X(ERR_STOPPED, 0, NULL, "ended because the proxy stopped") \
 	X(ERR_SYSTEM, 0, NULL, "a system call failed") \

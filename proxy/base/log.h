@@ -20,7 +20,7 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_NOTICE, LOG_LEVEL
 	X(EV_CUT, NOTICE, "session ended: the policy in force denies it", "") \
 	X(EV_CONFIG_PROBLEM, ERROR, "problem in the configuration", "mend the file at the place named") \
 	X(EV_CONFIG_WARNING, WARNING, "doubtful in the configuration", "look at the place named") \
-	X(EV_TOKEN_MADE, NOTICE, "there was no token for /metrics, so one was made", "give it to who collects metrics") \
+	X(EV_TOKEN_MADE, NOTICE, "there was no token for /metrics and /calls, so one was made", "give it to who collects metrics") \
 	X(EV_LISTEN_LOST, ERROR, "a listening socket was ended or changed by a role, and is as it was again", "treat it as an attack until explained") \
 	X(EV_LISTEN_FAILED, ERROR, "cannot listen", "free the address, or change listen in the configuration") \
 	X(EV_ROLE_STARTED, INFO, "role started", "") \
@@ -42,6 +42,8 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_NOTICE, LOG_LEVEL
 	X(EV_CA_NOT_TRUSTED, WARNING, "a client takes no certificate of ours for any host: it does not have our CA", "install the CA on it: sallyport ca show tells where it is; public serves it, at /ca") \
 	X(EV_CA, ERROR, "the inspection CA cannot be used", "mend what is named, then reload") \
 	X(EV_CA_IN_FORCE, NOTICE, "certificates for opened hosts are signed by this CA", "") \
+	X(EV_MEDIA_LAST_RESORT, WARNING, "a call goes through this proxy as its last resort, the first one for ten minutes", "open UDP 5004 to the media networks; sallyport status has how many and from where, sallyport doctor which way is open") \
+	X(EV_MEDIA_DEMOTED, WARNING, "a tunnel was taken for a call by its first bytes (class: auto), and moves more than calls do: it is served as bulk now", "if it is a call, raise classes.media.most or have a rule say class: media; else somebody wants to be served first") \
 	X(EV_SIGNER_BUSY, WARNING, "the signer could not serve all questions of workers", "report it if it goes on") \
 	X(EV_MEMORY_UNLOCKED, WARNING, "memory for keys cannot be locked: it may be written to swap", "raise LimitMEMLOCK, or encrypt the swap") \
 	X(EV_DNS_FAILED, WARNING, "name servers do not answer", "check dns.servers and the network") \

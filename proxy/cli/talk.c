@@ -322,6 +322,7 @@ static void print_metrics(const json_t *metrics)
 static void print_status(const json_t *answer)
 {
 	const json_t *policy = json_object_get(answer, "policy"), *row;
+	struct cell cell;
 	size_t i;
 
 	printf("sallyport %s, %s, pid %lld, up %lld s\n", text_of(answer, "version"),
@@ -335,6 +336,8 @@ static void print_status(const json_t *answer)
 	printf("policy        generation %lld of %s, %lld rules, %lld entries, hash %s\n",
 	       number_of(policy, "generation"), text_of(policy, "loaded"),
 	       number_of(policy, "rules"), number_of(policy, "entries"), text_of(policy, "hash"));
+	if (json_object_get(json_object_get(answer, "media"), "text"))
+		printf("calls         %s\n", shown(&cell, text_of(json_object_get(answer, "media"), "text")));
 	json_array_foreach(json_object_get(answer, "listeners"), i, row)
 		printf("listening     %s %s\n", text_of(row, "name"), text_of(row, "address"));
 	json_array_foreach(json_object_get(answer, "small_listeners"), i, row)

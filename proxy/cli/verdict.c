@@ -160,6 +160,9 @@ void verdict_add_text(const struct verdict_proxy *proxy, const struct verdict *v
 		           err_status(verdict->err));
 	if (verdict->err == ERR_AUTH_REQUIRED)
 		buf_printf(more, "  %-19sfirst; --user NAME and --group NAME say what becomes of it then\n", "asked who it is");
+	if (verdict->err == ERR_NONE && verdict->is_connect && !(verdict->decision.open >> POLICY_CLASS & 1) &&
+	    verdict->decision.answers[POLICY_CLASS].answer == CLASS_AUTO)
+		buf_printf(more, "  %-19smedia if its first bytes are those of a call, else normal; bulk while it moves much\n", "served as");
 	if (verdict->guard_why)
 		buf_printf(more, "  %-19s%-9s%s%s\n", "destination", "refused", verdict->guard_why,
 		           is_ours ? "" : " (destinations.deny); destinations.permit makes exceptions");

@@ -49,7 +49,7 @@ static const struct conf_option media_options[] = {
 	 .manual = "A path on which nothing is acknowledged for so long is dead (TCP_USER_TIMEOUT), and a silent one is asked after half of it (keep-alive)."},
 	{.name = "stall", .type = CONF_TIME_MS, .offset = CONF_AT(struct media_conf, stall_ms),
 	 .min = 10, .max = 10000, .preset = "40ms", .reload = CONF_NEW_SESSIONS,
-	 .manual = "A longer gap between packets counts as a stall in log and metrics."},
+	 .manual = "A longer gap between packets of one direction counts as a stall in log and metrics; one of 5 s and more is a pause (hold, mute)."},
 	{.name = "most", .type = CONF_SIZE_BYTES, .offset = CONF_AT(struct media_conf, most_bytes),
 	 .min = 0, .max = 1073741824, .preset = "4M", .reload = CONF_NEW_SESSIONS,
 	 .manual = "Bytes per second: a tunnel that was taken for media by its shape (class: auto) and moves more is none, and becomes bulk; 0: whatever it moves. A rule's class: media always holds."},

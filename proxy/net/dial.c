@@ -120,6 +120,7 @@ static enum err start_attempt(struct attempt *attempt)
 		free(stream);
 		return err;
 	}
+	stream_set_dialled(stream);
 	stream->owner = attempt;
 	attempt->stream = stream;
 	return ERR_NONE;

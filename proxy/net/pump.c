@@ -220,12 +220,18 @@ static void note_moved(struct pump *pump, enum pump_side from, size_t count)
 		judge(pump);
 }
 
+/* TCP_USER_TIMEOUT and keep-alive end a connection so. */
+static bool is_dead(int error_number)
+{
+	return error_number == ETIMEDOUT || error_number == EHOSTUNREACH || error_number == ENETUNREACH;
+}
+
 /* Nothing can be sent to `side` any more: what was for it is lost, what it sent is still read. */
 static void break_side(struct pump *pump, enum pump_side side)
 {
 	if (pump->state[side] & SIDE_BROKEN)
 		return;
-	note_end(pump, side, PUMP_RST);
+	note_end(pump, side, is_dead(pump->sides[side]->error_number) ? PUMP_DEAD : PUMP_RST);
 	pump->state[side] |= SIDE_BROKEN | SIDE_SHUT;
 	drop_flow(pump, other(side));
 	pump->sides[side]->ready |= LOOP_BROKEN; /* so that it is read to its end */
@@ -269,6 +275,8 @@ static enum step flush_bytes(struct pump *pump, enum pump_side from, struct pump
 	flow->rest_len -= taken;
 	if (flow->rest_len)
 		return STEP_WAIT;
+	if (pump->on_wait)
+		pump->on_wait(pump, from, false);
 	if (flow->pipe[0] >= 0) {
 		free(flow->rest);
 		flow->rest = NULL;
@@ -295,6 +303,7 @@ static enum step flush_pipe(struct pump *pump, enum pump_side from, struct pump_
 			return STEP_WAIT;
 		}
 		if (count <= 0) {
+			to->error_number = count < 0 ? errno : EPIPE;
 			break_side(pump, other(from));
 			return STEP_OVER;
 		}
@@ -328,6 +337,8 @@ static enum step forward(struct pump *pump, enum pump_side from, struct span byt
 		break_side(pump, other(from));
 		return STEP_OVER;
 	}
+	if (pump->on_wait)
+		pump->on_wait(pump, from, true);
 	return STEP_WAIT;
 }
 
@@ -349,7 +360,7 @@ static enum step copy(struct pump *pump, enum pump_side from)
 		on_source_end(pump, from, state);
 		return STEP_MOVED;
 	}
-	if (pump->see && pump->class == LOOP_MEDIA)
+	if (pump->see)
 		pump->see(pump, from, span_of(scratch, got));
 	return forward(pump, from, span_of(scratch, got));
 }
@@ -414,7 +425,7 @@ static enum step look(struct pump *pump)
 	else if (said == PUMP_LOOK_MORE)
 		return STEP_MOVED;
 	pump->look = NULL;
-	if (pump->see && pump->class == LOOP_MEDIA)
+	if (pump->see)
 		pump->see(pump, PUMP_CLIENT, is_kept ? kept_bytes(pump) : span_of(scratch, got));
 	if (is_kept)
 		return flush(pump, PUMP_CLIENT);
@@ -500,6 +511,7 @@ static void begin_stream(struct pump *pump, enum pump_side from)
 		return;
 	}
 	memcpy(flow->pipe, ends, sizeof(ends));
+	stream_end_delay(pump->sides[other(from)]);
 }
 
 /* A turn that moved little gives the pipe back. */
@@ -590,20 +602,20 @@ static bool check_over(struct pump *pump)
 /* Behind its FIN a side is not read any more: a reset that follows would go by. */
 static void note_late_reset(struct pump *pump, enum pump_side side)
 {
-	const struct stream *stream = pump->sides[side];
+	struct stream *stream = pump->sides[side];
 
 	if ((pump->state[side] & (SIDE_ENDED | SIDE_SHUT)) == SIDE_ENDED &&
-	    (stream->ready & LOOP_BROKEN) && socket_was_reset(stream->io.fd))
+	    (stream->ready & LOOP_BROKEN) && socket_was_reset(stream->io.fd, &stream->error_number))
 		break_side(pump, side);
 }
 
 /* Nor is it read while its receiver takes nothing: what is left of a side that was reset is not kept for ever. */
 static void note_unread_reset(struct pump *pump, enum pump_side side)
 {
-	const struct stream *stream = pump->sides[side];
+	struct stream *stream = pump->sides[side];
 
 	if ((stream->ready & LOOP_BROKEN) && !(pump->state[side] & (SIDE_ENDED | SIDE_BROKEN)) &&
-	    has_rest(pump, side) && socket_was_reset(stream->io.fd))
+	    has_rest(pump, side) && socket_was_reset(stream->io.fd, &stream->error_number))
 		break_side(pump, side);
 }
 
@@ -701,6 +713,8 @@ void pump_set_class(struct pump *pump, enum loop_class class, const struct class
 {
 	for (int side = 0; side < 2; side++)
 		socket_set_class(pump->sides[side]->io.fd, class, conf);
+	if (class == LOOP_MEDIA) /* with times of its own */
+		pump->state[PUMP_ORIGIN] |= SIDE_KEPT;
 	change_class(pump, class);
 	pump->window_bytes = pump->bytes[0] + pump->bytes[1];
 	pump->window_ms = (uint32_t)loop_now_ms(pump->sides[0]->loop);

@@ -11,7 +11,7 @@
 #include "net/stream.h"
 
 enum pump_side { PUMP_CLIENT, PUMP_ORIGIN };
-enum pump_how { PUMP_FIN, PUMP_RST, PUMP_TIMEOUT, PUMP_HALF_CLOSE_TIMEOUT, PUMP_ERROR, PUMP_STOPPED };
+enum pump_how { PUMP_FIN, PUMP_RST, PUMP_TIMEOUT, PUMP_HALF_CLOSE_TIMEOUT, PUMP_ERROR, PUMP_STOPPED, PUMP_DEAD /* nothing is acknowledged any more */ };
 
 struct pump_limits {
 	uint64_t idle_ms, half_close_ms;
@@ -50,8 +50,10 @@ struct pump {
 	/* Look at all bytes that came from the client, before any of them goes on; it has ended when `is_end`. NULL: nobody looks, any more. */
 	enum pump_look (*look)(struct pump *pump, struct span bytes, bool is_end);
 	void (*on_stop)(struct pump *pump);
-	/* Class media: bytes that came from a side, before they go on. NULL: nobody sees them. */
+	/* Bytes that came from a side, before they go on; not those that a stream moves through a pipe. NULL: nobody sees them, any more. */
 	void (*see)(struct pump *pump, enum pump_side from, struct span bytes);
+	/* Bytes from a side are stored, since the other one does not take them; or all of those have gone on. NULL: nobody is told. */
+	void (*on_wait)(struct pump *pump, enum pump_side from, bool is_waiting);
 	/* The class has become another one by what the tunnel moves. NULL: nobody is told. */
 	void (*on_class)(struct pump *pump);
 	uint64_t window_bytes;              /* delivered when the window began that the rate is of */

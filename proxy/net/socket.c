@@ -175,9 +175,7 @@ enum err socket_connect(const struct address *to, const struct address *source, 
 
 	if (fd < 0)
 		return socket_error(errno);
-	if (set_options(fd, &no_delay, 1) < 0 || set_options(fd, &urgent_inline, 1) < 0)
-		err = socket_error(errno);
-	else if (source && source->family == to->family)
+	if (source && source->family == to->family)
 		err = bind_source(fd, source);
 	if (err == ERR_NONE && connect(fd, (const struct sockaddr *)&storage, len) < 0 &&
 	    errno != EINPROGRESS)
@@ -197,6 +195,19 @@ enum err socket_connect_result(int fd)
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error_number, &len) < 0)
 		return socket_error(errno);
 	return error_number ? socket_error(error_number) : ERR_NONE;
+}
+
+/* What fails here (a UNIX socket, one that is gone) is not needed, or is told by the next read or write. */
+void socket_no_delay(int fd)
+{
+	if (set_options(fd, &no_delay, 1) < 0)
+		errno = 0;
+}
+
+void socket_keep_urgent(int fd)
+{
+	if (set_options(fd, &urgent_inline, 1) < 0)
+		errno = 0;
 }
 
 void socket_keep_alive(int fd)
@@ -263,9 +274,13 @@ bool socket_is_quiet(int fd)
 	return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }
 
-bool socket_was_reset(int fd)
+bool socket_was_reset(int fd, int *error_number)
 {
-	return socket_connect_result(fd) != ERR_NONE;
+	socklen_t len = sizeof(*error_number);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, error_number, &len) < 0)
+		*error_number = errno;
+	return *error_number != 0;
 }
 
 bool socket_is_sent(int fd)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sockets with the options that this proxy always wants: non-blocking, close-on-exec, no Nagle. */
+/* Sockets with the options that this proxy always wants: non-blocking, close-on-exec, no Nagle (dialled ones: when it matters,
+ * net/stream.h). */
 #ifndef NET_SOCKET_H
 #define NET_SOCKET_H
 
@@ -13,7 +14,8 @@
  * errors: ERR_SYSTEM with errno. blocks: no. */
 MUST_USE enum err socket_listen(const struct listen_conf *conf, int *out);
 
-/* Start to connect; completion is writability, then socket_connect_result(). `source` may be NULL
+/* Start to connect; completion is writability, then socket_connect_result(). Such a socket still delays small writes behind
+ * others that are on their way, and puts urgent bytes aside: accepted ones do neither. `source` may be NULL
  * (family and bytes are used, with IP_BIND_ADDRESS_NO_PORT).
  * errors: ERR_ROUTE_SOURCE (the host has no such address), ERR_LIMIT_FILES, ERR_ORIGIN_UNREACHABLE,
  * ERR_ORIGIN_REFUSED. */
@@ -21,6 +23,10 @@ MUST_USE enum err socket_connect(const struct address *to, const struct address 
 
 /* ERR_NONE when connected, else the reason. */
 MUST_USE enum err socket_connect_result(int fd);
+
+/* No Nagle; urgent bytes stay in their place among the others (RFC 6093 section 6). */
+void socket_no_delay(int fd);
+void socket_keep_urgent(int fd);
 
 /* Have the kernel look every minute whether the other end is there. Accepted sockets do so from the start; for
  * others it is four system calls, which only those that live long are worth. */
@@ -33,8 +39,8 @@ void socket_set_class(int fd, enum loop_class class, const struct classes_conf *
 /* Is there nothing to read, and no end? */
 bool socket_is_quiet(int fd);
 
-/* Is there an error that nobody was told yet? */
-bool socket_was_reset(int fd);
+/* Is there an error that nobody was told yet? Then *error_number is it. */
+bool socket_was_reset(int fd, int *error_number);
 
 /* Has the other end got everything that was written? True, too, where that cannot be told. */
 bool socket_is_sent(int fd);

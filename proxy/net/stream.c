@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#include "net/socket.h"
+
 static enum stream_state state_of(struct stream *stream)
 {
 	if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)
@@ -29,6 +31,9 @@ static enum stream_state plain_write(struct stream *stream, struct span bytes, s
 {
 	ssize_t count;
 
+	if (stream->is_delaying && stream->has_written)
+		stream_end_delay(stream);
+	stream->has_written = true;
 	do {
 		count = send(stream->io.fd, bytes.at, bytes.len, MSG_NOSIGNAL);
 	} while (count < 0 && errno == EINTR);
@@ -63,6 +68,8 @@ static void on_io(struct loop_io *io, unsigned events)
 	struct stream *stream = CONTAINER_OF(io, struct stream, io);
 
 	stream->ready |= events;
+	if ((events & LOOP_URGENT) && stream->is_dialled)
+		socket_keep_urgent(io->fd);
 	/* TLS may have to write before it can read on, and the other way round. */
 	if (stream->tls && (events & (LOOP_READABLE | LOOP_WRITABLE)))
 		stream->ready |= LOOP_READABLE | LOOP_WRITABLE;
@@ -114,6 +121,18 @@ enum err stream_open_plain(struct stream *stream, struct loop *loop, int fd,
 	if (err)
 		*stream = (struct stream){.io = {.fd = -1}};
 	return err;
+}
+
+void stream_set_dialled(struct stream *stream)
+{
+	stream->is_dialled = stream->is_delaying = true;
+}
+
+void stream_end_delay(struct stream *stream)
+{
+	if (stream->is_delaying)
+		socket_no_delay(stream->io.fd);
+	stream->is_delaying = false;
 }
 
 bool stream_is_plain(const struct stream *stream)

@@ -40,11 +40,20 @@ struct stream {
 	/* Edges seen and not used up: LOOP_READABLE until a read finds nothing more, LOOP_WRITABLE until a
 	 * write finds no room; the other events stay. Whoever takes a stream over looks here first. */
 	unsigned ready;
+	/* A socket that was dialled: options that those of a listener have, set once they matter, since many tunnels end before. */
+	bool is_dialled;   /* urgent bytes are kept in place when the first are announced */
+	bool is_delaying;  /* no Nagle from the second write on: the first never waits */
+	bool has_written;
 };
 
 /* Take over a connected non-blocking socket and watch it. errors: ERR_SYSTEM (fd stays the caller's). */
 MUST_USE enum err stream_open_plain(struct stream *stream, struct loop *loop, int fd,
                                     void (*on_ready)(struct stream *stream, unsigned events));
+
+/* Its socket is one of socket_connect(). */
+void stream_set_dialled(struct stream *stream);
+/* Bytes will be written to the socket itself (splice). */
+void stream_end_delay(struct stream *stream);
 
 static inline bool stream_is_open(const struct stream *stream)
 {

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "session/media_networks.h"
+
 enum { CLIENT_BYTES = 8, SLOTS_MIN = 1024, SLOTS_MAX = 1 << 21 };
 
 size_t places_slots_for(uint64_t sessions)
@@ -202,5 +204,6 @@ void places_clear(struct place_page *page, size_t slot_count)
 		store(&page->slots[i].count, 0);
 	}
 	metrics->sessions = metrics->tunnels = metrics->exchanges = metrics->origin_idle = 0;
+	media_networks_clear(metrics);
 	atomic_store(&page->session_count, 0);
 }

@@ -65,7 +65,7 @@ const struct sandbox_rule sandbox_worker_rules[] = {
 	CALL(getsockopt), CALL(recvfrom), CALL(sendto),
 	/* Listeners are shared: nothing that ends, filters or delays what others would accept. */
 	CALL_IF(shutdown, IS(1, SHUT_WR)),
-	OPTION(SOL_SOCKET, SO_KEEPALIVE), OPTION(SOL_SOCKET, SO_LINGER),
+	OPTION(SOL_SOCKET, SO_KEEPALIVE), OPTION(SOL_SOCKET, SO_LINGER), OPTION(SOL_SOCKET, SO_OOBINLINE),
 	OPTION(IPPROTO_TCP, TCP_NODELAY), OPTION(IPPROTO_TCP, TCP_KEEPIDLE),
 	OPTION(IPPROTO_TCP, TCP_KEEPINTVL), OPTION(IPPROTO_TCP, TCP_KEEPCNT),
 	OPTION(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT),

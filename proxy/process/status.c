@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "session/media_networks.h"
 
 /* Schemes that nobody has tried are left out. */
 static json_t *pack_auth(const struct auth_metrics *auth)
@@ -124,9 +125,38 @@ static json_t *pack_refusal(const struct parent *parent)
 	return object;
 }
 
+enum { MEDIA_TEXT_BYTES = 4096 };
+
+static json_t *pack_network(const char *name, const struct metrics_network *row)
+{
+	return json_pack("{s:s, s:I, s:I}", "network", name, "tunnels", (json_int_t)row->tunnels, "total", (json_int_t)row->tunnels_total);
+}
+
+/* Calls on their last resort: how many, from where, and in words what would help. */
+static json_t *pack_media(const struct media_networks_sum *sum)
+{
+	json_t *networks = json_array(), *object;
+	char name[MEDIA_NETWORKS_TEXT_BYTES];
+	struct buf text;
+
+	for (size_t i = 0; i < sum->count; i++)
+		json_array_append_new(networks, pack_network(media_networks_name(&sum->rows[i], name), &sum->rows[i]));
+	if (sum->others.tunnels_total)
+		json_array_append_new(networks, pack_network("others", &sum->others));
+	object = json_pack("{s:I, s:I, s:o}", "tunnels", (json_int_t)sum->tunnels, "total", (json_int_t)sum->tunnels_total, "networks", networks);
+	buf_init(&text, MEDIA_TEXT_BYTES);
+	media_networks_say(sum, &text);
+	if (buf_len(&text))
+		json_object_set_new(object, "text", json_stringn((const char *)buf_span(&text).at, buf_len(&text)));
+	buf_fini(&text);
+	return object;
+}
+
 json_t *status_pack(const struct parent *parent)
 {
 	static const char *const states[] = {"starting", "running", "draining", "stopping"};
+	const struct metrics *workers[PLACES_WORKERS_MAX];
+	struct media_networks_sum networks;
 	struct metrics sum = {0};
 	json_t *roles = json_array(), *status;
 
@@ -134,6 +164,7 @@ json_t *status_pack(const struct parent *parent)
 		const struct metrics *metrics = &parent->regions[i].page->metrics;
 
 		add_metrics(&sum, metrics);
+		workers[i] = metrics;
 		json_array_append_new(roles, pack_child(&parent->workers[i], metrics));
 	}
 	json_array_append_new(roles, pack_child(&parent->logger, NULL));
@@ -154,6 +185,8 @@ json_t *status_pack(const struct parent *parent)
 	                   pack_listeners(&parent->current->listeners), "policy",
 	                   pack_policy(parent->current), "metrics", pack_metrics(&sum), "roles",
 	                   roles);
+	media_networks_sum(workers, parent->worker_count, &networks);
+	json_object_set_new(status, "media", pack_media(&networks));
 	json_object_set_new(status, "small_listeners", pack_listeners(&parent->current->web));
 	if (parent->refused_ms)
 		json_object_set_new(status, "refused", pack_refusal(parent));

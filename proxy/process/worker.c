@@ -43,6 +43,7 @@ struct worker {
 	struct loop_timer tick;
 	struct session_env env;
 	struct places places;
+	const struct metrics *metrics[PLACES_WORKERS_MAX]; /* of all workers */
 	struct acceptor *acceptor;
 	struct ring *ring;
 	int bell;
@@ -645,6 +646,10 @@ static enum err make_env(struct worker *worker, unsigned number)
 
 	env->loop = worker->loop;
 	env->metrics = &worker->places.own->metrics;
+	for (size_t i = 0; i < worker->places.count; i++)
+		worker->metrics[i] = &worker->places.pages[i]->metrics;
+	env->workers = worker->metrics;
+	env->worker_count = worker->places.count;
 	worker->dropped_told = env->metrics->access_dropped_total; /* of those before this one */
 	env->worker = number;
 	env->context = worker;

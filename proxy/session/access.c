@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The access log: one line per finished exchange or tunnel. The names of the fields are a contract. */
 #include "session/inspect.h"
+#include "session/media_tunnel.h"
 
 #include "base/clock.h"
 
@@ -30,6 +31,8 @@ struct record {
 	unsigned question_count; /* of `answers` */
 	const struct span *content_type; /* of the response; NULL: there was none */
 	bool is_tunnel;
+	const char *class;           /* how it was served; NULL: not known */
+	const struct media *media;   /* NULL: no call */
 };
 
 static struct span target_shown(const struct session *session, struct span target)
@@ -51,26 +54,22 @@ static struct span target_shown(const struct session *session, struct span targe
 
 /* ---- JSON ---- */
 
-static void add_key(struct buf *out, const char *key)
-{
-	buf_add(out, SPAN(",\""));
-	buf_add_string(out, key);
-	buf_add(out, SPAN("\":"));
-}
+/* A line has thirty keys: each is one piece, whose length the compiler knows. */
+#define KEY(name) SPAN(",\"" name "\":")
 
-static void add_text(struct buf *out, const char *key, struct span value)
+static void add_text(struct buf *out, struct span key, struct span value)
 {
 	if (value.len == 0)
 		return;
-	add_key(out, key);
+	buf_add(out, key);
 	buf_add_json(out, value);
 }
 
-static void add_address(struct buf *out, const char *key, const struct address *address)
+static void add_address(struct buf *out, struct span key, const struct address *address)
 {
 	if (address->family == 0)
 		return;
-	add_key(out, key);
+	buf_add(out, key);
 	buf_add_byte(out, '"');
 	address_format_with_port(address, out);
 	buf_add_byte(out, '"');
@@ -85,9 +84,9 @@ static void add_refused(struct buf *out, const struct address *address)
 	buf_add_byte(out, '"');
 }
 
-static void add_number(struct buf *out, const char *key, uint64_t value)
+static void add_number(struct buf *out, struct span key, uint64_t value)
 {
-	add_key(out, key);
+	buf_add(out, key);
 	buf_add_uint(out, value);
 }
 
@@ -104,17 +103,17 @@ static void add_answer(const struct policy *policy, enum policy_question questio
 	buf_add(out, SPAN("\",\"why\":\""));
 	buf_add_string(out, reason_name(answer->reason));
 	buf_add_byte(out, '"');
-	add_text(out, "rule", policy_rule_name(policy, answer->rule));
+	add_text(out, KEY("rule"), policy_rule_name(policy, answer->rule));
 	rule_file = policy_rule_file(policy, answer->rule, &rule_line);
 	if (!span_equal(rule_file, policy_rule_file(policy, POLICY_NO_RULE, &main_line)))
-		add_text(out, "rule_file", rule_file);
-	add_number(out, "rule_line", rule_line);
+		add_text(out, KEY("rule_file"), rule_file);
+	add_number(out, KEY("rule_line"), rule_line);
 	/* What is written in the rule itself is no list. */
 	if (policy_list_name(policy, answer->list).len &&
 	    policy_place(policy, answer, &file, &line, &entry)) {
-		add_text(out, "list", policy_list_name(policy, answer->list));
-		add_text(out, "file", file); /* a list may have several */
-		add_number(out, "line", line);
+		add_text(out, KEY("list"), policy_list_name(policy, answer->list));
+		add_text(out, KEY("file"), file); /* a list may have several */
+		add_number(out, KEY("line"), line);
 	}
 	buf_add_byte(out, '}');
 }
@@ -176,10 +175,10 @@ static void add_timing(const struct timing *timing, struct buf *out)
 static void add_leg(const char *key, const struct tls_leg *leg, const char *ja4, const char *verify, struct buf *out)
 {
 	buf_printf(out, "\"%s\":{\"version\":\"%s\",\"cipher\":\"%s\"", key, leg->version, leg->cipher);
-	add_text(out, "alpn", span_from(leg->alpn));
+	add_text(out, KEY("alpn"), span_from(leg->alpn));
 	buf_printf(out, ",\"resumed\":%s", leg->resumed ? "true" : "false");
-	add_text(out, "ja4", span_from(ja4));
-	add_text(out, "verify", span_from(verify));
+	add_text(out, KEY("ja4"), span_from(ja4));
+	add_text(out, KEY("verify"), span_from(verify));
 	buf_add_byte(out, '}');
 }
 
@@ -195,7 +194,7 @@ static void add_tls(const struct inspect *inspect, struct buf *out)
 
 	if (inspect == NULL || inspect->is_plain)
 		return;
-	add_key(out, "tls");
+	buf_add(out, KEY("tls"));
 	buf_add_byte(out, '{');
 	if (inspect->client_leg.version) {
 		add_leg("client", &inspect->client_leg, inspect->ja4, NULL, out);
@@ -209,14 +208,14 @@ static void add_tls(const struct inspect *inspect, struct buf *out)
 	}
 	buf_printf(out, "%s\"opened\":%s", is_first ? "" : ",", inspect->is_open ? "true" : "false");
 	if (inspect->leaf && inspect->is_open) {
-		add_text(out, "certificate", SPAN("forged"));
-		add_text(out, "serial", span_from(inspect->leaf->serial));
+		add_text(out, KEY("certificate"), SPAN("forged"));
+		add_text(out, KEY("serial"), span_from(inspect->leaf->serial));
 	}
 	if (inspect->client_leg.version == NULL)
-		add_text(out, "ja4", span_from(inspect->ja4));
+		add_text(out, KEY("ja4"), span_from(inspect->ja4));
 	if (inspect->was_asked)
 		buf_add_string(out, ",\"asks_certificate\":true");
-	add_text(out, "evidence", span_from(pins_score_name(inspect->sign)));
+	add_text(out, KEY("evidence"), span_from(pins_score_name(inspect->sign)));
 	buf_add_byte(out, '}');
 }
 
@@ -225,7 +224,7 @@ static void add_groups(const struct identity *identity, struct buf *out)
 {
 	size_t bytes = 0;
 
-	add_key(out, "groups");
+	buf_add(out, KEY("groups"));
 	buf_add_byte(out, '[');
 	for (size_t i = 0; i < identity->group_count && bytes < GROUPS_MAX_BYTES; i++) {
 		if (i)
@@ -241,11 +240,11 @@ static void add_who(const struct record *record, bool brief, struct buf *out)
 	const struct identity *identity = record->identity;
 
 	if (identity)
-		add_text(out, "user", identity->user);
+		add_text(out, KEY("user"), identity->user);
 	if (record->scheme != AUTH_SCHEME_COUNT)
-		add_text(out, "scheme", span_from(auth_scheme_name(record->scheme)));
+		add_text(out, KEY("scheme"), span_from(auth_scheme_name(record->scheme)));
 	if (identity)
-		add_text(out, "mechanism", span_from(auth_mechanism_name(identity->mechanism)));
+		add_text(out, KEY("mechanism"), span_from(auth_mechanism_name(identity->mechanism)));
 	if (identity && identity->group_count && !brief)
 		add_groups(identity, out);
 }
@@ -259,43 +258,46 @@ static void write_json(const struct record *record, bool brief, struct buf *out)
 	clock_add_rfc3339(out, loop_wall_ms(session->env->loop));
 	buf_add_byte(out, '"');
 	if (record->event)
-		add_text(out, "event", span_from(record->event));
-	add_text(out, "id", span_from(session_id_text(session, id)));
-	add_text(out, "listener", span_from(session->listener->name));
-	add_address(out, "client", &session->client_address);
+		add_text(out, KEY("event"), span_from(record->event));
+	add_text(out, KEY("id"), span_from(session_id_text(session, id)));
+	add_text(out, KEY("listener"), span_from(session->listener->name));
+	add_address(out, KEY("client"), &session->client_address);
 	add_who(record, brief, out);
-	add_text(out, "method", record->method);
-	add_text(out, "target", target_shown(session, record->target));
-	add_text(out, "host", record->host);
+	add_text(out, KEY("method"), record->method);
+	add_text(out, KEY("target"), target_shown(session, record->target));
+	add_text(out, KEY("host"), record->host);
 	if (record->port)
-		add_number(out, "port", record->port);
-	add_text(out, "sni", record->sni);
-	add_address(out, "origin", &record->origin);
-	if (!brief && record->answers)
-		add_text(out, "class", span_from(policy_answer_name(
-					       POLICY_CLASS, record->answers[POLICY_CLASS].answer)));
+		add_number(out, KEY("port"), record->port);
+	add_text(out, KEY("sni"), record->sni);
+	add_address(out, KEY("origin"), &record->origin);
+	if (!brief)
+		add_text(out, KEY("class"), span_from(record->class));
 	if (!brief)
 		add_decision(record, out);
 	if (record->status)
-		add_number(out, "status", (uint64_t)record->status);
+		add_number(out, KEY("status"), (uint64_t)record->status);
 	if (record->content_type) { /* a response without a type has an empty one */
-		add_key(out, "content_type");
+		buf_add(out, KEY("content_type"));
 		buf_add_json(out, *record->content_type);
 	}
 	if (record->err)
-		add_text(out, "error", span_from(err_name(record->err)));
-	add_text(out, "why", span_from(reason_name(record->why)));
-	add_text(out, "reason", span_from(record->reason));
+		add_text(out, KEY("error"), span_from(err_name(record->err)));
+	add_text(out, KEY("why"), span_from(reason_name(record->why)));
+	add_text(out, KEY("reason"), span_from(record->reason));
 	add_refused(out, &record->refused);
-	add_text(out, "ended_by", span_from(record->ended_by));
-	add_text(out, "how", span_from(record->how));
-	add_number(out, "bytes_up", record->bytes_up);
-	add_number(out, "bytes_down", record->bytes_down);
-	add_number(out, "duration_ms", record->duration_ms);
+	add_text(out, KEY("ended_by"), span_from(record->ended_by));
+	add_text(out, KEY("how"), span_from(record->how));
+	add_number(out, KEY("bytes_up"), record->bytes_up);
+	add_number(out, KEY("bytes_down"), record->bytes_down);
+	add_number(out, KEY("duration_ms"), record->duration_ms);
 	if (!brief)
 		add_timing(&record->timing, out);
 	add_tls(record->inspect, out);
-	add_number(out, "policy", session->generation->number);
+	if (record->media) {
+		buf_add(out, KEY("media"));
+		media_add_json(record->media, out);
+	}
+	add_number(out, KEY("policy"), session->generation->number);
 	buf_add_string(out, "}\n");
 }
 
@@ -357,10 +359,9 @@ static void add_decided_field(const struct record *record, enum access_field fie
 {
 	const struct policy *policy = record->session->generation->policy;
 	const struct policy_answer *access = &record->answers[POLICY_ACCESS];
-	unsigned class = record->answers[POLICY_CLASS].answer;
 
 	if (field == ACCESS_FIELD_CLASS)
-		buf_add_string(out, policy_answer_name(POLICY_CLASS, class));
+		buf_add_string(out, record->class ? record->class : "");
 	else if (field == ACCESS_FIELD_ACCESS)
 		buf_add_string(out, policy_answer_name(POLICY_ACCESS, access->answer));
 	else if (field == ACCESS_FIELD_RULE)
@@ -413,6 +414,9 @@ static void add_field(const struct record *record, enum access_field field, stru
 	TEXT(EVIDENCE, record->inspect ? span_from(pins_score_name(record->inspect->sign)) : SPAN(""));
 	TEXT(SNI, record->sni);
 	NUMBER(FIRST_BYTE_MS, record->timing.first_byte_ms, ABSENT_MS);
+	NUMBER(MEDIA_PACKETS, record->media ? media_packet_count(record->media) : UINT64_MAX, UINT64_MAX);
+	NUMBER(MEDIA_STALLS, record->media ? media_stall_count(record->media) : UINT64_MAX, UINT64_MAX);
+	NUMBER(MEDIA_LONGEST_GAP_MS, record->media ? media_longest_gap_ms(record->media) : UINT64_MAX, UINT64_MAX);
 	NUMBER(POLICY, session->generation->number, 0);
 	else if (record->answers)
 		add_decided_field(record, field, out);
@@ -513,6 +517,16 @@ static bool was_closed_by_client(const struct inspect *inspect)
 	return inspect && inspect->sign != PINS_SIGN_NONE && inspect->sign != PINS_SIGN_UNUSED;
 }
 
+/* What policy says; auto is for tunnels, and nothing else is media by its bytes. */
+static const char *exchange_class(const struct exchange *exchange)
+{
+	unsigned class = exchange->decision.answers[POLICY_CLASS].answer;
+
+	if (!exchange->is_decided)
+		return NULL;
+	return policy_answer_name(POLICY_CLASS, class == CLASS_AUTO ? CLASS_NORMAL : class);
+}
+
 void access_log_exchange(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
@@ -546,6 +560,7 @@ void access_log_exchange(struct session *session)
 		.bytes_down = exchange->bytes_down,
 		.duration_ms = ended_ms - exchange->started_ms,
 		.timing = exchange->timing,
+		.class = exchange_class(exchange),
 	};
 	record.how = how_of(exchange->err);
 	if (exchange->err == ERR_DESTINATION_DENIED)
@@ -564,6 +579,7 @@ static const char *const how_texts[] = {
 	[PUMP_RST] = "rst",
 	[PUMP_TIMEOUT] = "timeout",
 	[PUMP_HALF_CLOSE_TIMEOUT] = "timeout",
+	[PUMP_DEAD] = "timeout",
 	[PUMP_ERROR] = "rst",
 	[PUMP_STOPPED] = "stop",
 };
@@ -593,6 +609,8 @@ void access_log_tunnel(struct session *session, bool is_running, const struct pu
 		.duration_ms = loop_now_ms(session->env->loop) - tunnel->started_ms,
 		.timing = tunnel->timing,
 		.is_tunnel = true,
+		.class = media_tunnel_class(tunnel),
+		.media = media_tunnel_figures(tunnel),
 	};
 
 	if (end) {

@@ -14,9 +14,18 @@
 	X(sessions, "gauge", "client connections open") \
 	X(tunnels, "gauge", "tunnels open") \
 	X(exchanges, "gauge", "exchanges under way") \
+	X(media_tunnels, "gauge", "tunnels of class media open: calls for which this proxy is the last resort") \
 	X(origin_idle, "gauge", "idle origin connections kept") \
 	X(sessions_total, "counter", "client connections accepted") \
 	X(tunnels_total, "counter", "tunnels established") \
+	X(media_tunnels_total, "counter", "tunnels of class media, by rule or by their first bytes") \
+	X(media_recognised_total, "counter", "tunnels of class auto whose first bytes were those of a call") \
+	X(media_demoted_total, "counter", "tunnels that were taken for calls and moved more than calls do (classes.media.most)") \
+	X(media_packets_total, "counter", "packets of media tunnels, both directions; where no framing is seen, reads") \
+	X(media_stalls_total, "counter", "gaps between packets of one direction above classes.media.stall, below 5 s") \
+	X(media_waits_total, "counter", "times that packets waited in the proxy because their receiver took none") \
+	X(media_bytes_up_total, "counter", "bytes of media tunnels from clients") \
+	X(media_bytes_down_total, "counter", "bytes of media tunnels from origins") \
 	X(exchanges_total, "counter", "exchanges finished") \
 	X(replies_total, "counter", "replies made by the proxy itself") \
 	X(denied_total, "counter", "requests denied by policy") \
@@ -53,6 +62,14 @@ static inline void metrics_note_time(struct metrics_times *times, uint32_t ms)
 	times->sum_ms += ms;
 }
 
+/* Media tunnels of the clients of one network: an IPv4 /24, or an IPv6 /64. Its name is written once, before its family. */
+struct metrics_network {
+	uint64_t family; /* 4, 6; 0: free */
+	uint64_t base;   /* the first 8 bytes of its addresses */
+	uint64_t tunnels, tunnels_total;
+};
+enum { METRICS_NETWORKS_MAX = 32 };
+
 struct metrics {
 #define METRICS_CELL(name, kind, text) uint64_t name;
 	METRICS_TABLE(METRICS_CELL)
@@ -60,6 +77,9 @@ struct metrics {
 	uint64_t errors[ERR_COUNT]; /* sessions and exchanges that ended with it */
 	struct auth_metrics auth;
 	struct metrics_times states[METRICS_STATES_MAX]; /* session_state_name() */
+	struct metrics_times media_gaps; /* longest gap of each media tunnel that has ended */
+	struct metrics_network media_networks[METRICS_NETWORKS_MAX], media_others; /* the last: those for which there was no row */
+	uint64_t media_last_ms; /* monotonic clock, when there was one last; 0: never */
 };
 
 #endif

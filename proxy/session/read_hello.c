@@ -368,8 +368,10 @@ enum pump_look tunnel_look(struct pump *pump, struct span bytes, bool is_end)
 
 	if (said != HELLO_MORE)
 		result = on_tunnel_hello(tunnel, hello, said);
-	else if (is_end)
-		result = bytes.len ? stop_tunnel(tunnel, ERR_CLIENT_CLOSED) : PUMP_LOOK_GO;
+	else if (is_end) { /* no handshake comes of it: it goes on as it came */
+		session_timeout(tunnel->session, 0);
+		result = PUMP_LOOK_GO;
+	}
 	if (result == PUMP_LOOK_MORE && tunnel->hello == NULL) {
 		tunnel->hello = malloc(sizeof(fresh));
 		if (tunnel->hello == NULL) {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "net/socket.h"
 #include "session/inspect.h"
 
 enum {
@@ -14,6 +15,7 @@ enum {
 	TLS_COSTS = 4,               /* times what plain bytes cost: decrypted and encrypted */
 	INTERIM_MAX_BYTES = 1 << 20, /* more than any origin has to say before it answers */
 	PAGES_MS = 10000,            /* for the role public to answer */
+	SENT_CHECK_MS = 20,
 };
 
 static bool is_idempotent(struct span method)
@@ -433,11 +435,38 @@ static bool flush_down(struct session *session)
 	return true;
 }
 
-/* The response stops in the middle: what there is of it goes out, and then a reset, so that nobody
- * takes it for whole. */
+/* The response has stopped in the middle. A reset drops what the kernel has not sent, so that has to be out before;
+ * it does not say when. */
+static enum step step_cut(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	uint64_t now_ms = loop_now_ms(session->env->loop);
+	bool is_flushed;
+
+	if (!flush_down(session))
+		return STEP_NEXT;
+	is_flushed = buf_len(&exchange->to_client) == 0;
+	if (now_ms >= exchange->cut_due_ms || (is_flushed && socket_is_sent(session->client.io.fd)))
+		return session_fail(session, exchange->cut, exchange->cut_detail);
+	session_timeout(session, is_flushed ? SENT_CHECK_MS : exchange->cut_due_ms - now_ms);
+	return STEP_WAIT;
+}
+
+bool relay_is_cut(const struct session *session)
+{
+	return session->state == SESSION_RELAY && session->exchange->cut != ERR_NONE;
+}
+
+/* What there is of the response goes out, and then a reset, so that nobody takes it for whole. */
 static enum step cut_response(struct session *session, enum err err, const char *detail)
 {
-	return flush_down(session) ? session_fail(session, err, detail) : STEP_NEXT;
+	struct exchange *exchange = session->exchange;
+
+	exchange->cut = err;
+	exchange->cut_detail = detail;
+	exchange->cut_due_ms = loop_now_ms(session->env->loop) + session_conf_of(session)->timeouts.half_close_ms;
+	step_cut(session);
+	return STEP_NEXT;
 }
 
 /* Put content of the response into the client's framing. */
@@ -646,6 +675,8 @@ enum step step_relay(struct session *session)
 
 	if (is_client_gone(session))
 		return STEP_NEXT;
+	if (exchange->cut)
+		return step_cut(session);
 	do {
 		/* Others have their turn; events that came meanwhile are not told twice. */
 		before = exchange->bytes_up + exchange->bytes_down - began;
@@ -661,7 +692,7 @@ enum step step_relay(struct session *session)
 			return STEP_NEXT;
 		flush_up(session);
 		if (read_down(session) == STEP_NEXT || session->state != SESSION_RELAY)
-			return STEP_NEXT;
+			return relay_is_cut(session) ? STEP_WAIT : STEP_NEXT;
 		if (!flush_down(session))
 			return STEP_NEXT;
 		if (is_over(session))

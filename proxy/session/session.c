@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "session/h2/h2.h"
 #include "session/inspect.h"
+#include "session/media_tunnel.h"
 
 enum { STEPS_PER_TURN = 100 };
 
@@ -217,6 +218,10 @@ static void on_due(struct loop_timer *timer)
 
 	if (session->state == SESSION_SERVE_H2) {
 		h2_on_due(session);
+		return;
+	}
+	if (relay_is_cut(session)) {
+		session_run(session);
 		return;
 	}
 	if (session->state == SESSION_TUNNEL) {
@@ -532,7 +537,7 @@ static void describe(const struct session *session, struct buf *out)
 		buf_add_string(out, ",\"target\":");
 		buf_add_json(out, span_of(tunnel->text + tunnel->method_len + tunnel->host_len,
 		                          tunnel->target_len));
-		buf_printf(out, ",\"bytes_up\":%llu,\"bytes_down\":%llu,\"age_ms\":%llu",
+		buf_printf(out, ",\"class\":\"%s\",\"bytes_up\":%llu,\"bytes_down\":%llu,\"age_ms\":%llu", media_tunnel_class(tunnel),
 		           (unsigned long long)tunnel->pump.bytes[PUMP_CLIENT],
 		           (unsigned long long)tunnel->pump.bytes[PUMP_ORIGIN],
 		           (unsigned long long)(now_ms - tunnel->started_ms));

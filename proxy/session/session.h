@@ -66,6 +66,8 @@ struct session_env {
 	struct tls_contexts *tls;
 	struct pump_pipes *pipes;
 	struct metrics *metrics;
+	const struct metrics *const *workers;   /* of all workers, the one above included */
+	size_t worker_count;                    /* 0: there are no others */
 	struct session_generation *current;     /* what new exchanges use */
 	const struct address *own;              /* our listening addresses, expanded: never dialled */
 	size_t own_count;
@@ -90,6 +92,7 @@ struct session_env {
 	struct session *refused[SESSION_REFUSED_MAX]; /* over a limit, and told so; a new one takes the place of the oldest */
 	size_t refused_at;
 	struct pins_table *pins;                /* clients that do not like our certificate */
+	uint64_t demoted_told_ms, demoted_untold; /* tunnels that were no media after all: told last; since then */
 	struct buf line;                        /* the line of the access log that is being written */
 };
 

@@ -56,7 +56,8 @@ enum access_format { ACCESS_JSON, ACCESS_SQUID, ACCESS_TEMPLATE };
 	X(BYTES_DOWN, "bytes_down") X(DURATION_MS, "duration_ms") X(AUTH_MS, "auth_ms") X(DNS_MS, "dns_ms") \
 	X(CONNECT_MS, "connect_ms") X(TLS_ORIGIN_MS, "tls_origin_ms") X(TLS_CLIENT_MS, "tls_client_ms") \
 	X(TLS, "tls") X(JA4, "ja4") X(VERIFY, "verify") X(EVIDENCE, "evidence") \
-	X(FIRST_BYTE_MS, "first_byte_ms") X(POLICY, "policy")
+	X(FIRST_BYTE_MS, "first_byte_ms") X(MEDIA_PACKETS, "media_packets") X(MEDIA_STALLS, "media_stalls") \
+	X(MEDIA_LONGEST_GAP_MS, "media_longest_gap_ms") X(POLICY, "policy")
 
 #define ACCESS_FIELD_ENUM(name, key) ACCESS_FIELD_##name,
 enum access_field { ACCESS_FIELDS(ACCESS_FIELD_ENUM) ACCESS_FIELD_COUNT };

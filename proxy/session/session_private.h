@@ -110,6 +110,9 @@ struct exchange {
 	struct buf to_origin, to_client, from_origin;
 	size_t scanned;            /* of from_origin, for the end of the head */
 	bool up_broken;            /* the origin takes no more of the request */
+	enum err cut;              /* why the response has stopped in the middle, while what there is of it still goes out */
+	const char *cut_detail;
+	uint64_t cut_due_ms;       /* then it is not waited for any more */
 	bool has_response;         /* the final head was forwarded */
 	bool keep_client, keep_origin;
 	uint64_t bytes_up, bytes_down;  /* content */
@@ -131,6 +134,7 @@ struct tunnel {
 	uint64_t started_ms;
 	enum err err;              /* ERR_NONE, or why we ended it */
 	struct identity *identity;
+	struct media_tunnel *media; /* NULL: no call, as far as is known */
 	uint16_t port;
 	uint16_t status;
 	bool is_upgrade;           /* target is a URL */
@@ -268,6 +272,8 @@ enum step relay_start(struct session *session);
 
 /* May the request be sent a second time if the first got no answer? */
 bool relay_is_repeatable(const struct exchange *exchange);
+/* Has the response stopped in the middle, and is what there is of it still on its way? */
+bool relay_is_cut(const struct session *session);
 
 /* Append the page of the exchange's err to its to_client, as an HTTP/1 reply; status and keep_alive are noted. */
 void refuse_write(struct session *session);

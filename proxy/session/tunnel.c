@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* TUNNEL: opaque bytes both ways. The exchange is let go at its begin: what runs on is small. */
 #include "session/inspect.h"
+#include "session/media_tunnel.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,8 @@ static void on_pump_end(struct pump *pump, struct pump_end end)
 		tunnel->err = ERR_IDLE_TIMEOUT;
 	if (tunnel->err == ERR_NONE && end.how == PUMP_HALF_CLOSE_TIMEOUT)
 		tunnel->err = ERR_HALF_CLOSE_TIMEOUT;
+	if (tunnel->err == ERR_NONE && end.how == PUMP_DEAD)
+		tunnel->err = ERR_PATH_DEAD;
 	if (tunnel->err)
 		metrics->errors[tunnel->err]++;
 	metrics->tunnels--;
@@ -100,6 +103,7 @@ void tunnel_take_answers(struct tunnel *tunnel, const struct policy_decision *de
 
 static void free_tunnel(struct tunnel *tunnel)
 {
+	media_tunnel_free(tunnel);
 	if (tunnel->hello)
 		hello_fini(tunnel->hello);
 	free(tunnel->hello);
@@ -154,6 +158,7 @@ enum step tunnel_start(struct session *session, const struct span first[2], bool
 		return session_fail(session, ERR_CLIENT_RESET, "");
 	}
 	set_class(session, tunnel);
+	media_tunnel_start(tunnel, looks ? SPAN("") : first[PUMP_CLIENT]); /* looked at: the pump shows them */
 	session->env->metrics->tunnels++;
 	session->env->metrics->tunnels_total++;
 	exchange_free(session);

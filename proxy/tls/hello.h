@@ -19,7 +19,7 @@ enum {
 /* X(class, name for logs and pages) */
 #define HELLO_CLASSES(X) \
 	X(TLS, "tls") X(SSLV2, "sslv2") X(DTLS, "dtls") X(HTTP, "http") X(H2C, "h2c") X(SSH, "ssh") X(STUN, "stun") X(RTP, "rtp") \
-	X(RDP, "rdp") X(BITTORRENT, "bittorrent") X(SOCKS, "socks") X(SERVER_FIRST, "server-first") X(SILENT, "silent") \
+	X(SSLTCP, "ssltcp") X(RDP, "rdp") X(BITTORRENT, "bittorrent") X(SOCKS, "socks") X(SERVER_FIRST, "server-first") X(SILENT, "silent") \
 	X(UNKNOWN, "unknown")
 #define HELLO_CLASS_ENUM(name, text) HELLO_##name,
 enum hello_class { HELLO_CLASSES(HELLO_CLASS_ENUM) HELLO_CLASS_COUNT };
@@ -70,6 +70,19 @@ enum hello_state hello_read(struct hello *hello, struct span bytes);
 void hello_fini(struct hello *hello);
 
 const char *hello_class_name(enum hello_class class);
+
+/* What the first bytes of a client say of a call: media over TCP, or what is said before it. */
+enum hello_call {
+	HELLO_CALL_NO,
+	HELLO_CALL_OPEN,   /* more bytes will tell, HELLO_CLASSIFY_MAX_BYTES at most */
+	HELLO_CALL_LIKELY, /* RTP or RTCP in a frame (RFC 4571): a weak sign, which the next frame has to confirm */
+	HELLO_CALL_YES,    /* STUN as it is (as for TURN) or in a frame, DTLS in a frame, or what libwebrtc calls ssltcp */
+};
+enum hello_call hello_call_of(struct span bytes, enum hello_class *class);
+
+/* ssltcp: both sides say something once that looks like a handshake of TLS and is always the same; what is behind it is as it
+ * would be without. So many bytes does each of them say. */
+enum { HELLO_SSLTCP_CLIENT_BYTES = 72, HELLO_SSLTCP_ORIGIN_BYTES = 79 };
 
 /* JA4 of it (FoxIO, "t13d1516h2_8daaf6152771_e5627efa2ab1"), HELLO_WHOLE only. */
 enum { HELLO_JA4_BYTES = 37 };

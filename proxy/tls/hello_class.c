@@ -65,6 +65,20 @@ static enum match is_tls(struct span bytes)
 	return ALL(head, check(at(bytes, 5), 1, 1));
 }
 
+/* What libwebrtc and others begin media with that is to pass for TLS ("ssltcp"): a ClientHello of SSLv2, with a challenge that is
+ * always the same. */
+static enum match is_ssltcp(struct span bytes)
+{
+	static const uint8_t said[] = {
+		0x80, 0x46, 0x01, 0x03, 0x01, 0x00, 0x2d, 0x00, 0x00, 0x00, 0x10, 0x01, 0x00, 0x80, 0x03, 0x00, 0x80, 0x07,
+		0x00, 0xc0, 0x06, 0x00, 0x40, 0x02, 0x00, 0x80, 0x04, 0x00, 0x80, 0x00, 0x00, 0x04, 0x00, 0xfe, 0xff, 0x00,
+		0x00, 0x0a, 0x00, 0xfe, 0xfe, 0x00, 0x00, 0x09, 0x00, 0x00, 0x64, 0x00, 0x00, 0x62, 0x00, 0x00, 0x03, 0x00,
+		0x00, 0x06, 0x1f, 0x17, 0x0c, 0xa6, 0x2f, 0x00, 0x78, 0xfc};
+
+	_Static_assert(sizeof(said) == HELLO_CLASSIFY_MAX_BYTES, "more is not looked at");
+	return begins(bytes, span_of(said, sizeof(said)));
+}
+
 static enum match is_sslv2(struct span bytes)
 {
 	int version = pair(bytes, 3);
@@ -237,7 +251,7 @@ static enum match is_rtp(struct span bytes)
 static const struct {
 	enum hello_class class;
 	enum match (*is)(struct span bytes);
-} protocols[] = {{HELLO_TLS, is_tls},   {HELLO_SSLV2, is_sslv2}, {HELLO_DTLS, is_dtls},
+} protocols[] = {{HELLO_TLS, is_tls},   {HELLO_SSLTCP, is_ssltcp}, {HELLO_SSLV2, is_sslv2}, {HELLO_DTLS, is_dtls},
                  {HELLO_H2C, is_h2c},   {HELLO_SSH, is_ssh},     {HELLO_BITTORRENT, is_bittorrent},
                  {HELLO_STUN, is_stun}, {HELLO_RDP, is_rdp},     {HELLO_SOCKS, is_socks},
                  {HELLO_HTTP, is_http}, {HELLO_RTP, is_rtp}};
@@ -259,6 +273,17 @@ bool hello_classify(struct span bytes, enum hello_class *class)
 	}
 	*class = HELLO_UNKNOWN;
 	return true;
+}
+
+enum hello_call hello_call_of(struct span bytes, enum hello_class *class)
+{
+	if (!hello_classify(bytes, class))
+		return HELLO_CALL_OPEN;
+	if (*class == HELLO_RTP)
+		return HELLO_CALL_LIKELY;
+	if (*class == HELLO_DTLS && is_dtls_at(bytes, 0) == MATCH_YES) /* without a frame it is not for TCP */
+		return HELLO_CALL_NO;
+	return *class == HELLO_DTLS || *class == HELLO_STUN || *class == HELLO_SSLTCP ? HELLO_CALL_YES : HELLO_CALL_NO;
 }
 
 const char *hello_class_name(enum hello_class class)

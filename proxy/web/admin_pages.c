@@ -2,8 +2,9 @@
 #include "web/admin_pages.h"
 
 #include "http/target.h"
+#include "session/media_networks.h"
 
-enum { METRICS_MAX_BYTES = 16 << 20, HOST_MEMORY_BYTES = 4096 };
+enum { METRICS_MAX_BYTES = 16 << 20, HOST_MEMORY_BYTES = 4096, CALLS_MAX_BYTES = 4096 };
 
 bool admin_pages_is_host(struct span names, struct span host)
 {
@@ -53,6 +54,28 @@ static void answer_metrics(const struct admin_pages *pages, struct web_reply *ou
 		web_reply_with(out, 500, "there is no memory for the metrics\n");
 }
 
+/* What the network's own people should know, in one sentence. */
+static void answer_calls(const struct admin_pages *pages, struct web_reply *out)
+{
+	struct media_networks_sum sum;
+	struct buf text;
+
+	buf_init(&text, CALLS_MAX_BYTES);
+	media_networks_sum(pages->source.workers, pages->source.worker_count, &sum);
+	media_networks_say(&sum, &text);
+	if (buf_len(&text) == 0)
+		buf_add_string(&text, "no call has gone through this proxy since it was started");
+	buf_add_byte(&text, '\n');
+	*out = (struct web_reply){.status = 200, .is_for_once = true};
+	if (buf_is_whole(&text))
+		out->page = web_page_new(buf_span(&text), "text/plain; charset=utf-8");
+	buf_fini(&text);
+	if (out->page)
+		web_page_add(out->page, "Cache-Control", "no-store");
+	else
+		web_reply_with(out, 500, "there is no memory for it\n");
+}
+
 void admin_pages_answer(void *context, const struct web_request *request, struct web_reply *out)
 {
 	struct admin_pages *pages = context;
@@ -66,10 +89,12 @@ void admin_pages_answer(void *context, const struct web_request *request, struct
 		bool is_ready = prometheus_is_ready(pages->source.board);
 
 		web_reply_with(out, is_ready ? 200 : 503, is_ready ? "ok\n" : "not ready\n");
-	} else if (!span_equal(request->path, SPAN("/metrics"))) {
-		web_reply_with(out, 404, "there are /healthz, /readyz and /metrics\n");
+	} else if (!span_equal(request->path, SPAN("/metrics")) && !span_equal(request->path, SPAN("/calls"))) {
+		web_reply_with(out, 404, "there are /healthz, /readyz, /metrics and /calls\n");
 	} else if (!is_allowed(pages, request)) {
 		refuse(out);
+	} else if (span_equal(request->path, SPAN("/calls"))) {
+		answer_calls(pages, out);
 	} else {
 		answer_metrics(pages, out);
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the admin role serves: /healthz, /readyz and /metrics. It reads, and can change nothing. */
+/* What the admin role serves: /healthz, /readyz, /metrics and /calls. It reads, and can change nothing. */
 #ifndef WEB_ADMIN_PAGES_H
 #define WEB_ADMIN_PAGES_H
 
@@ -8,7 +8,7 @@
 
 struct admin_pages {
 	struct prometheus_source source;
-	struct secret token; /* empty: nobody gets /metrics */
+	struct secret token; /* empty: nobody gets /metrics and /calls */
 	struct span names;   /* by which it may be asked, one per line; borrowed */
 };
 

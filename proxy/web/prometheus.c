@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "session/media_networks.h"
 #include "session/session.h"
 
 enum { NAME_MAX_BYTES = 64 };
@@ -37,6 +38,8 @@ enum { NAME_MAX_BYTES = 64 };
 	  "sessions and exchanges that ended with an error, by its name") \
 	X(SESSION_STATE_SECONDS, "session_state_seconds", "histogram", "state", \
 	  "how long sessions were in a state; read_head includes waiting for the next request") \
+	X(MEDIA_LONGEST_GAP_SECONDS, "media_longest_gap_seconds", "histogram", "", \
+	  "longest gap between packets of one direction, without pauses, of each media tunnel that has ended") \
 	X(AUTH_ATTEMPTS_TOTAL, "auth_attempts_total", "counter", "scheme, result", \
 	  "what became of credentials that clients sent, by scheme; who it was stands in the access log") \
 	X(AUTH_KERBEROS_TOTAL, "auth_kerberos_total", "counter", "", \
@@ -133,6 +136,13 @@ static void write_one(struct buf *out, enum own own, uint64_t value)
 
 /* ---- what workers count ---- */
 
+static void add_times(struct metrics_times *sum, const struct metrics_times *one)
+{
+	sum->sum_ms += one->sum_ms;
+	for (size_t i = 0; i < METRICS_BUCKETS; i++)
+		sum->buckets[i] += one->buckets[i];
+}
+
 /* The longest turn is the longest of any; all else adds up. */
 static void sum_metrics(const struct prometheus_source *source, struct metrics *sum)
 {
@@ -148,11 +158,9 @@ static void sum_metrics(const struct prometheus_source *source, struct metrics *
 		for (size_t i = 0; i < ERR_COUNT; i++)
 			sum->errors[i] += one->errors[i];
 		auth_metrics_add(&sum->auth, &one->auth);
-		for (size_t s = 0; s < METRICS_STATES_MAX; s++) {
-			sum->states[s].sum_ms += one->states[s].sum_ms;
-			for (size_t i = 0; i < METRICS_BUCKETS; i++)
-				sum->states[s].buckets[i] += one->states[s].buckets[i];
-		}
+		for (size_t s = 0; s < METRICS_STATES_MAX; s++)
+			add_times(&sum->states[s], &one->states[s]);
+		add_times(&sum->media_gaps, &one->media_gaps);
 	}
 }
 
@@ -203,32 +211,71 @@ static void write_auth(const struct auth_metrics *auth, struct buf *out)
 	write_one(out, OWN_AUTH_CACHE_HITS_TOTAL, auth->cache_hits);
 }
 
-static void write_state(const char *name, const struct metrics_times *times, struct buf *out)
+/* `label`: `state="dial"`, or "". */
+static void write_histogram(enum own own, const char *label, const struct metrics_times *times, struct buf *out)
 {
+	const char *name = own_metrics[own].name, *comma = label[0] ? "," : "", *open = label[0] ? "{" : "";
+	const char *close = label[0] ? "}" : "";
 	uint64_t count = 0;
 
 	for (unsigned i = 0; i + 1 < METRICS_BUCKETS; i++) {
 		count += times->buckets[i];
-		buf_printf(out, "sallyport_session_state_seconds_bucket{state=\"%s\",le=\"%g\"}", name,
-		           (double)(UINT64_C(1) << i) / 1000);
+		buf_printf(out, "sallyport_%s_bucket{%s%sle=\"%g\"}", name, label, comma, (double)(UINT64_C(1) << i) / 1000);
 		add_number(out, count);
 	}
 	count += times->buckets[METRICS_BUCKETS - 1];
-	buf_printf(out, "sallyport_session_state_seconds_bucket{state=\"%s\",le=\"+Inf\"}", name);
+	buf_printf(out, "sallyport_%s_bucket{%s%sle=\"+Inf\"}", name, label, comma);
 	add_number(out, count);
-	buf_printf(out, "sallyport_session_state_seconds_sum{state=\"%s\"}", name);
+	buf_printf(out, "sallyport_%s_sum%s%s%s", name, open, label, close);
 	add_ms(out, times->sum_ms);
-	buf_printf(out, "sallyport_session_state_seconds_count{state=\"%s\"}", name);
+	buf_printf(out, "sallyport_%s_count%s%s%s", name, open, label, close);
 	add_number(out, count);
+}
+
+static void write_state(const char *name, const struct metrics_times *times, struct buf *out)
+{
+	char label[NAME_MAX_BYTES];
+
+	snprintf(label, sizeof(label), "state=\"%s\"", name);
+	write_histogram(OWN_SESSION_STATE_SECONDS, label, times, out);
+}
+
+/* These two by the clients' networks. The last row is always there, so that the sum always is, too. */
+static bool is_by_network(const char *name)
+{
+	return strcmp(name, "media_tunnels") == 0 || strcmp(name, "media_tunnels_total") == 0;
+}
+
+static void write_by_network(struct buf *out, const char *name, const char *kind, const char *text,
+                             const struct media_networks_sum *networks)
+{
+	bool is_total = strcmp(name, "media_tunnels_total") == 0;
+	char network[MEDIA_NETWORKS_TEXT_BYTES];
+
+	begin(out, name, kind, text);
+	for (size_t i = 0; i < networks->count; i++) {
+		const struct metrics_network *row = &networks->rows[i];
+
+		buf_printf(out, "sallyport_%s{network=\"%s\"}", name, media_networks_name(row, network));
+		add_number(out, is_total ? row->tunnels_total : row->tunnels);
+	}
+	buf_printf(out, "sallyport_%s{network=\"others\"}", name);
+	add_number(out, is_total ? networks->others.tunnels_total : networks->others.tunnels);
 }
 
 static void write_workers(const struct prometheus_source *source, struct buf *out)
 {
+	struct media_networks_sum networks;
 	struct metrics sum = {0};
 	const char *name;
 
 	sum_metrics(source, &sum);
-#define WRITE_CELL(cell, kind, text) write_cell(out, #cell, kind, text, sum.cell);
+	media_networks_sum(source->workers, source->worker_count, &networks);
+#define WRITE_CELL(cell, kind, text) \
+	if (is_by_network(#cell)) \
+		write_by_network(out, #cell, kind, text, &networks); \
+	else \
+		write_cell(out, #cell, kind, text, sum.cell);
 	METRICS_TABLE(WRITE_CELL)
 #undef WRITE_CELL
 	write_errors(&sum, out);
@@ -236,6 +283,8 @@ static void write_workers(const struct prometheus_source *source, struct buf *ou
 	begin_own(out, OWN_SESSION_STATE_SECONDS);
 	for (unsigned i = 0; i < METRICS_STATES_MAX && (name = session_state_name(i)) != NULL; i++)
 		write_state(name, &sum.states[i], out);
+	begin_own(out, OWN_MEDIA_LONGEST_GAP_SECONDS);
+	write_histogram(OWN_MEDIA_LONGEST_GAP_SECONDS, "", &sum.media_gaps, out);
 }
 
 /* ---- decisions ---- */
@@ -395,7 +444,7 @@ void prometheus_reference(struct buf *out)
 		           labels[0] ? "}" : "", own_metrics[i].kind, own_metrics[i].text);
 	}
 #define WORKER_ROW(name, kind, text) \
-	buf_printf(out, "  sallyport_%s\n      %s: %s\n", shown_name(#name, shown), kind, text);
+	buf_printf(out, "  sallyport_%s%s\n      %s: %s\n", shown_name(#name, shown), is_by_network(#name) ? "{network}" : "", kind, text);
 	METRICS_TABLE(WORKER_ROW)
 #undef WORKER_ROW
 }

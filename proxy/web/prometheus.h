@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Everything that the proxy counts, in the text format of Prometheus (0.0.4). Labels are bounded by the
- * configuration: rules, lists, errors, states, roles; never hosts, clients or users. */
+ * configuration: rules, lists, errors, states, roles; never hosts, clients or users. Only calls are told by the network
+ * that they come from, of which there are MEDIA_NETWORKS_SUM_MAX and "others". */
 #ifndef WEB_PROMETHEUS_H
 #define WEB_PROMETHEUS_H
 

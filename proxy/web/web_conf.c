@@ -121,10 +121,10 @@ const struct conf_option public_options[] = {
 const struct conf_option admin_options[] = {
 	{.name = "address", .type = CONF_PARSED, .offset = CONF_AT(struct admin_conf, address), .preset = "",
 	 .reload = CONF_LIVE, .parse = parse_address, .type_text = "ADDRESS:PORT",
-	 .manual = "Where the proxy says how it is: /healthz (200 while it lives), /readyz (503 while it starts or drains, or a worker is missing), both open to everybody; /metrics in the text format of Prometheus, for who has the token. Empty: there is none. At most 64 connections, 16 of one address; 15 s without a byte end one, and 120 s in any case."},
+	 .manual = "Where the proxy says how it is: /healthz (200 while it lives), /readyz (503 while it starts or drains, or a worker is missing), both open to everybody; /metrics in the text format of Prometheus and /calls (how many calls have this proxy as their last resort, from which networks, and what would help), for who has the token. Empty: there is none. At most 64 connections, 16 of one address; 15 s without a byte end one, and 120 s in any case."},
 	{.name = "token", .type = CONF_PATH, .offset = CONF_AT(struct admin_conf, token), .min = 1,
 	 .preset = "run/admin.token", .reload = CONF_LIVE,
-	 .manual = "File with the token that /metrics wants (Authorization: Bearer TOKEN): one line of 16 to 512 visible characters. If it is not there, it is made, with 256 random bits. Others than its owner and group must not be able to read it, nor others than its owner to write it."},
+	 .manual = "File with the token that /metrics and /calls want (Authorization: Bearer TOKEN): one line of 16 to 512 visible characters. If it is not there, it is made, with 256 random bits. Others than its owner and group must not be able to read it, nor others than its owner to write it."},
 	{.name = "names", .type = CONF_PARSED, .offset = CONF_AT(struct admin_conf, names), .preset = "[]",
 	 .reload = CONF_LIVE, .parse = parse_names, .type_text = "list of names of hosts",
 	 .manual = "Names by which this address is asked, such as proxy.example.com (in a target of Prometheus). Requests whose Host is an IP address, localhost or one of these are answered, others get 421: so a page in a browser nearby cannot ask under a name of its own that it has let point here (DNS rebinding). There are no CORS fields for pages of other origins either."},

@@ -105,14 +105,14 @@ def holds_up_nobody(proxy, slow_user, status):
 
 def a_slow_stack_holds_up_nobody():
     with tempfile.NamedTemporaryFile("w", suffix=".sh", delete=False) as script:
-        script.write("#!/bin/sh\nexec sleep 100\n")
+        script.write("#!/bin/sh\nexec sleep 1007.5\n")
     pathlib.Path(script.name).chmod(0o755)
     stack = f"auth required pam_exec.so quiet {script.name}\naccount required pam_permit.so\n"
     with pam_proxy(stack, ("users", "pam"), "3s", users={"bob": ("bobpw", [])}) as proxy:
         holds_up_nobody(proxy, "alice", 503)
         line = proxy.wait_lines("r100.origin.test", bool)[0]
         assert line["error"] == "auth_unavailable" and "time" in line["reason"], line
-        assert not run(["pgrep", "-f", "sleep 100"], status=None).strip(), "what a stack has started goes with it"
+        assert not run(["pgrep", "-f", "sleep 1007.5"], status=None).strip(), "what a stack has started goes with it"
 
 
 def a_silent_directory_holds_up_nobody():

@@ -551,6 +551,7 @@ def run(options, folder):
 
 def main():
     options = parse_command()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is stopped in this case, too
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))  # with what it has started

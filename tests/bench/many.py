@@ -287,8 +287,8 @@ def text(found, everybody):
     for name, run in found.items():
         row = row_of(name, run)
         if name.startswith("sallyport"):
-            good = run["user_kib"] <= TARGET_KIB and run["idle_percent"] < TARGET_IDLE_PERCENT * (
-                WORKERS if "workers" in name else 1) and run["push"]["received"] == run["tunnels"]
+            good = (run["user_kib"] <= TARGET_KIB and run["idle_percent"] < TARGET_IDLE_PERCENT
+                    and run["push"]["received"] == run["tunnels"])
             reached = reached and good
             row[0] += ": " + scale.verdict(good)
         rows.append(row)

@@ -471,8 +471,7 @@ class Run:
             self.marks_lock.wait_for(lambda: self.marks.get(name, 0) >= parties or self.failed.is_set(), PATIENCE_S)
 
     def parties(self, name):
-        return sum(1 for k, _, lines in self.sections if k in ("client", "origin")
-                   for _, text in lines if text.split("  #")[0].strip() == f"sync {name}")
+        return sum(1 for one in self.scripts for _, text in one.lines if text.split("  #")[0].strip() == f"sync {name}")
 
     def command(self, rest):
         """`! STATUS COMMAND...`: sallyport COMMAND -c the configuration; its exit status must be that."""

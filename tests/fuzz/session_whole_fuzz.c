@@ -18,7 +18,7 @@ static const char policy_text[] =
 	"rules:\n"
 	"- {name: address, when: {to: [10.0.0.0/8, 127.0.0.0/9], resolved: true, port: 1-3}, then: {access: deny}}\n"
 	"- {name: url, when: {url: 'http://origin.example/denied'}, then: {access: deny}}\n"
-	"- {name: origin, when: {to: [origin.example, 127.0.0.1], port: 1-65535}, then: {access: allow}}\n"
+	"- {name: origin, when: {to: [origin.example, 127.0.0.1], port: 1-65535}, then: {access: allow, class: auto}}\n"
 	"defaults: {access: deny, tls: bypass, auth: exempt}\n";
 
 /* Only what ends the process is of interest. */

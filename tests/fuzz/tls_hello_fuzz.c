@@ -252,12 +252,29 @@ static bool is_strictness(const char *problem)
 	return false;
 }
 
+/* Whether it is a call never changes when more bytes come, and is known in time. */
+static void check_call(struct span bytes)
+{
+	enum hello_call before = HELLO_CALL_OPEN;
+	enum hello_class class, class_before = HELLO_TLS;
+
+	for (size_t len = 1; len <= bytes.len && len <= HELLO_CLASSIFY_MAX_BYTES + 8; len++) {
+		enum hello_call now = hello_call_of(span_first(bytes, len), &class);
+
+		ASSERT(before == HELLO_CALL_OPEN || (now == before && class == class_before));
+		ASSERT(now != HELLO_CALL_OPEN || len < HELLO_CLASSIFY_MAX_BYTES);
+		before = now;
+		class_before = class;
+	}
+}
+
 static void check_hello(struct span bytes)
 {
 	struct hello hello = {.class = HELLO_TLS};
 	enum hello_state state;
 	bool wants_more;
 
+	check_call(bytes);
 	wants_more = ask(bytes);
 	state = hello_read(&hello, bytes);
 	ASSERT(state != HELLO_REFUSED || hello.problem);

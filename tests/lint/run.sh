@@ -37,7 +37,7 @@ check scripts shellcheck -x $scripts
 # shellcheck disable=SC2046
 check python /usr/bin/python3 -m py_compile $(git ls-files '*.py')
 # shellcheck disable=SC2046
-check spelling codespell --skip '*.list,tests/fuzz/corpus/*,LICENSE' --ignore-words-list "admi,conect,paht,acces,offic,ot,fo,te,crate,ue,nd,hel,hist,bu" \
+check spelling codespell --skip '*.list,tests/fuzz/corpus/*,LICENSE' --ignore-words-list "admi,conect,paht,acces,offic,ot,fo,te,crate,ue,nd,hel,hist,bu,filp,lates" \
 	$(git ls-files | grep -vE '^tests/fuzz/corpus/')
 [ -x build/asan/sallyport ] && check defaults reference
 echo "lint: $passed passed, $failed failed"

@@ -442,6 +442,63 @@ def test_metrics_want_the_token():
         assert token not in proxy.events() and "another-token" not in proxy.events()
 
 
+def call(proxy, port, source):
+    """A tunnel that begins as calls do; both ends."""
+    sock = socket.create_connection(("127.0.0.1", proxy.port), roles.PATIENCE_S, (source, 0))
+    sock.sendall(b"CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: a\r\n\r\n" % port)
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += sock.recv(1000)
+    assert head.startswith(b"HTTP/1.1 200"), head
+    sock.sendall(b"\0\1\0\0\x21\x12\xa4\x42" + b"x" * 12)
+    return sock
+
+
+def test_calls_are_told():
+    """How many, from which networks, and what would help: in status, the metrics and on a page, over all workers; a worker that
+    is killed takes its calls with it, and the numbers since the start stay."""
+    origin, port = echo_origin()
+    told = "this proxy as their last resort, from 127.0.1.0/24 (2) and 127.0.0.0/24 (1): open UDP 5004 to their media networks"
+    with Pages(policy=POLICY.replace("tls: bypass,", "tls: bypass, class: auto,")) as proxy:
+        assert proxy.get("admin", "/calls")[0] == 401
+        token = {"Authorization": "Bearer " + (proxy.folder / "run/admin.token").read_text().strip()}
+        assert proxy.get("admin", "/calls", **token)[2] == b"no call has gone through this proxy since it was started\n"
+        assert "calls  " not in proxy.command("status") and "text" not in proxy.status()["media"]
+        assert value_of(proxy.metrics(), 'sallyport_media_tunnels{network="others"}') == 0
+        socks = [call(proxy, port, source) for source in ("127.0.1.1", "127.0.1.2", "127.0.0.9")]
+        peers = [origin.accept()[0] for _ in socks]
+        media = wait_for("all of them", lambda: [one for one in [proxy.status()["media"]] if one["tunnels"] == 3])[0]
+        assert told in media["text"] and media["text"].startswith("3 calls"), media
+        assert {one["network"]: (one["tunnels"], one["total"]) for one in media["networks"]} == {"127.0.1.0/24": (2, 2), "127.0.0.0/24": (1, 1)}
+        assert f"calls         3 calls go through {told}" in proxy.command("status")
+        assert told.encode() in proxy.get("admin", "/calls", **token)[2]
+        text = proxy.metrics()
+        assert value_of(text, 'sallyport_media_tunnels{network="127.0.1.0/24"}') == 2
+        assert value_of(text, 'sallyport_media_tunnels_total{network="127.0.0.0/24"}') == 1
+        assert value_of(text, "sallyport_media_recognised_total") == 3 and value_of(text, "sallyport_media_packets_total") == 3
+        done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and not done.stdout + done.stderr, done
+        wait_for("the event", lambda: "media_last_resort warning" in proxy.events())
+        assert proxy.events().count("media_last_resort") == 1, "once for all workers"
+        before = proxy.roles()
+        for number in (0, 1):
+            os.kill(before[f"worker{number}"], signal.SIGKILL)
+        wait_for("new workers", lambda: all(one["ready"] and one["pid"] not in before.values() for one in proxy.status()["roles"] if one["role"] == "worker"))
+        media = proxy.status()["media"]
+        assert (media["tunnels"], media["total"]) == (0, 3) and media["text"].startswith("no call goes through this proxy now; 3 did"), media
+        for sock in socks + peers:
+            sock.close()
+        sock = call(proxy, port, "127.0.1.1")
+        peer = origin.accept()[0]
+        wait_for("one more", lambda: proxy.status()["media"]["tunnels"] == 1)
+        sock.close()
+        peer.close()
+        wait_for("its end", lambda: proxy.status()["media"]["tunnels"] == 0)
+        assert value_of(proxy.metrics(), 'sallyport_media_tunnels_total{network="127.0.1.0/24"}') == 3
+        assert proxy.events().count("media_last_resort") == 1, "not again so soon"
+    origin.close()
+
+
 def test_ready_and_healthy():
     """Ready is who has all workers and takes clients; alive is who answers."""
     origin, port = echo_origin()

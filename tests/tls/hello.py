@@ -279,6 +279,9 @@ OTHERS = {"SSH": b"SSH-2.0-x\r\n", "DTLS": b"\x16\xfe\xfd" + bytes(8) + b"\0\x20
           "STUN": struct.pack(">HHI", 1, 0, 0x2112a442) + bytes(12)}
 
 
+CALL = OTHERS["STUN"][:8]  # class: auto
+
+
 def denied(site, said):
     host, before = site.host(), len(site.raw.seen)
     with connect(site.proxy, site.at(host, site.raw.port)) as sock:
@@ -300,6 +303,7 @@ def tunnelled(site, number, said):
         assert sock.recv(len(said), socket.MSG_WAITALL) == said
     line = site.connect_line(host)
     assert line["decision"]["opaque"]["answer"] == "tunnel" and not opened(line) and "error" not in line, line
+    assert line["class"] == ("media" if "media" in line else "normal") and ("media" in line) == said.startswith(CALL), line
 
 
 for place, (what, data) in enumerate(OTHERS.items()):

@@ -32,7 +32,7 @@ ALONE = []
 POLICY = """rules:
   - {name: pinned, when: {to: [bypass.test, "*.bypass.test"]}, then: {access: allow, tls: bypass}}
   - {name: denied, when: {to: [denied.test, "*.denied.test"]}, then: {access: deny}}
-  - {name: not TLS, when: {to: "*.opaque.test"}, then: {opaque: tunnel}}
+  - {name: not TLS, when: {to: "*.opaque.test"}, then: {opaque: tunnel, class: auto}}
 MORE
 defaults: {access: allow, tls: inspect, auth: exempt, ports: [1-65535]}
 """

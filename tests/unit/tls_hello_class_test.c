@@ -56,6 +56,12 @@ static const struct row {
 	ROW(UNKNOWN, 3, "\x05\x01\x55"),
 	ROW(UNKNOWN, 12, "EHLO a.test\r\n"),
 	ROW(UNKNOWN, 3, "\xff\xff\xff\xff"),
+	ROW(SSLTCP, 64, "\x80\x46\x01\x03\x01\x00\x2d\x00\x00\x00\x10\x01\x00\x80\x03\x00\x80\x07\x00\xc0\x06\x00\x40\x02\x00\x80\x04\x00"
+	    "\x80\x00\x00\x04\x00\xfe\xff\x00\x00\x0a\x00\xfe\xfe\x00\x00\x09\x00\x00\x64\x00\x00\x62\x00\x00\x03\x00\x00\x06"
+	    "\x1f\x17\x0c\xa6\x2f\x00\x78\xfc\x46\x55\x2e\xb1\x83\x39\xf1\xea"),
+	ROW(SSLV2, 57, "\x80\x46\x01\x03\x01\x00\x2d\x00\x00\x00\x10\x01\x00\x80\x03\x00\x80\x07\x00\xc0\x06\x00\x40\x02\x00\x80\x04\x00"
+	    "\x80\x00\x00\x04\x00\xfe\xff\x00\x00\x0a\x00\xfe\xfe\x00\x00\x09\x00\x00\x64\x00\x00\x62\x00\x00\x03\x00\x00\x06"
+	    "another challenge"),
 	/* Much like TLS, and none. */
 	ROW(UNKNOWN, 2, "\x16\x02\x01\x00\x10\x01"),
 	ROW(UNKNOWN, 5, "\x16\x03\x01\x50\x10\x01"),
@@ -95,6 +101,40 @@ static void is_known_when_it_is_certain(void **unused)
 	}
 }
 
+static void calls_are_known_by_their_first_bytes(void **unused)
+{
+	static const struct {
+		enum hello_call call;
+		struct span said;
+	} calls[] = {
+#define CALL(call, text) {HELLO_CALL_##call, {(const uint8_t *)(text), sizeof(text) - 1}}
+		CALL(YES, "\x00\x01\x00\x00\x21\x12\xa4\x42" "0123456789ab"),
+		CALL(YES, "\x00\x03\x00\x08\x21\x12\xa4\x42" "0123456789ab\x00\x19\x00\x04\x11\0\0\0"), /* Allocate */
+		CALL(YES, "\x00\x1c\x00\x01\x00\x08\x21\x12\xa4\x42" "0123456789ab\x80\x22\x00\x04node"),
+		CALL(YES, "\x00\x99\x16\xfe\xfd\x00\x00\x00\x00\x00\x00\x00\x00\x00\x50\x01"),
+		CALL(NO, "\x16\xfe\xff\x00\x00\x00\x00\x00\x00\x00\x00\x00\x50\x01"),
+		CALL(LIKELY, "\x00\xac\x80\x60\x12\x34\x00\x00\x00\x00\xde\xad\xbe\xef"),
+		CALL(LIKELY, "\x00\x1c\x80\xc8\x00\x06\x12\x34\x56\x78"),
+		CALL(OPEN, "\x00\xac\x80"),
+		CALL(OPEN, "\x00"),
+		CALL(OPEN, ""),
+		CALL(NO, "\x16\x03\x01\x02\x00\x01"),
+		CALL(NO, "GET / HTTP/1.1\r\n"),
+		CALL(NO, "SSH-2.0-x\r\n"),
+		CALL(NO, "\x40\x00\x00\x04media"), /* ChannelData: nobody begins with it */
+		CALL(NO, "\x03\x00\x00\x13\x0e\xe0\x00\x00"),
+#undef CALL
+	};
+
+	(void)unused;
+	for (size_t i = 0; i < COUNT_OF(calls); i++) {
+		enum hello_class class;
+
+		if (hello_call_of(calls[i].said, &class) != calls[i].call)
+			fail_msg("row %zu: %d, %s", i, (int)hello_call_of(calls[i].said, &class), hello_class_name(class));
+	}
+}
+
 static void letters_are_not_guessed(void **unused)
 {
 	static const char *const open[] = {"S", "SS", "SSH", "P", "PRI * HTTP/", "G", "GET ", "\r", "\x16", "\x16\x03\x01\x00\x10",
@@ -122,6 +162,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(is_known_when_it_is_certain),
+		cmocka_unit_test(calls_are_known_by_their_first_bytes),
 		cmocka_unit_test(letters_are_not_guessed),
 		cmocka_unit_test(classes_have_names),
 	};
