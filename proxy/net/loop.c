@@ -22,6 +22,7 @@ enum {
 	SLICE_BYTES = 32 * 1024, /* while media lives: about 10 us of a core that moves bulk */
 	SLICE_WITHOUT_MEDIA_BYTES = 256 * 1024,
 	SLOTS = 1024, /* a ring of 10 s; what is due later goes round again */
+	FAR_TICKS = 32, /* and shares one of so many slots, or 50,000 idle tunnels would wake us each tick */
 };
 
 /* Something to be called once more although the kernel has nothing new to say. */
@@ -310,6 +311,8 @@ static void place(struct loop *loop, struct loop_timer *timer)
 
 	if (tick <= loop->tick)
 		tick = loop->tick + 1;
+	else if (tick - loop->tick >= SLOTS)
+		tick = (loop->tick + SLOTS - 1) & ~(uint64_t)(FAR_TICKS - 1);
 	timer->queued_ms = tick * TICK_MS;
 	list_add_last(&loop->slots[tick % SLOTS], &timer->link);
 }
@@ -380,7 +383,7 @@ static void serve_timers(struct loop *loop)
 /* Most milliseconds to wait until a slot with timers comes up. */
 static int until_timer(const struct loop *loop, int wait_ms)
 {
-	if (loop->timer_count == 0)
+	if (loop->timer_count == 0 || wait_ms == 0)
 		return wait_ms;
 	for (uint64_t i = 1; i <= SLOTS; i++) {
 		uint64_t due = (loop->tick + i) * TICK_MS;

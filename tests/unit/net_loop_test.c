@@ -96,6 +96,27 @@ static void a_moved_timer_keeps_its_last_place(void **state)
 	assert_true(later.at_ms >= start + 80);
 }
 
+/* Many that are due long after do not wake the loop for each of them. */
+static void far_timers_share_their_wake_ups(void **state)
+{
+	enum { FAR = 2000 };
+	static struct alarm far[FAR];
+	uint64_t began_ms = loop_now_ms(loop), turns = loop_turns_count(loop), took_ms;
+
+	(void)state;
+	for (uint64_t i = 0; i < FAR; i++) {
+		far[i] = (struct alarm){.timer.on_due = on_alarm};
+		loop_timer_set(loop, &far[i].timer, 11000 + i * 10);
+	}
+	while ((took_ms = loop_now_ms(loop) - began_ms) < 1500)
+		loop_turn(loop, -1);
+	assert_in_range(loop_turns_count(loop) - turns, 1, took_ms / 300 + 2);
+	for (int i = 0; i < FAR; i++) {
+		assert_int_equal(far[i].count, took_ms < 11000 ? 0 : far[i].count);
+		loop_timer_clear(loop, &far[i].timer);
+	}
+}
+
 static void a_cleared_timer_is_not_due(void **state)
 {
 	struct alarm cleared = {.timer.on_due = on_alarm}, zero = {.timer.on_due = on_alarm};
@@ -589,6 +610,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		ONE(timers_are_due_once_and_never_early),
 		ONE(a_moved_timer_keeps_its_last_place),
+		ONE(far_timers_share_their_wake_ups),
 		ONE(a_cleared_timer_is_not_due),
 		ONE(a_callback_may_clear_its_neighbour),
 		ONE(a_callback_may_set_its_own_timer),
