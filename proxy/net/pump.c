@@ -360,7 +360,7 @@ static enum step copy(struct pump *pump, enum pump_side from)
 		on_source_end(pump, from, state);
 		return STEP_MOVED;
 	}
-	if (pump->see)
+	if (pump->see && (pump->class == LOOP_MEDIA || pump->shows_all))
 		pump->see(pump, from, span_of(scratch, got));
 	return forward(pump, from, span_of(scratch, got));
 }
@@ -425,7 +425,7 @@ static enum step look(struct pump *pump)
 	else if (said == PUMP_LOOK_MORE)
 		return STEP_MOVED;
 	pump->look = NULL;
-	if (pump->see)
+	if (pump->see && (pump->class == LOOP_MEDIA || pump->shows_all))
 		pump->see(pump, PUMP_CLIENT, is_kept ? kept_bytes(pump) : span_of(scratch, got));
 	if (is_kept)
 		return flush(pump, PUMP_CLIENT);

@@ -50,7 +50,8 @@ struct pump {
 	/* Look at all bytes that came from the client, before any of them goes on; it has ended when `is_end`. NULL: nobody looks, any more. */
 	enum pump_look (*look)(struct pump *pump, struct span bytes, bool is_end);
 	void (*on_stop)(struct pump *pump);
-	/* Bytes that came from a side, before they go on; not those that a stream moves through a pipe. NULL: nobody sees them, any more. */
+	/* Bytes that came from a side, before they go on; not those that a stream moves through a pipe. Class media, and with
+	 * shows_all any class. NULL: nobody sees them, any more. */
 	void (*see)(struct pump *pump, enum pump_side from, struct span bytes);
 	/* Bytes from a side are stored, since the other one does not take them; or all of those have gone on. NULL: nobody is told. */
 	void (*on_wait)(struct pump *pump, enum pump_side from, bool is_waiting);
@@ -60,6 +61,7 @@ struct pump {
 	uint32_t window_ms;                 /* loop clock, when that was; it may go round */
 	uint8_t class;                      /* enum loop_class: pump_set_class() */
 	bool is_class_fixed;                /* a rule says it */
+	bool shows_all;
 	uint8_t state[2];
 	struct pump_end first;
 	bool has_stopped;

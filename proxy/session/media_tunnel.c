@@ -240,6 +240,7 @@ void media_tunnel_start(struct tunnel *tunnel, struct span first)
 		return;
 	}
 	pump->see = see;
+	pump->shows_all = true; /* what may become media is none yet */
 	pump->on_class = on_class;
 	see(pump, PUMP_CLIENT, first);
 }
