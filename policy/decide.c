@@ -25,6 +25,7 @@ static const char *const answer_names[POLICY_QUESTION_COUNT][4] = {
 	[POLICY_PAC] = {"proxy", "direct"},
 	[POLICY_LOG] = {"full", "brief", "none"},
 	[POLICY_SNI] = {"any", "must-match"},
+	[POLICY_RATE] = {"none", "limit"},
 	[POLICY_REQUEST_HEADERS] = {"none", "edit"},
 	[POLICY_RESPONSE_HEADERS] = {"none", "edit"},
 };
@@ -56,6 +57,7 @@ bool policy_is_loosening(enum policy_question question, unsigned answer)
 	case POLICY_PAC:
 	case POLICY_LOG:
 	case POLICY_SNI:
+	case POLICY_RATE:
 	case POLICY_REQUEST_HEADERS:
 	case POLICY_RESPONSE_HEADERS:
 	case POLICY_QUESTION_COUNT:

@@ -8,7 +8,7 @@
 
 #include "policy/policy.h"
 
-#define IMAGE_MAGIC UINT64_C(0x5941504c4c415335) /* changes with the layout */
+#define IMAGE_MAGIC UINT64_C(0x5941504c4c415336) /* changes with the layout */
 
 enum {
 	LISTS_MAX = 4096,
@@ -135,6 +135,8 @@ struct image_rule {
 	struct image_range content_type;            /* texts; CONTENT_TYPE_NONE */
 	struct image_range request_headers, response_headers; /* struct image_edit */
 	struct address route_source;
+	uint32_t rate_each;                         /* enum policy_each */
+	uint64_t rate_bytes;                        /* per second; of RATE_LIMIT */
 	uint8_t answers[POLICY_QUESTION_COUNT];     /* NO_ANSWER */
 };
 

@@ -212,6 +212,12 @@ static bool check_edits(const struct image *image)
 	return true;
 }
 
+static bool check_rate(const struct image_rule *rule)
+{
+	return rule->rate_each < EACH_COUNT &&
+	       (rule->answers[POLICY_RATE] != RATE_LIMIT || rule->rate_bytes >= POLICY_RATE_LEAST_BYTES);
+}
+
 static bool check_rules(const struct image *image)
 {
 	for (size_t i = 0; i < image->rules_count; i++) {
@@ -229,7 +235,7 @@ static bool check_rules(const struct image *image)
 		    !in_section(rule->url, image->urls_count) ||
 		    !in_section(rule->time, image->times_count) ||
 		    !in_section(rule->content_type, image->texts_count) ||
-		    !in_edits(rule->request_headers, image) || !in_edits(rule->response_headers, image) ||
+		    !check_rate(rule) || !in_edits(rule->request_headers, image) || !in_edits(rule->response_headers, image) ||
 		    !check_answers(rule->answers, true))
 			return false;
 	}
@@ -256,5 +262,5 @@ bool image_is_sound(const struct policy *policy)
 	return check_counts(image) && in_section(policy->header->default_ports, image->ports_count) &&
 	       policy->header->policy_file < image->files_count && check_texts(image) &&
 	       check_entries(policy) && check_rules(image) && check_edits(image) && check_times(image) &&
-	       check_answers(policy->header->defaults, false);
+	       check_answers(policy->header->defaults, false) && policy->header->defaults[POLICY_RATE] == RATE_NONE;
 }

@@ -25,6 +25,7 @@ struct image_ports;
 	X(PAC, "pac") \
 	X(LOG, "log") \
 	X(SNI, "sni") \
+	X(RATE, "rate") \
 	X(REQUEST_HEADERS, "request-headers") \
 	X(RESPONSE_HEADERS, "response-headers")
 
@@ -43,6 +44,7 @@ enum policy_client_certificate { CLIENT_CERTIFICATE_IGNORE, CLIENT_CERTIFICATE_D
 enum policy_class { CLASS_NORMAL, CLASS_MEDIA, CLASS_BULK, CLASS_AUTO /* media, if it looks like that */ };
 enum policy_route { ROUTE_DIRECT, ROUTE_SOURCE /* from the address in `route_source` */ };
 enum policy_pac { PAC_PROXY, PAC_DIRECT };
+enum policy_rate { RATE_NONE, RATE_LIMIT /* policy_rate_limit() */ };
 enum policy_log { LOG_FULL, LOG_BRIEF, LOG_NONE };
 enum policy_headers { HEADERS_NONE, HEADERS_EDIT /* policy_header_edits() */ };
 enum policy_sni { SNI_ANY, SNI_MUST_MATCH /* a ClientHello that names another host than the authority is denied */ };
@@ -119,6 +121,23 @@ enum { POLICY_HEADER_EDITS_MAX = 32, POLICY_HEADER_EDITS_MAX_BYTES = 16384, POLI
  * HEADERS_NONE. Not for a question that is open. */
 size_t policy_header_edits(const struct policy *policy, enum policy_question question, const struct policy_answer *answer,
                            struct policy_header_edit out[static POLICY_HEADER_EDITS_MAX]);
+
+/* What RATE_LIMIT says: bytes per second and direction, for all that the rule answers for, or for each client or user of them. */
+enum policy_each { EACH_RULE, EACH_CLIENT, EACH_USER, EACH_COUNT };
+struct policy_rate_limit {
+	uint64_t bytes_per_s;
+	enum policy_each each;
+};
+enum { POLICY_RATE_LEAST_BYTES = 1024 };
+
+/* The limit of an answer to rate; false for RATE_NONE. Not for a question that is open. */
+bool policy_rate_limit(const struct policy *policy, const struct policy_answer *answer, struct policy_rate_limit *out);
+
+/* The same in words, appended: "10M a second, all together", "512K a second for each client". Nothing for RATE_NONE. */
+void policy_say_rate(const struct policy *policy, const struct policy_answer *answer, struct buf *out);
+
+/* "rule", "client", "user" */
+const char *policy_each_name(enum policy_each each);
 
 /* Cut the next media type off the value of Content-Type, without parameters; what is none is passed over. A value should
  * have one; of several some clients take the first, others the last. False: there is no more. */

@@ -11,6 +11,24 @@ bool policy_rule_answers(const struct policy *policy, uint32_t rule, enum policy
 	return true;
 }
 
+const char *policy_each_name(enum policy_each each)
+{
+	static const char *const names[EACH_COUNT] = {"rule", "client", "user"};
+
+	return names[each];
+}
+
+bool policy_rate_limit(const struct policy *policy, const struct policy_answer *answer, struct policy_rate_limit *out)
+{
+	const struct image_rule *rule;
+
+	if (answer->answer != RATE_LIMIT || answer->rule >= policy->image.rules_count)
+		return false;
+	rule = &policy->image.rules[answer->rule];
+	*out = (struct policy_rate_limit){rule->rate_bytes, (enum policy_each)rule->rate_each};
+	return true;
+}
+
 size_t policy_list_count(const struct policy *policy)
 {
 	return policy->image.lists_count;

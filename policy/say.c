@@ -17,6 +17,33 @@ void policy_say_rule(const struct policy *policy, const struct policy_answer *an
 		           SPAN_ARG(file), line);
 }
 
+/* As it would be written. */
+static void add_size(uint64_t bytes, struct buf *out)
+{
+	static const char *const units[] = {"", "K", "M", "G"};
+	size_t unit = 0;
+
+	while (unit + 1 < COUNT_OF(units) && bytes % 1024 == 0) {
+		bytes /= 1024;
+		unit++;
+	}
+	buf_printf(out, "%llu%s", (unsigned long long)bytes, units[unit]);
+}
+
+void policy_say_rate(const struct policy *policy, const struct policy_answer *answer, struct buf *out)
+{
+	struct policy_rate_limit limit;
+
+	if (!policy_rate_limit(policy, answer, &limit))
+		return;
+	add_size(limit.bytes_per_s, out);
+	buf_add_string(out, " a second");
+	if (limit.each == EACH_RULE)
+		buf_add_string(out, ", all together");
+	else
+		buf_printf(out, " for each %s", policy_each_name(limit.each));
+}
+
 bool policy_say_entry(const struct policy *policy, const struct policy_answer *answer, struct buf *out)
 {
 	struct span file, entry, list = policy_list_name(policy, answer->list);

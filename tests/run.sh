@@ -135,6 +135,7 @@ run_part() {
 	flows) counted flows $python tests/flow/flow.py --sallyport build/asan/sallyport ;;
 	roles)
 		counted roles $python tests/process/roles.py --sallyport build/release/sallyport
+		counted rates $python tests/process/rates.py --sallyport build/release/sallyport
 		counted policies $python tests/process/policies.py --sallyport build/release/sallyport
 		counted pages $python tests/process/pages.py --sallyport build/release/sallyport
 		counted doctor $python tests/process/doctor.py --sallyport build/release/sallyport

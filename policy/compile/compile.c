@@ -76,6 +76,8 @@ static void read_then(struct compile *compile, const struct yaml_node *then, str
 			q++;
 		if (q == POLICY_ROUTE)
 			read_route(compile, node, &answers[q], &rule->route_source);
+		else if (q == POLICY_RATE)
+			compile_rate(compile, node, rule);
 		else if (q == POLICY_REQUEST_HEADERS)
 			rule->request_headers = compile_headers(compile, node, POLICY_REQUEST_HEADERS, &answers[q]);
 		else if (q == POLICY_RESPONSE_HEADERS)
@@ -181,6 +183,7 @@ static void read_rule(struct compile *compile, const struct yaml_node *node)
 		WRONG(compile, node, "the rule needs then: with at least one answer");
 	else
 		read_then(compile, then, &rule, false);
+	compile_check_rate(compile, then, &rule);
 	compile_check_questions(compile, node, &rule);
 	build_add(&compile->build, &compile->build.rules, &rule, 1, sizeof(rule));
 }
@@ -225,6 +228,9 @@ static void check_defaults(struct compile *compile, const struct yaml_node *defa
 {
 	if (answers[POLICY_ROUTE] == ROUTE_SOURCE)
 		WRONG(compile, defaults, "defaults: route can only be direct; a source address needs a rule");
+	if (answers[POLICY_RATE] == RATE_LIMIT)
+		WRONG(compile, defaults, "defaults: rate can only be none; to limit everything, write a last rule without when:, or "
+		                         "limits.rate_per_client in sallyport.yaml");
 	for (int q = POLICY_REQUEST_HEADERS; q <= POLICY_RESPONSE_HEADERS; q++)
 		if (answers[q] == HEADERS_EDIT)
 			WRONG(compile, defaults, "defaults: %s can only be none; to set fields of every message, write a last "

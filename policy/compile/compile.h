@@ -105,6 +105,14 @@ struct image_range compile_headers(struct compile *compile, const struct yaml_no
 /* Media types, and none. */
 struct image_range compile_content_types(struct compile *compile, const struct yaml_node *node);
 
+/* ---- rates.c ---- */
+
+/* The answer to rate, and its limit. */
+void compile_rate(struct compile *compile, const struct yaml_node *node, struct image_rule *rule);
+
+/* Warn of a limit that can hardly be meant. */
+void compile_check_rate(struct compile *compile, const struct yaml_node *then, const struct image_rule *rule);
+
 /* ---- times.c ---- */
 
 struct image_range compile_times(struct compile *compile, const struct yaml_node *node);

@@ -14,6 +14,7 @@ static const char *const questions[POLICY_QUESTION_COUNT] = {
 	[POLICY_LOG] = "how much the access log says of it",
 	[POLICY_REQUEST_HEADERS] = "fields of the request that the origin gets: set puts one field in place of all of that name, remove drops them; not those by which connections, content and the proxy work (Host, Content-Length, Connection, Via, Proxy-...). With several names or spellings of a URL the edits hold if one of them has some, the authority's first",
 	[POLICY_RESPONSE_HEADERS] = "the same of the response that the client gets; not of 1xx",
+	[POLICY_RATE] = "bytes per second that clients send, and as many that they get, for all that the rule answers for together, or each client or user by itself (who says no name is told apart by the address); what is more waits. It comes beside limits.rate_per_client and rate_per_user in sallyport.yaml: the strictest holds. Class media is never limited. With HTTP/2 in an opened session it holds for the whole connection. Not in defaults",
 	[POLICY_SNI] = "must-match: a ClientHello that names another host than was asked for is denied",
 };
 
@@ -45,6 +46,8 @@ static const char *how_written(enum policy_question question, unsigned answer, c
 {
 	if (question == POLICY_ROUTE && answer == ROUTE_SOURCE)
 		return "{source: ADDRESS}";
+	if (question == POLICY_RATE && answer == RATE_LIMIT)
+		return "SIZE such as 10M, {each: client or user, rate: SIZE}";
 	if ((question == POLICY_REQUEST_HEADERS || question == POLICY_RESPONSE_HEADERS) && answer == HEADERS_EDIT)
 		return "{set: {NAME: VALUE}, remove: [NAME]}";
 	return name;

@@ -168,6 +168,7 @@ static void add_answer(const struct explanation *explained, const struct policy_
                        struct buf *out)
 {
 	const struct policy *policy = explained->policy;
+	struct policy_rate_limit rate;
 	struct policy_entry entry;
 	struct buf text;
 
@@ -180,6 +181,9 @@ static void add_answer(const struct explanation *explained, const struct policy_
 	buf_fini(&text);
 	if (question == POLICY_ROUTE && answer->answer == ROUTE_SOURCE)
 		add_address(out, "source", &explained->decision.route_source);
+	if (question == POLICY_RATE && policy_rate_limit(policy, answer, &rate))
+		buf_printf(out, ",\"bytes_per_s\":%llu,\"each\":\"%s\"", (unsigned long long)rate.bytes_per_s,
+		           policy_each_name(rate.each));
 	if (question == POLICY_REQUEST_HEADERS || question == POLICY_RESPONSE_HEADERS)
 		add_edits(policy, question, answer, out);
 	if (answer->list && policy_entry(policy, answer->entry, &entry)) {

@@ -134,6 +134,11 @@ static void add_answer(const struct explanation *explained, enum policy_question
 	}
 	if (question == POLICY_REQUEST_HEADERS || question == POLICY_RESPONSE_HEADERS)
 		add_edits(explained, question, out);
+	if (question == POLICY_RATE && answer->answer == RATE_LIMIT) {
+		buf_printf(out, INDENT, "");
+		policy_say_rate(explained->policy, answer, out);
+		buf_add_byte(out, '\n');
+	}
 	add_because(explained, answer, with_fields, out);
 	if (answer->name_index)
 		buf_printf(out, INDENT "for %s, %.*s\n", "", explain_subject_texts[answer->name_index],

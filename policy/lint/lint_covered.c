@@ -32,7 +32,7 @@ static void keep_lists(struct relation *relation, const uint8_t *lists)
 /* Is there more to an answer than its name? */
 static bool has_more(enum policy_question question)
 {
-	return question == POLICY_ROUTE || question == POLICY_REQUEST_HEADERS || question == POLICY_RESPONSE_HEADERS;
+	return question == POLICY_ROUTE || question == POLICY_RATE || question == POLICY_REQUEST_HEADERS || question == POLICY_RESPONSE_HEADERS;
 }
 
 /* The question that the rule answers at an entry must be answered there by a rule that uses the other list: by itself, or

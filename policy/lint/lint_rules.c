@@ -125,6 +125,8 @@ static bool is_same(struct lint *lint, const struct image_rule *a, const struct 
 	if (!has_same_edits(lint, a->request_headers, b->request_headers) ||
 	    !has_same_edits(lint, a->response_headers, b->response_headers))
 		return false;
+	if (a->answers[POLICY_RATE] == RATE_LIMIT && (a->rate_bytes != b->rate_bytes || a->rate_each != b->rate_each))
+		return false;
 	return a->answers[POLICY_ROUTE] != ROUTE_SOURCE || address_equal(&a->route_source, &b->route_source);
 }
 

@@ -27,6 +27,7 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_NOTICE, LOG_LEVEL
 	X(EV_ROLE_DIED, ERROR, "role died and will be restarted", "report it with the lines before it; with a worker its sessions are lost") \
 	X(EV_ROLE_MESSAGE, ERROR, "role sent a message that is not valid and was ended", "treat it as an attack until explained") \
 	X(EV_LIMIT_REACHED, WARNING, "limit reached, sessions are refused", "raise the limit, or find the client that uses it up") \
+	X(EV_RATES_SHARED, WARNING, "more rate limits are in use than the table has room for: some share one until there is room", "raise limits.sessions (by a restart), or write fewer limits") \
 	X(EV_FILES_REACHED, ERROR, "out of file descriptors", "raise LimitNOFILE, or lower limits.sessions") \
 	X(EV_LOG_DROPPED, WARNING, "lines of the access log were dropped", "give the logger a faster disk, or log less") \
 	X(EV_LOG_FAILED, ERROR, "cannot write a log", "free space, or mend the path or its permissions") \

@@ -143,6 +143,15 @@ static bool has_other_edits(const struct replay_report *report, enum policy_ques
 	return false;
 }
 
+static bool has_other_rate(const struct replay_report *report, const struct policy_answer *before,
+                           const struct policy_answer *after)
+{
+	struct policy_rate_limit one, other;
+
+	return policy_rate_limit(report->before.policy, before, &one) && policy_rate_limit(report->after.policy, after, &other) &&
+	       (one.bytes_per_s != other.bytes_per_s || one.each != other.each);
+}
+
 static bool differs(const struct replay_report *report, enum policy_question question,
                     const struct policy_decision *before, const struct policy_decision *after)
 {
@@ -154,6 +163,8 @@ static bool differs(const struct replay_report *report, enum policy_question que
 		return true;
 	if (question == POLICY_REQUEST_HEADERS || question == POLICY_RESPONSE_HEADERS)
 		return has_other_edits(report, question, &before->answers[question], &after->answers[question]);
+	if (question == POLICY_RATE)
+		return has_other_rate(report, &before->answers[question], &after->answers[question]);
 	return question == POLICY_ROUTE && before->answers[question].answer == ROUTE_SOURCE &&
 	       !address_equal(&before->route_source, &after->route_source);
 }

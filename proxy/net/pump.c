@@ -436,15 +436,16 @@ static enum step fill_pipe(struct pump *pump, enum pump_side from)
 {
 	struct pump_flow *flow = pump->flows[from];
 	struct stream *source = pump->sides[from];
+	size_t most = stream_is_readable(source) ? stream_room(source, loop_slice_bytes(source->loop)) : 0;
 	ssize_t count;
 
-	if (!stream_is_readable(source))
+	if (most == 0)
 		return STEP_WAIT;
 	do {
-		count = splice(source->io.fd, NULL, flow->pipe[1], NULL, loop_slice_bytes(source->loop),
-		               SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+		count = splice(source->io.fd, NULL, flow->pipe[1], NULL, most, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 	} while (count < 0 && errno == EINTR);
 	if (count > 0) {
+		stream_note_read(source, (size_t)count);
 		flow->pipe_bytes = (size_t)count;
 		return flush_pipe(pump, from, flow);
 	}

@@ -83,7 +83,10 @@ enum stream_state stream_read(struct stream *stream, void *at, size_t len, size_
 	*got = 0;
 	if (!stream_is_readable(stream))
 		return STREAM_AGAIN;
+	if (len && (len = stream_room(stream, len)) == 0)
+		return STREAM_AGAIN;
 	state = stream->ops->read(stream, at, len, got);
+	stream_note_read(stream, *got);
 	/* A short read has emptied the socket: what comes later is a new edge. Only when a FIN, an error
 	 * or urgent bytes were announced, they may be there already, behind these, without another edge. What TLS has decrypted says
 	 * nothing of what the socket holds. */

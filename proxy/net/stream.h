@@ -6,7 +6,7 @@
 
 #include <sys/types.h>
 
-#include "net/loop.h"
+#include "net/meter.h"
 
 enum stream_state {
 	STREAM_OK,      /* some bytes moved */
@@ -32,6 +32,7 @@ struct stream {
 	struct loop_io io;             /* io.fd is -1 when closed */
 	const struct stream_ops *ops;  /* NULL when never opened */
 	void *tls;                     /* of proxy/tls, where ops are TLS's; else NULL */
+	struct meter *meter;           /* rate limits of what is read; NULL: none */
 	struct loop *loop;
 	/* Edge: call stream_read()/stream_write() until STREAM_AGAIN. Set by whoever owns the stream now. */
 	void (*on_ready)(struct stream *stream, unsigned events);
@@ -70,7 +71,20 @@ static inline bool stream_is_writable(const struct stream *stream)
 	return stream->ready & (LOOP_WRITABLE | LOOP_BROKEN);
 }
 
-/* Read, with the edge kept in `ready`: AGAIN at once when none is left. */
+/* How many bytes may be read now by its rate limits, up to `want`; 0: on_ready runs once more when there are. Of media all. */
+static inline size_t stream_room(const struct stream *stream, size_t want)
+{
+	return stream->meter == NULL || stream->io.class == LOOP_MEDIA ? want : meter_room(stream->meter, want);
+}
+
+/* So many were read: for who does not call stream_read(). */
+static inline void stream_note_read(const struct stream *stream, size_t bytes)
+{
+	if (stream->meter && stream->io.class != LOOP_MEDIA)
+		meter_use(stream->meter, bytes);
+}
+
+/* Read, with the edge kept in `ready`: AGAIN at once when none is left, or when its rate limits say so. */
 enum stream_state stream_read(struct stream *stream, void *at, size_t len, size_t *got);
 
 /* Write, in the same way. May take a part. */

@@ -187,6 +187,14 @@ static void advise_auth(const struct settings *settings, const char *file, struc
 	}
 }
 
+static void advise_rates(const struct settings *settings, const struct policy_stats *stats, const char *file,
+                         struct problems *problems)
+{
+	if (settings->session.limits.rate_per_user && !stats->wants_auth)
+		problem_add_code(problems, PROBLEM_NO_EFFECT, (struct problem_place){file, 0, 0}, NULL,
+		                 "limits.rate_per_user: no rule and no default answers \"auth: required\", so nobody says who they are");
+}
+
 enum err advice_add(const struct settings *settings, const struct policy *policy, const char *file,
                     struct problems *problems)
 {
@@ -210,6 +218,7 @@ enum err advice_add(const struct settings *settings, const struct policy *policy
 		            (struct problem_place){settings->policy, stats.auth_at.line, stats.auth_at.column}, NULL,
 		            "a rule or defaults answers \"auth: required\", and no scheme is offered "
 		            "(authentication.schemes); write \"auth: exempt\"");
+	advise_rates(settings, &stats, file, problems);
 	advise_pac(settings, policy, stats.rules, problems);
 	advise_listeners(settings, policy, stats.rules, problems);
 	policy_each_network(policy, advise_network, &(struct advice){settings, problems});

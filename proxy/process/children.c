@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "net/rate_table.h"
 #include "process/auth_children.h"
 #include "process/generation.h"
 #include "process/parent_private.h"
@@ -52,6 +53,8 @@ enum err children_make_regions(struct parent *parent)
 		return ERR_SYSTEM;
 	for (size_t i = 0; i < parent->worker_count && err == ERR_NONE; i++)
 		err = make_region(&parent->regions[i], places_page_bytes(slots));
+	if (err == ERR_NONE)
+		err = shared_new("sallyport-rates", rate_table_bytes(slots), &parent->rates_fd);
 	if (err == ERR_NONE)
 		err = web_children_make_board(parent);
 	return err;
@@ -203,6 +206,7 @@ static size_t worker_fds(struct child *child, int fds[static IPC_FDS_MAX])
 	if (web_children_make_pages(region, &fds[count++]))
 		return 0;
 	fds[count++] = parent->nonces_fd;
+	fds[count++] = parent->rates_fd;
 	for (size_t i = 0; i < parent->worker_count; i++)
 		fds[count++] = parent->regions[i].page_readonly_fd;
 	return count;

@@ -54,12 +54,12 @@ enum { IPC_VERSION = 1, IPC_BYTES_MAX = 96 << 10, IPC_FDS_MAX = 250 };
 enum ipc_type { IPC_NONE, IPC_TYPES(IPC_ENUM) IPC_TYPE_COUNT };
 #undef IPC_ENUM
 
-/* Descriptors: of a worker, its page, its ring, the logger's bell, its end for IPC_CLIENT, the table of nonces, then all
+/* Descriptors: of a worker, its page, its ring, the logger's bell, its end for IPC_CLIENT, the table of nonces, that of rate limits, then all
  * pages (read-only, in the order of numbers); of the logger, the bell, then all rings; of the verifier, the replay cache of Kerberos; of admin, the board, then all pages, read-only. */
 struct ipc_start {
 	uint32_t switches_user, uid, gid; /* become this user: the parent is root */
 	uint32_t worker_count;
-	uint64_t slot_count;              /* of each page: places.h */
+	uint64_t slot_count;              /* of each page, and of the table of rate limits: places.h, net/rate_table.h */
 	struct hash_key client_key;       /* for the clients in the pages */
 	uint32_t has_group, group;        /* one more group: auth_children_grant() */
 	uint64_t nonce_slots;             /* of the table of nonces */

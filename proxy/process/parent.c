@@ -500,7 +500,7 @@ int parent_run(const char *path)
 	parent.pam = (struct child){.parent = &parent, .role = ROLE_PAM, .channel = {.fd = -1}, .is_unwanted = true};
 	parent.signer = (struct child){.parent = &parent, .role = ROLE_SIGNER, .channel = {.fd = -1}, .is_unwanted = true};
 	buf_init(&parent.crl, IPC_BYTES_MAX / 2);
-	parent.pam_fd = parent.nonces_fd = parent.replay_fd = -1;
+	parent.pam_fd = parent.nonces_fd = parent.rates_fd = parent.replay_fd = -1;
 	parent.winbind_group = parent.shadow_group = -1;
 	parent.compiler = (struct child){.parent = &parent, .role = ROLE_COMPILE, .channel = {.fd = -1}};
 	err = loop_new(&parent.loop);

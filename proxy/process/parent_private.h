@@ -91,6 +91,7 @@ struct parent {
 	struct region regions[SETTINGS_WORKERS_MAX];
 	struct child workers[SETTINGS_WORKERS_MAX], logger, compiler, public, admin, verifier, pam, signer;
 	int nonces_fd;              /* the table of nonces */
+	int rates_fd;               /* the table of rate limits */
 	uint8_t nonce_key[32];
 	struct ticket_seed ticket_seed; /* of the epoch before the one that runs */
 	int replay_fd;              /* the replay cache of Kerberos */

@@ -50,6 +50,8 @@ struct worker {
 	int pages; /* to the public role */
 	struct loop_io verifier, signer; /* fd -1: it does not run */
 	struct auth_env auth_env;
+	struct rate_table rate_table;
+	struct meters meters;
 	struct ticket_seed ticket_seed;
 	struct ipc_message answer;     /* of the verifier, of the signer */
 	struct generation *generation; /* the one in force; this holds one reference */
@@ -63,7 +65,7 @@ struct worker {
 	bool is_switching;
 	struct session_cuts cuts;
 	struct loop_timer send_again;
-	uint64_t surprises_seen, auth_swept_ms, limit_told_ms, dropped_told_ms, dropped_told;
+	uint64_t surprises_seen, auth_swept_ms, limit_told_ms, dropped_told_ms, dropped_told, shared_told_ms;
 	struct ipc_message message;
 };
 
@@ -120,6 +122,18 @@ static void tell_dropped(struct worker *worker)
 	worker->dropped_told = dropped;
 }
 
+static void tell_shared(struct worker *worker)
+{
+	uint64_t *count = &worker->rate_table.shared_count;
+
+	if (*count == 0)
+		return;
+	worker->env.metrics->rate_shared_total += *count;
+	*count = 0;
+	if (is_time_to_tell(worker, &worker->shared_told_ms))
+		log_event(EV_RATES_SHARED, "worker=%u", worker->env.worker);
+}
+
 static enum err enter(void *context, const struct address *client)
 {
 	struct worker *worker = context;
@@ -167,6 +181,7 @@ static void on_tick(struct loop_timer *timer)
 	metrics->surprises_total += log_surprise_count() - worker->surprises_seen;
 	worker->surprises_seen = log_surprise_count();
 	tell_dropped(worker);
+	tell_shared(worker);
 	if (loop_now_ms(worker->loop) - worker->auth_swept_ms > SWEEP_AUTH_MS) {
 		worker->auth_swept_ms = loop_now_ms(worker->loop);
 		auth_sweep(worker->env.auth);
@@ -327,6 +342,14 @@ static void on_unused(void *context, struct generation *generation)
 		loop_timer_set(worker->loop, &worker->sweep, SWEEP_MS);
 }
 
+/* In force at once, also for sessions that run. */
+static void use_rates(struct worker *worker, const struct limits_conf *limits)
+{
+	worker->meters.rates[METER_CLIENT] = limits->rate_per_client;
+	worker->meters.rates[METER_USER] = limits->rate_per_user;
+	worker->meters.burst_ms = limits->rate_burst_ms;
+}
+
 static void switch_to(struct worker *worker, struct generation *next)
 {
 	struct generation *previous = worker->generation;
@@ -334,6 +357,7 @@ static void switch_to(struct worker *worker, struct generation *next)
 	worker->generation = next;
 	worker->env.current = &next->session;
 	loop_set_slice(worker->loop, next->session.conf->classes.bulk.slice_bytes);
+	use_rates(worker, &next->session.conf->limits);
 	worker->env.own = next->own;
 	worker->env.own_count = next->own_count;
 	if (worker->env.auth)
@@ -577,7 +601,7 @@ static void on_send_again(struct loop_timer *timer)
 /* ---- beginning and end ---- */
 
 /* Descriptors of IPC_START before the pages. */
-enum { WORKER_FDS = 5 };
+enum { WORKER_FDS = 6 };
 
 static bool map_nonces(int fd, size_t slots, struct digest_table *table)
 {
@@ -585,6 +609,15 @@ static bool map_nonces(int fd, size_t slots, struct digest_table *table)
 
 	if (at)
 		digest_table_init(table, at, slots);
+	return at != NULL;
+}
+
+static bool map_rates(int fd, size_t slots, struct rate_table *table)
+{
+	void *at = shared_map(fd, rate_table_bytes(slots), true);
+
+	if (at)
+		rate_table_init(table, at, slots);
 	return at != NULL;
 }
 
@@ -605,8 +638,10 @@ static enum err map_regions(struct worker *worker, const struct ipc_start *start
 	worker->ring = shared_map(message->fds[1], sizeof(struct ring), true);
 	worker->bell = ipc_take_fd(message, 2);
 	worker->pages = ipc_take_fd(message, 3);
-	if (!map_nonces(message->fds[4], (size_t)start->nonce_slots, &worker->auth_env.table))
+	if (!map_nonces(message->fds[4], (size_t)start->nonce_slots, &worker->auth_env.table) ||
+	    !map_rates(message->fds[5], worker->places.slot_count, &worker->rate_table))
 		return ERR_SYSTEM;
+	worker->meters.key = start->client_key;
 	memcpy(worker->auth_env.keys.current, start->nonce_key, sizeof(start->nonce_key));
 	worker->ticket_seed = start->ticket_seed;
 	for (size_t i = 0; i < worker->places.count; i++) {
@@ -644,13 +679,17 @@ static enum err make_env(struct worker *worker, unsigned number)
 	struct session_env *env = &worker->env;
 	enum err err;
 
-	env->loop = worker->loop;
+	env->loop = worker->meters.loop = worker->loop;
+	env->meters = &worker->meters;
 	env->metrics = &worker->places.own->metrics;
 	for (size_t i = 0; i < worker->places.count; i++)
 		worker->metrics[i] = &worker->places.pages[i]->metrics;
 	env->workers = worker->metrics;
 	env->worker_count = worker->places.count;
 	worker->dropped_told = env->metrics->access_dropped_total; /* of those before this one */
+	worker->meters.table = &worker->rate_table;
+	worker->meters.waits_total = &env->metrics->rate_waits_total;
+	worker->meters.waited_ms_total = &env->metrics->rate_waited_ms_total;
 	env->worker = number;
 	env->context = worker;
 	env->write_access = write_access;

@@ -30,6 +30,7 @@ struct record {
 	struct timing timing;
 	unsigned question_count; /* of `answers` */
 	const struct span *content_type; /* of the response; NULL: there was none */
+	uint64_t waited_ms;      /* for rate limits */
 	bool is_tunnel;
 	const char *class;           /* how it was served; NULL: not known */
 	const struct media *media;   /* NULL: no call */
@@ -292,6 +293,9 @@ static void write_json(const struct record *record, bool brief, struct buf *out)
 	add_number(out, KEY("duration_ms"), record->duration_ms);
 	if (!brief)
 		add_timing(&record->timing, out);
+	if (record->waited_ms)
+		buf_printf(out, ",\"rate\":{\"by\":\"%s\",\"waited_ms\":%llu}", rates_slowest(session, false),
+		           (unsigned long long)record->waited_ms);
 	add_tls(record->inspect, out);
 	if (record->media) {
 		buf_add(out, KEY("media"));
@@ -417,6 +421,7 @@ static void add_field(const struct record *record, enum access_field field, stru
 	NUMBER(MEDIA_PACKETS, record->media ? media_packet_count(record->media) : UINT64_MAX, UINT64_MAX);
 	NUMBER(MEDIA_STALLS, record->media ? media_stall_count(record->media) : UINT64_MAX, UINT64_MAX);
 	NUMBER(MEDIA_LONGEST_GAP_MS, record->media ? media_longest_gap_ms(record->media) : UINT64_MAX, UINT64_MAX);
+	NUMBER(WAITED_MS, record->waited_ms, UINT64_MAX);
 	NUMBER(POLICY, session->generation->number, 0);
 	else if (record->answers)
 		add_decided_field(record, field, out);
@@ -559,6 +564,7 @@ void access_log_exchange(struct session *session)
 		.bytes_up = exchange->bytes_up,
 		.bytes_down = exchange->bytes_down,
 		.duration_ms = ended_ms - exchange->started_ms,
+		.waited_ms = rates_waited_ms(session) - exchange->waited_before_ms,
 		.timing = exchange->timing,
 		.class = exchange_class(exchange),
 	};
@@ -607,6 +613,7 @@ void access_log_tunnel(struct session *session, bool is_running, const struct pu
 		.bytes_up = tunnel->pump.bytes[PUMP_CLIENT],
 		.bytes_down = tunnel->pump.bytes[PUMP_ORIGIN],
 		.duration_ms = loop_now_ms(session->env->loop) - tunnel->started_ms,
+		.waited_ms = rates_waited_ms(session) - tunnel->waited_before_ms,
 		.timing = tunnel->timing,
 		.is_tunnel = true,
 		.class = media_tunnel_class(tunnel),

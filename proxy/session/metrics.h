@@ -36,6 +36,9 @@
 	X(leaves_signed_total, "counter", "certificates signed for opened hosts") \
 	X(bytes_up_total, "counter", "bytes from clients to origins") \
 	X(bytes_down_total, "counter", "bytes from origins to clients") \
+	X(rate_waits_total, "counter", "times that a session waited for its rate limits") \
+	X(rate_waited_ms_total, "counter", "milliseconds that sessions waited for their rate limits") \
+	X(rate_shared_total, "counter", "portions taken from a bucket that others had, too: the table of rate limits was full") \
 	X(dns_queries_total, "counter", "questions to name servers") \
 	X(dns_hits_total, "counter", "names answered from cache or hosts") \
 	X(dials_total, "counter", "connections opened to origins") \

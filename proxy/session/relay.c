@@ -120,9 +120,12 @@ static void write_request(struct session *session)
 enum step relay_start(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
+	const size_t read_bytes[] = {buf_len(&session->in), 0};
 
 	if (session->inspect && !stream_is_open(session->origin))
 		return session_fail(session, ERR_ORIGIN_CLOSED, "");
+	if (!rates_start(session, exchange->decision.answers, exchange->identity, read_bytes))
+		return session_fail(session, ERR_SESSION_MEMORY, "");
 	http_body_init(&exchange->up, exchange->head.framing, exchange->head.body_bytes);
 	buf_reset(&exchange->to_origin);
 	write_request(session);
@@ -607,6 +610,7 @@ static enum step finish(struct session *session)
 	struct exchange *exchange = session->exchange;
 	bool keep = exchange->keep_client && exchange->up.done && !session->client_ended;
 
+	rates_stop(session);
 	/* Bytes behind the response would be taken for the next one. */
 	if (session->inspect && exchange->keep_origin && exchange->up.done && !exchange->up_broken && keep &&
 	    buf_len(&exchange->from_origin) == 0)

@@ -14,6 +14,7 @@
 enum { STEPS_PER_TURN = 100 };
 
 #define TO(state) (1u << SESSION_##state)
+#define CARRYING (TO(TUNNEL) | TO(RELAY) | TO(SERVE_H2)) /* content, which has rate limits */
 
 struct state_row {
 	const char *name;
@@ -169,6 +170,8 @@ enum step session_go(struct session *session, enum session_state next)
 		log_event(EV_TRACE, "session=%u-%llu %s -> %s", session->env->worker,
 		          (unsigned long long)session->id, from->name, to->name);
 	note_time(session);
+	if (session->rates && !(CARRYING >> next & 1))
+		rates_stop(session);
 	session->state = (uint8_t)next;
 	session_timeout(session, timeout_of(session, next));
 	return STEP_NEXT;
@@ -280,6 +283,7 @@ struct exchange *exchange_new(struct session *session)
 	exchange->timing = (struct timing){ABSENT_MS, ABSENT_MS, ABSENT_MS, ABSENT_MS, ABSENT_MS, ABSENT_MS};
 	exchange->detail = "";
 	exchange->tried = AUTH_SCHEME_COUNT;
+	exchange->waited_before_ms = rates_waited_ms(session);
 	session->exchange = exchange;
 	session->exchange_count++;
 	session->env->metrics->exchanges++;
@@ -336,6 +340,7 @@ static void free_session(struct loop_task *task)
 
 	tunnel_forget(session);
 	inspect_free(session);
+	rates_free(session);
 	origin_free(session);
 	buf_fini(&session->in);
 	session_generation_unref(session->generation);
@@ -549,6 +554,8 @@ static void describe(const struct session *session, struct buf *out)
 	} else if (session->h2) {
 		buf_printf(out, ",\"streams\":%zu", h2_stream_count(session));
 	}
+	if (rates_slowest(session, true))
+		buf_printf(out, ",\"rate\":\"%s\"", rates_slowest(session, true));
 	buf_add_string(out, "}\n");
 }
 

@@ -5,11 +5,34 @@
 	{.name = key, .type = type_, .offset = CONF_AT(struct limits_conf, member), .min = low, \
 	 .max = high, .preset = preset_, .reload = CONF_NEW_SESSIONS, .manual = text}
 
+enum { RATE_LEAST_BYTES = 1024, RATE_DOUBTFUL_BYTES = 16384 };
+
+static void check_rate(struct conf_loading *loading, const struct yaml_node *node, const void *at)
+{
+	const uint64_t *bytes = at;
+
+	if (*bytes && *bytes < RATE_LEAST_BYTES)
+		conf_problem(loading, PROBLEM_ERROR, node, "%.*s: less than 1K per second is too little to work with; 0 is no limit",
+		             SPAN_ARG(node->key));
+	else if (*bytes && *bytes < RATE_DOUBTFUL_BYTES)
+		conf_problem_code(loading, PROBLEM_DOUBTFUL, node, "%.*s: %.*s are bytes per second; with so little a page takes minutes",
+		                  SPAN_ARG(node->key), SPAN_ARG(node->text));
+}
+
 const struct conf_option limits_options[] = {
 	LIMIT("sessions", CONF_COUNT, sessions, 1, 10000000, "50000",
 	      "Client connections in all workers together; more are answered with 503."),
 	LIMIT("sessions_per_client", CONF_COUNT, sessions_per_client, 0, 10000000, "0",
 	      "Client connections of one address (of IPv6: one /64); 0 is no limit. Set it below sessions so that one client cannot use them all up."),
+	{.name = "rate_per_client", .type = CONF_SIZE_BYTES, .offset = CONF_AT(struct limits_conf, rate_per_client),
+	 .min = 0, .max = 1ull << 40, .preset = "0", .reload = CONF_LIVE, .check = check_rate,
+	 .manual = "Bytes per second that clients of one address (of IPv6: one /64) send, and as many that they get, in all workers together, such as 10M; 0 is no limit. What is more waits, and senders slow down; nothing is dropped. Class media is not limited, nor counted. Policy can limit by rule, too (question rate); of several limits the strictest holds. A first limit holds for sessions from then on. Clients of a UNIX socket have no address."},
+	{.name = "rate_per_user", .type = CONF_SIZE_BYTES, .offset = CONF_AT(struct limits_conf, rate_per_user),
+	 .min = 0, .max = 1ull << 40, .preset = "0", .reload = CONF_LIVE, .check = check_rate,
+	 .manual = "The same for all sessions of one user, wherever they come from, where clients say who they are."},
+	{.name = "rate_burst", .type = CONF_TIME_MS, .offset = CONF_AT(struct limits_conf, rate_burst_ms),
+	 .min = 100, .max = 60000, .preset = "1s", .reload = CONF_LIVE,
+	 .manual = "Who was below a rate limit may be above it afterwards, by what it is for so long (at least 64K)."},
 	LIMIT("head", CONF_SIZE_BYTES, head_bytes, 4096, 1048576, "128K",
 	      "Largest request or response head. A token of Kerberos has up to 64K, which base64 makes 86K."),
 	LIMIT("session_memory", CONF_SIZE_BYTES, session_bytes, 16384, 16777216, "256K",

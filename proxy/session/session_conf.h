@@ -11,6 +11,9 @@
 struct limits_conf {
 	uint64_t sessions;             /* in all workers together */
 	uint64_t sessions_per_client;  /* by address; 0: no limit */
+	uint64_t rate_per_client;      /* bytes per second, each direction; 0: no limit */
+	uint64_t rate_per_user;        /* the same */
+	uint64_t rate_burst_ms;        /* of every rate limit: so much time may come at once */
 	uint64_t head_bytes;           /* request and response heads */
 	uint64_t session_bytes;        /* memory of one session, without the bytes in flight */
 	uint64_t buffer_bytes;         /* bytes in flight per direction */
@@ -57,7 +60,7 @@ enum access_format { ACCESS_JSON, ACCESS_SQUID, ACCESS_TEMPLATE };
 	X(CONNECT_MS, "connect_ms") X(TLS_ORIGIN_MS, "tls_origin_ms") X(TLS_CLIENT_MS, "tls_client_ms") \
 	X(TLS, "tls") X(JA4, "ja4") X(VERIFY, "verify") X(EVIDENCE, "evidence") \
 	X(FIRST_BYTE_MS, "first_byte_ms") X(MEDIA_PACKETS, "media_packets") X(MEDIA_STALLS, "media_stalls") \
-	X(MEDIA_LONGEST_GAP_MS, "media_longest_gap_ms") X(POLICY, "policy")
+	X(MEDIA_LONGEST_GAP_MS, "media_longest_gap_ms") X(WAITED_MS, "waited_ms") X(POLICY, "policy")
 
 #define ACCESS_FIELD_ENUM(name, key) ACCESS_FIELD_##name,
 enum access_field { ACCESS_FIELDS(ACCESS_FIELD_ENUM) ACCESS_FIELD_COUNT };

@@ -79,6 +79,7 @@ struct exchange {
 	uint64_t ended_ms;         /* the same; 0: it ends with its line */
 	struct timing timing;
 	int status;                /* that the client was given; 0: none yet */
+	uint64_t waited_before_ms; /* of rates_waited_ms() */
 
 	/* a failure: its first cause */
 	enum err err;
@@ -132,6 +133,7 @@ struct tunnel {
 	struct timing timing;
 	struct address origin;
 	uint64_t started_ms;
+	uint64_t waited_before_ms; /* of rates_waited_ms() */
 	enum err err;              /* ERR_NONE, or why we ended it */
 	struct identity *identity;
 	struct media_tunnel *media; /* NULL: no call, as far as is known */
@@ -163,6 +165,7 @@ struct session {
 	struct exchange *exchange;
 	struct tunnel *tunnel;
 	struct inspect *inspect;        /* NULL: it is not opened, nor about to be */
+	struct rates *rates;            /* NULL: nothing was limited yet */
 	struct h2_relay *h2;            /* SERVE_H2; else NULL */
 	struct dialog *dialog;          /* NULL: nobody was asked yet, or it is over */
 	struct identity *identity;  /* NTLM, Negotiate: of the connection */
@@ -284,6 +287,27 @@ enum stream_state relay_drain(struct session *session);
 
 /* The dialled (or kept) connection to the origin. */
 void on_origin_ready(struct stream *stream, unsigned events);
+
+/* ---- rates.c ---- */
+
+/* Content is carried between session->client and session->origin from now on: by these answers (of an open question: 0) and this
+ * user (NULL: none) it has these rate limits. `read_bytes` of it, by enum pump_side, were read already. Ended by session_go() to a
+ * state that carries none, or rates_stop(). False: no memory. */
+MUST_USE bool rates_start(struct session *session, const struct policy_answer *answers, const struct identity *identity,
+                          const size_t read_bytes[2]);
+
+/* The same for one more exchange of several at once: its limits come to those that are there. */
+MUST_USE bool rates_add(struct session *session, const struct policy_answer *answers, const struct identity *identity);
+
+/* Before session->origin becomes another's. */
+void rates_stop(struct session *session);
+void rates_free(struct session *session);
+
+/* How long it has waited for its limits, both directions together. */
+uint64_t rates_waited_ms(const struct session *session);
+
+/* Which limit it waited for; `now`: waits for at this moment. NULL: none. */
+const char *rates_slowest(const struct session *session, bool now);
 
 /* ---- origin_pool.c ---- */
 

@@ -133,6 +133,7 @@ static void set_class(struct session *session, struct tunnel *tunnel)
 enum step tunnel_start(struct session *session, const struct span first[2], bool looks)
 {
 	const struct session_conf *conf = session_conf_of(session);
+	const size_t read_bytes[] = {first[0].len, first[1].len};
 	struct tunnel *tunnel = new_tunnel(session);
 	enum err err;
 
@@ -152,7 +153,10 @@ enum step tunnel_start(struct session *session, const struct span first[2], bool
 	tunnel->running.on_due = on_running_due;
 	session->tunnel = tunnel;
 	session_go(session, SESSION_TUNNEL);
-	err = pump_start(&tunnel->pump, session->env->loop, &session->client, session->origin, first);
+	tunnel->waited_before_ms = rates_waited_ms(session);
+	err = rates_start(session, tunnel->answers, tunnel->identity, read_bytes) ? ERR_NONE : ERR_MEMORY;
+	if (err == ERR_NONE)
+		err = pump_start(&tunnel->pump, session->env->loop, &session->client, session->origin, first);
 	if (err) {
 		tunnel_forget(session);
 		return session_fail(session, ERR_CLIENT_RESET, "");

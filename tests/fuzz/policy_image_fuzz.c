@@ -16,7 +16,7 @@ static const char policy_text[] =
 	"   then: {access: allow, tls: bypass, class: media}}\n"
 	"- {name: two, when: {to: a, resolved: true, user: jane, group: staff, sni: a, url: ['http://a/', '/x$/']},\n"
 	"   then: {access: deny, log: brief}}\n"
-	"- {name: three, when: {time: '08:00-18:00 Europe/Berlin'}, then: {route: {source: 192.0.2.7}}}\n"
+	"- {name: three, when: {time: '08:00-18:00 Europe/Berlin'}, then: {route: {source: 192.0.2.7}, rate: {each: client, rate: 1M}}}\n"
 	"- {name: four, when: {to: b, time: 'sat 22:00-06:00 America/New_York'}, then: {access: deny}}\n"
 	"defaults: {access: allow, ports: [80, 443]}\n";
 
@@ -78,6 +78,7 @@ static void decide(const struct policy *policy)
 		}
 		policy_decide(policy, &facts, &decision);
 		buf_init(&out, 1 << 20);
+		policy_say_rate(policy, &decision.answers[POLICY_RATE], &out);
 		options.json = i % 3 == 0;
 		(void)!policy_explain(policy, &facts, &options, &out); /* what does not fit is left out */
 		buf_fini(&out);

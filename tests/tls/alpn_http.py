@@ -23,6 +23,7 @@ BIG = 20_000_000
 RULES = """  - {name: no admin, when: {url: "/^https://h\\\\d+\\\\.(web|h2)\\\\.test:\\\\d+/admin/"}, then: {access: deny}}
   - {name: nobody deletes, when: {to: ["*.web.test", "*.h2.test"], method: DELETE}, then: {access: deny}}
   - {name: no pictures, when: {to: ["*.nopictures.test"], content-type: "image/*"}, then: {access: deny}}
+  - {name: slow, when: {to: ["*.slow.test"]}, then: {rate: {each: rule, rate: 400K}}}
   - name: tenants
     when: {to: ["*.tenant.test"]}
     then:
@@ -34,20 +35,21 @@ RULES = """  - {name: no admin, when: {url: "/^https://h\\\\d+\\\\.(web|h2)\\\\.
 def prepare(site):
     web = site.web
     site.names(*[f"h{number}.h2.test" for number in range(80)], "a.nopictures.test", "b.nopictures.test", "a.tenant.test", "b.tenant.test",
-               "one.both.test", "none.web.test", "h2only.web.test", *[f"n{number}.nghttpd.test" for number in range(9)],
+               "a.slow.test", "b.slow.test", "one.both.test", "none.web.test", "h2only.web.test", *[f"n{number}.nghttpd.test" for number in range(9)],
                *[f"n{number}.nginx.test" for number in range(9)])
     site.h2_numbers = iter(range(80))
-    made = web.site("*.h2.test", "*.nopictures.test", "*.tenant.test", "one.both.test")
+    made = web.site("*.h2.test", "*.nopictures.test", "*.tenant.test", "*.slow.test", "one.both.test")
     site.h2 = site.keep(origins.node(site.folder_of("h2"), "origin_h2", made, "websocket"))
     site.h2_plain = site.keep(origins.node(site.folder_of("h2-plain"), "origin_h2", made))
     site.both = site.keep(origins.node(site.folder_of("both"), "origin_h2", made, "both"))
-    for name in ("*.nopictures.test", "*.tenant.test"):
+    for name in ("*.nopictures.test", "*.tenant.test", "*.slow.test"):
         site.origin.add(name, made)
     site.origin.add("none.web.test", web.site("none.web.test"), alpn=())
     site.origin.add("h2only.web.test", web.site("h2only.web.test"), alpn=("h2",))
     pages = site.folder_of("pages")
     (pages / "hello").write_text("hello through the wall\n")
     (pages / "big").write_bytes(origins.content(BIG))
+    (site.folder / "million").write_bytes(origins.content(1_000_000))
     site.nghttpd = site.keep(origins.nghttpd(site.folder, web.site("*.nghttpd.test"), pages))
     site.nginx = site.keep(origins.nginx(site.folder, web.site("*.nginx.test")))
     (site.folder / "big").write_bytes(origins.content(BIG))
@@ -565,6 +567,22 @@ def a_flood_of_resets_ends_the_session(site):
             raise AssertionError(f"thirty thousand were taken in {time.monotonic() - began:.1f} s")
     assert site.get().status == 200
     assert site.h2.log().count(host) < 15000, "and handed on"
+
+
+@row
+def rate_limits_hold_inside(site):
+    """What is decrypted counts, in HTTP/1.1 and in HTTP/2, down and up; all of it arrives."""
+    began = time.monotonic()
+    assert site.get("a.slow.test", "/bytes/1000000").body == origins.content(1_000_000)
+    said = json.loads(site.curl("--http2", "--data-binary", f"@{site.folder}/million", f"https://b.slow.test:{site.h2.port}/echo"))
+    took = time.monotonic() - began
+    assert said["bytes"] == 1_000_000, said
+    # Each direction has 400K at once, then as much a second: at least 1.4 s each.
+    assert took >= 2.5, took
+    for host in ("a.slow.test", "b.slow.test"):
+        line = site.request_line(host)
+        assert line["rate"]["by"] == "rule" and line["rate"]["waited_ms"] > 500, line
+        assert line["decision"]["rate"]["rule"] == "slow", line
 
 
 @row

@@ -680,6 +680,46 @@ static void routes_carry_their_source(void **state)
 	assert_true(address_equal(&decision.route_source, &want));
 }
 
+static void rates_carry_their_limit(void **state)
+{
+	static const struct {
+		const char *host, *rule;
+		enum policy_rate answer;
+		uint64_t bytes_per_s;
+		enum policy_each each;
+		const char *said;
+	} rows[] = {
+		{"a.example", "a", RATE_LIMIT, 10 << 20, EACH_RULE, "10M a second, all together"},
+		{"b.example", "b", RATE_LIMIT, 1536 << 10, EACH_CLIENT, "1536K a second for each client"},
+		{"c.example", "c", RATE_LIMIT, 5000, EACH_USER, "5000 a second for each user"},
+		{"d.example", "d", RATE_NONE, 0, EACH_RULE, ""},
+		{"e.example", "defaults", RATE_NONE, 0, EACH_RULE, ""},
+	};
+
+	(void)state;
+	open_rig("rules:\n"
+	         "- {name: a, when: {to: a.example}, then: {rate: 10M}}\n"
+	         "- {name: b, when: {to: b.example}, then: {rate: {each: client, rate: 1536K}}}\n"
+	         "- {name: c, when: {to: c.example}, then: {rate: {rate: 5000, each: user}}}\n"
+	         "- {name: d, when: {to: d.example}, then: {rate: none}}\n"
+	         "- {name: late, when: {to: '*.example', port: 444}, then: {rate: 1G}}\n", NULL, NULL);
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct policy_facts facts = policy_rig_facts(rows[i].host, 443);
+		struct policy_decision decision = decide(&facts);
+		struct policy_rate_limit limit = {0, EACH_RULE};
+		struct buf said;
+
+		check_answer(rows[i].host, &decision, POLICY_RATE, rows[i].answer, rows[i].rule);
+		assert_int_equal(policy_rate_limit(rig.policy, &decision.answers[POLICY_RATE], &limit), rows[i].answer == RATE_LIMIT);
+		assert_int_equal(limit.bytes_per_s, rows[i].bytes_per_s);
+		assert_int_equal(limit.each, rows[i].each);
+		buf_init(&said, 100);
+		policy_say_rate(rig.policy, &decision.answers[POLICY_RATE], &said);
+		assert_true(span_equal(buf_span(&said), span_from(rows[i].said)));
+		buf_fini(&said);
+	}
+}
+
 /* ---- zones with a name, and names that must match ---- */
 
 static void zones_have_their_summer_time(void **state)
@@ -822,6 +862,7 @@ int main(void)
 		ONE(an_answer_that_can_get_stricter_waits),
 		ONE(client_certificates_have_an_order_of_their_own),
 		ONE(routes_carry_their_source),
+		ONE(rates_carry_their_limit),
 		ONE(zones_have_their_summer_time),
 		ONE(must_match_denies_another_name),
 		ONE(must_match_asks_for_the_hello),

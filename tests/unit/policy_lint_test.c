@@ -103,6 +103,18 @@ static void conditions_and_answers(void **state)
 		 "no-default policy.yaml:0", NULL},
 		{"opaque", "rules:\n- {name: r, when: {port: 1}, then: {opaque: tunnel}}\n" DENY, NULL, NULL, "", NULL},
 		{"class is logged", "rules:\n- {name: r, when: {port: 1}, then: {class: media}}\n" DENY, NULL, NULL, "", NULL},
+		{"rate of calls", "rules:\n- {name: r, when: {port: 1}, then: {class: media, rate: 1M}}\n" DENY, NULL, NULL,
+		 "no-effect policy.yaml:2", "class media, which is never limited"},
+		{"rate of bulk", "rules:\n- {name: r, when: {port: 1}, then: {class: bulk, rate: 1M}}\n" DENY, NULL, NULL, "", NULL},
+		{"no rate of calls", "rules:\n- {name: r, when: {port: 1}, then: {class: media, rate: none}}\n" DENY, NULL, NULL, "",
+		 NULL},
+		{"rate that is hardly one", "rules:\n- {name: r, when: {port: 1}, then: {rate: 15K}}\n" DENY, NULL, NULL,
+		 "doubtful policy.yaml:2", "15K are bytes per second"},
+		{"two rates", "rules:\n- {name: r, when: {port: 1}, then: {rate: 1M}}\n"
+		 "- {name: s, when: {port: 1}, then: {rate: 2M}}\n" DENY, NULL, NULL, "shadowed-rule policy.yaml:3",
+		 "never reached for rate"},
+		{"one rate twice", "rules:\n- {name: r, when: {port: 1}, then: {rate: 1M}}\n"
+		 "- {name: s, when: {port: 1}, then: {rate: 1024K}}\n" DENY, NULL, NULL, "duplicate-rule policy.yaml:3", NULL},
 		{"unused list", TWO TO_A DENY, "a.example\n", "b.example\n", "unused-list policy.yaml:1",
 		 "no rule uses the list b"},
 		{"used in sni", "lists: {a: a.list}\nrules: [{name: r, when: {sni: a}, then: {log: none}}]\n" DENY,

@@ -45,6 +45,8 @@ static const struct row {
 	{"network that is permitted", LOCAL "destinations: {permit: [10.1.2.3]}\n",
 	 "rules:\n- {name: r, when: {to: 10.1.0.0/16}, then: {access: allow}}\ndefaults: {access: deny, tls: bypass}\n",
 	 0, 0, 0, 0, NULL},
+	{"rates of users that nobody knows", LOCAL "limits: {rate_per_user: 1M, rate_per_client: 1M}\n",
+	 "defaults: {access: allow, tls: bypass}\n", 0, 1, 0, 0, "limits.rate_per_user: no rule"},
 	{"closed", OPEN, "defaults: {access: deny, tls: bypass}\n", 0, 0, 0, 0, NULL},
 };
 

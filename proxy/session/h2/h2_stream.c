@@ -451,6 +451,8 @@ void h2_stream_on_request(struct h2_stream *stream)
 		if (session->inspect->request_count++ == 0)
 			pins_note_success(session);
 		err = inspect_decide(session);
+		if (err == ERR_NONE && !rates_add(session, stream->exchange->decision.answers, stream->exchange->identity))
+			err = ERR_SESSION_MEMORY;
 		h2_stream_leave(stream);
 		detail = stream->exchange->detail;
 	}
