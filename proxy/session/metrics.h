@@ -37,7 +37,7 @@
 	X(bytes_up_total, "counter", "bytes from clients to origins") \
 	X(bytes_down_total, "counter", "bytes from origins to clients") \
 	X(rate_waits_total, "counter", "times that a session waited for its rate limits") \
-	X(rate_waited_ms_total, "counter", "milliseconds that sessions waited for their rate limits") \
+	X(rate_waited_ms_total, "counter", "time that sessions waited for their rate limits") \
 	X(rate_shared_total, "counter", "portions taken from a bucket that others had, too: the table of rate limits was full") \
 	X(dns_queries_total, "counter", "questions to name servers") \
 	X(dns_hits_total, "counter", "names answered from cache or hosts") \

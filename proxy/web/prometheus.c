@@ -164,13 +164,30 @@ static void sum_metrics(const struct prometheus_source *source, struct metrics *
 	}
 }
 
-/* Units of Prometheus are the base units. */
+/* Units of Prometheus are the base units: what ends in one of ours is shown in seconds. */
+static const struct unit {
+	const char *end, *shown;
+	void (*add)(struct buf *out, uint64_t value);
+} units[] = {
+	{"_us", "_seconds", add_us},
+	{"_ms_total", "_seconds_total", add_ms},
+	{"", "", add_number},
+};
+
+static const struct unit *unit_of(const char *name)
+{
+	const struct unit *unit = units;
+
+	while (!span_ends_with(span_from(name), span_from(unit->end)))
+		unit++;
+	return unit;
+}
+
 static const char *shown_name(const char *name, char shown[static NAME_MAX_BYTES])
 {
-	size_t len = strlen(name);
-	bool is_us = len > 3 && strcmp(name + len - 3, "_us") == 0;
+	const struct unit *unit = unit_of(name);
 
-	snprintf(shown, NAME_MAX_BYTES, "%.*s%s", (int)(is_us ? len - 3 : len), name, is_us ? "_seconds" : "");
+	snprintf(shown, NAME_MAX_BYTES, "%.*s%s", (int)(strlen(name) - strlen(unit->end)), name, unit->shown);
 	return shown;
 }
 
@@ -180,10 +197,7 @@ static void write_cell(struct buf *out, const char *name, const char *kind, cons
 
 	begin(out, shown_name(name, shown), kind, text);
 	buf_printf(out, "sallyport_%s", shown);
-	if (strstr(shown, "_seconds"))
-		add_us(out, value);
-	else
-		add_number(out, value);
+	unit_of(name)->add(out, value);
 }
 
 static void write_errors(const struct metrics *sum, struct buf *out)
