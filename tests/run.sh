@@ -8,7 +8,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 2
 
 all_parts="warnings units lint flows roles auth tls e2e package"
-first_row="warnings units lint flows roles"
+first_row="warnings units lint flows roles tls"
 usage() {
 	cat <<EOF
 Usage: tests/run.sh [PART...] [--help]

@@ -680,4 +680,4 @@ def test_all_at_once():
 
 
 if __name__ == "__main__":
-    roles.run_tests("doctor", dict(globals()), __doc__, ("turnserver", "nft"))
+    roles.run_tests("doctor", dict(globals()), __doc__, ("turnserver", "nft"), at_once=4)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the processes of a Release build can, cannot, and do: sandbox, users, restarts, signals, control socket."""
 import argparse
+import concurrent.futures
 import ctypes
 import json
 import os
@@ -742,8 +743,9 @@ def test_bad_configurations():
         proxy.__exit__()
 
 
-def run_tests(name, tests, about, programs=()):
-    """Run the functions test_... among `tests`, or those named on the command line; a line for each, and the exit status."""
+def run_tests(name, tests, about, programs=(), at_once=1):
+    """Run the functions test_... among `tests`, or those named on the command line, so many at once; a line for each, and the
+    exit status."""
     global BINARY
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--sallyport", default="build/release/sallyport")
@@ -754,15 +756,17 @@ def run_tests(name, tests, about, programs=()):
         if shutil.which(program) is None:
             sys.exit(f"{name}: there is no {program}; see packages_test in packaging/packages.sh")
     names = options.tests or [one for one in tests if one.startswith("test_")]
-    failed = 0
-    for one in names:
+    def run_one(one):
         try:
             tests[one]()
-            print(f"ok   {one}")
+            print(f"ok   {one}\n", end="", flush=True)
+            return 0
         except Exception:
-            failed += 1
-            print(f"FAIL {one}\n{traceback.format_exc(limit=-3)}")
-        sys.stdout.flush()
+            print(f"FAIL {one}\n{traceback.format_exc(limit=-3)}\n", end="", flush=True)
+            return 1
+
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        failed = sum(pool.map(run_one, names))
     print(f"{name}: {len(names) - failed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 
