@@ -18,6 +18,7 @@ enum {
 	BULK_LEAST_BYTES = 2 << 20, /* for class bulk, in a turn that others have spent */
 	MEDIA_EVENTS = 64,
 	MEDIA_TURN_BYTES = 1 << 20, /* more in one turn is no call: it waits for the next one */
+	MEDIA_EVENT_COSTS_BYTES = 512, /* a callback that moves next to nothing takes its time, too: 2,000 of them are a turn's */
 	MEDIA_LIVES_MS = 500,
 	SLICE_BYTES = 32 * 1024, /* while media lives: about 10 us of a core that moves bulk */
 	SLICE_WITHOUT_MEDIA_BYTES = 256 * 1024,
@@ -461,6 +462,7 @@ static void serve_media(struct loop *loop)
 	for (int i = 0; i < loop->media_event_count; i++) {
 		struct loop_io *io = loop->media_events[i].data.ptr;
 
+		loop->media_spent_bytes += MEDIA_EVENT_COSTS_BYTES;
 		if (io)
 			io->on_ready(io, events_of(loop->media_events[i].events));
 	}

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "net/socket.h"
 
 enum {
@@ -185,10 +186,12 @@ static void change_class(struct pump *pump, enum loop_class class)
 {
 	struct loop *loop = pump->sides[0]->loop;
 
-	for (int side = 0; side < 2; side++)
-		if (loop_set_class(loop, &pump->sides[side]->io, class))
-			return;
-	pump->class = (uint8_t)class;
+	if (loop_set_class(loop, &pump->sides[0]->io, class))
+		return;
+	if (loop_set_class(loop, &pump->sides[1]->io, class) == ERR_NONE)
+		pump->class = (uint8_t)class;
+	else if (loop_set_class(loop, &pump->sides[0]->io, pump->class)) /* both, or none */
+		log_event(EV_SYSTEM, "class: errno=%d", errno);
 }
 
 /* Its class, by the bytes of this second, or of the last that was full. */
@@ -536,8 +539,10 @@ static void serve(struct pump *pump, enum pump_side from)
 	struct loop *loop = pump->sides[from]->loop;
 	uint64_t before = pump->bytes[from], moved = 0;
 	enum step result = STEP_MOVED;
+	uint8_t class = pump->class;
 
-	while (result == STEP_MOVED && !must_wait(pump, from, moved)) {
+	/* One that is of another class now goes on when that is served. */
+	while (result == STEP_MOVED && pump->class == class && !must_wait(pump, from, moved)) {
 		if (moved >= STREAMS_FROM_BYTES)
 			begin_stream(pump, from);
 		result = step(pump, from);
@@ -635,9 +640,16 @@ static void serve_both(struct pump *pump)
 {
 	if (pump->has_stopped)
 		return;
+	/* Of class media, and served in another class's stead since it was queued before: events that come in its midst wait. */
+	if (pump->is_served) {
+		loop_again(pump->sides[PUMP_CLIENT]->loop, &pump->sides[PUMP_CLIENT]->io, 0);
+		return;
+	}
+	pump->is_served = true;
 	note_late_reset(pump, PUMP_CLIENT);
 	note_late_reset(pump, PUMP_ORIGIN);
 	serve_all(pump);
+	pump->is_served = false;
 	if (pump->has_stopped) {
 		pump->on_stop(pump);
 		return;
@@ -738,6 +750,7 @@ bool pump_release(struct pump *pump, uint8_t **held, size_t *held_len)
 	loop_timer_clear(pump->sides[0]->loop, &pump->timer);
 	drop_flow(pump, PUMP_CLIENT);
 	drop_flow(pump, PUMP_ORIGIN);
+	change_class(pump, LOOP_NORMAL); /* who has the streams now may not be served in the midst of others */
 	return true;
 }
 

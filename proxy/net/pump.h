@@ -65,6 +65,7 @@ struct pump {
 	uint8_t state[2];
 	struct pump_end first;
 	bool has_stopped;
+	bool is_served;                     /* at this moment: loop_spend() may come back to it */
 	bool is_known;                      /* what is stored was looked at */
 };
 

@@ -611,6 +611,7 @@ static enum step finish(struct session *session)
 	bool keep = exchange->keep_client && exchange->up.done && !session->client_ended;
 
 	rates_stop(session);
+	session_set_bulk(session, false); /* before its origin is kept for others */
 	/* Bytes behind the response would be taken for the next one. */
 	if (session->inspect && exchange->keep_origin && exchange->up.done && !exchange->up_broken && keep &&
 	    buf_len(&exchange->from_origin) == 0)
@@ -622,7 +623,6 @@ static enum step finish(struct session *session)
 		origin_pool_give(session);
 	else
 		origin_close(session, false);
-	session_set_bulk(session, false);
 	session->env->metrics->exchanges_total++;
 	session->env->metrics->bytes_up_total += exchange->bytes_up;
 	session->env->metrics->bytes_down_total += exchange->bytes_down;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The event loop: edges, timers, work that is put off. Times are lower bounds only: a slow machine
  * makes these tests slow, not wrong. */
+#include <errno.h>
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -486,6 +487,49 @@ static void media_is_served_in_the_midst_of_a_turn(void **state)
 	close(bulk.media_peer);
 }
 
+static void on_small_packet(struct loop_io *io, unsigned events)
+{
+	char byte;
+
+	on_classed(io, events);
+	while (read(io->fd, &byte, 1) == 1)
+		;
+}
+
+/* It moves many slices, and media says a byte before each. */
+static void on_talked_at(struct loop_io *io, unsigned events)
+{
+	struct talked_over *bulk = CONTAINER_OF(io, struct talked_over, io);
+
+	(void)events;
+	for (int i = 0; i < 10000; i++) {
+		if (write(bulk->media_peer, "x", 1) < 0)
+			assert_int_equal(errno, EAGAIN); /* it is not read any more */
+		loop_spend(loop, 1);
+	}
+}
+
+/* Callbacks cost, too, where they move next to nothing. */
+static void many_small_packets_are_no_turn_either(void **state)
+{
+	struct watch media;
+	struct talked_over bulk = {.io = {.fd = -1, .on_ready = on_talked_at, .class = LOOP_BULK}, .media = &media};
+
+	(void)state;
+	open_class(&media, &bulk.media_peer, LOOP_MEDIA);
+	media.io.on_ready = on_small_packet;
+	say(bulk.media_peer);
+	loop_turn(loop, 10000);
+	media.count = 0;
+	loop_again(loop, &bulk.io, 0);
+	loop_turn(loop, 0);
+	assert_in_range(media.count, 500, 5000);
+	loop_turn(loop, 10000); /* the rest comes in the next */
+	assert_in_range(media.count, 501, 5001);
+	loop_close(loop, &media.io);
+	close(bulk.media_peer);
+}
+
 static void on_greedy_media(struct loop_io *io, unsigned events)
 {
 	struct greedy *greedy = CONTAINER_OF(io, struct greedy, io);
@@ -624,6 +668,7 @@ int main(void)
 		ONE(many_agains),
 		ONE(media_then_normal_then_bulk),
 		ONE(media_is_served_in_the_midst_of_a_turn),
+		ONE(many_small_packets_are_no_turn_either),
 		ONE(no_class_starves_another),
 		ONE(one_that_leaves_media_is_served_on),
 		ONE(deferred_work_runs_once_at_the_end_of_the_turn),

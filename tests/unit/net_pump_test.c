@@ -802,6 +802,102 @@ static void only_media_is_seen(void **state)
 	assert_int_equal(seen[PUMP_ORIGIN], 100000);
 }
 
+/* Speaks behind the tunnel's events of class media, and before what was queued of class normal. */
+struct late {
+	struct loop_io io;
+	int peer;
+	void (*speak)(void);
+};
+
+static void on_late(struct loop_io *io, unsigned events)
+{
+	struct late *late = CONTAINER_OF(io, struct late, io);
+
+	(void)events;
+	if (late->speak)
+		late->speak();
+	late->speak = NULL;
+}
+
+static void open_late(struct late *late, void (*speak)(void))
+{
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	*late = (struct late){.io = {.fd = pair[0], .on_ready = on_late}, .peer = pair[1], .speak = speak};
+	assert_int_equal(loop_watch(rig.loop, &late->io), ERR_NONE);
+	assert_int_equal(loop_set_class(rig.loop, &late->io, LOOP_MEDIA), ERR_NONE);
+}
+
+static void close_late(struct late *late)
+{
+	assert_null(late->speak);
+	loop_close(rig.loop, &late->io);
+	close(late->peer);
+}
+
+static void end_both(void)
+{
+	for (int side = 0; side < 2; side++)
+		assert_int_equal(shutdown(rig.ends[side], SHUT_WR), 0);
+}
+
+/* It is queued as normal, with bytes that came with the CONNECT, then becomes media: its own events could be served in its midst. */
+static void media_that_was_queued_before_ends_once(void **state)
+{
+	struct late late;
+
+	(void)state;
+	start("first", "");
+	pump_set_class(&rig.pump, LOOP_MEDIA, &classes);
+	open_late(&late, end_both);
+	for (int i = 0; i < 50 && rig.end_count == 0; i++)
+		loop_turn(rig.loop, 10);
+	assert_int_equal(rig.end_count, 1);
+	close_late(&late);
+}
+
+static void say_mark(void)
+{
+	send_text(PUMP_CLIENT, "!");
+}
+
+static void on_stop_let_go(struct pump *pump)
+{
+	uint8_t *held;
+	size_t held_len;
+
+	stop_count++;
+	assert_true(pump_release(pump, &held, &held_len));
+	assert_int_equal(held_len, 5);
+	assert_memory_equal(held, "half!", 5);
+	free(held);
+	free(pump);
+	for (int side = 0; side < 2; side++)
+		rig.streams[side].on_ready = on_early;
+}
+
+static void media_that_was_queued_before_may_be_let_go(void **state)
+{
+	const struct span first[2] = {SPAN("half"), SPAN("")};
+	struct pump *pump = malloc(sizeof(*pump));
+	struct late late;
+
+	(void)state;
+	assert_non_null(pump);
+	*pump = (struct pump){.limits = &rig.limits, .on_end = on_end, .look = look_for_mark, .on_stop = on_stop_let_go};
+	assert_int_equal(pump_start(pump, rig.loop, &rig.streams[PUMP_CLIENT], &rig.streams[PUMP_ORIGIN], first), ERR_NONE);
+	pump_set_class(pump, LOOP_MEDIA, &classes);
+	stop_count = 0;
+	open_late(&late, say_mark);
+	for (int i = 0; i < 50 && stop_count == 0; i++)
+		loop_turn(rig.loop, 10);
+	assert_int_equal(stop_count, 1);
+	for (int side = 0; side < 2; side++)
+		assert_int_equal(rig.streams[side].io.class, LOOP_NORMAL);
+	close_late(&late);
+}
+
 int main(void)
 {
 #define ONE(name) cmocka_unit_test_setup_teardown(name, open_rig, close_rig)
@@ -825,6 +921,8 @@ int main(void)
 		ONE(media_by_shape_that_moves_too_much_is_none),
 		ONE(media_by_rule_stays_it),
 		ONE(only_media_is_seen),
+		ONE(media_that_was_queued_before_ends_once),
+		ONE(media_that_was_queued_before_may_be_let_go),
 		ONE(large_streams_without_pipes),
 		ONE(small_buffers_keep_every_byte),
 		ONE(a_slow_receiver_slows_the_sender),
