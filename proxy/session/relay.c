@@ -120,7 +120,7 @@ static void write_request(struct session *session)
 enum step relay_start(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
-	const size_t read_bytes[] = {buf_len(&session->in), 0};
+	const size_t read_bytes[] = {0, 0}; /* of content: read_content() */
 
 	if (session->inspect && !stream_is_open(session->origin))
 		return session_fail(session, ERR_ORIGIN_CLOSED, "");
@@ -188,7 +188,13 @@ static enum stream_state read_content(struct session *session)
 		struct span bytes = buf_span(&session->in);
 		bool buffered = bytes.len > 0;
 
-		if (!buffered) {
+		if (buffered) {
+			/* What came with the head is content all the same: its rate limits hold. */
+			len = stream_room(&session->client, bytes.len);
+			if (len == 0)
+				return STREAM_AGAIN;
+			bytes = span_first(bytes, len);
+		} else {
 			enum stream_state state;
 
 			/* All of it may be requests behind the content, and has to fit there. */
@@ -202,10 +208,12 @@ static enum stream_state read_content(struct session *session)
 		}
 		if (!use_up(session, &bytes))
 			return STREAM_BROKEN;
-		if (buffered)
-			buf_consume(&session->in, buf_len(&session->in) - bytes.len);
-		else
+		if (buffered) {
+			stream_note_read(&session->client, len - bytes.len);
+			buf_consume(&session->in, len - bytes.len);
+		} else {
 			buf_add(&session->in, bytes); /* the next request, already */
+		}
 	}
 	return STREAM_OK;
 }
