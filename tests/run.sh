@@ -99,8 +99,11 @@ build_asan() {
 		-DSALLYPORT_SANITIZE=address,undefined -DSALLYPORT_WERROR=ON
 }
 
+# Tests run a copy: part package builds there once more beside them.
+release=build/tested/sallyport
 build_release() {
-	build release sallyport -DCMAKE_BUILD_TYPE=Release -DSALLYPORT_WERROR=ON
+	build release sallyport -DCMAKE_BUILD_TYPE=Release -DSALLYPORT_WERROR=ON && mkdir -p build/tested &&
+		cp build/release/sallyport build/tested/sallyport.new && mv build/tested/sallyport.new $release
 }
 
 # Its warnings need no program.
@@ -134,16 +137,16 @@ run_part() {
 	units) counted units run_units ;;
 	flows) counted flows $python tests/flow/flow.py --sallyport build/asan/sallyport ;;
 	roles)
-		counted roles $python tests/process/roles.py --sallyport build/release/sallyport
-		counted rates $python tests/process/rates.py --sallyport build/release/sallyport
-		counted policies $python tests/process/policies.py --sallyport build/release/sallyport
-		counted pages $python tests/process/pages.py --sallyport build/release/sallyport
-		counted doctor $python tests/process/doctor.py --sallyport build/release/sallyport
-		counted agree $python tests/process/agree.py --sallyport build/release/sallyport
+		counted roles $python tests/process/roles.py --sallyport $release
+		counted rates $python tests/process/rates.py --sallyport $release
+		counted policies $python tests/process/policies.py --sallyport $release
+		counted pages $python tests/process/pages.py --sallyport $release
+		counted doctor $python tests/process/doctor.py --sallyport $release
+		counted agree $python tests/process/agree.py --sallyport $release
 		counted hostile $python tests/process/hostile.py --sallyport build/asan/sallyport
 		# Some of them once more, with seccomp in force; parts tls, auth and e2e run under it, too.
 		# shellcheck disable=SC2046
-		counted flows-release $python tests/flow/flow.py --sallyport build/release/sallyport $(printf '%s\n' tests/flow/*.flow | awk 'NR % 4 == 0')
+		counted flows-release $python tests/flow/flow.py --sallyport $release $(printf '%s\n' tests/flow/*.flow | awk 'NR % 4 == 0')
 		;;
 	auth)
 		counted user $python tests/auth/user_command.py --sallyport build/asan/sallyport
@@ -151,19 +154,19 @@ run_part() {
 		counted winbind $python tests/auth/winbind.py
 		counted ldap $python tests/auth/ldap.py
 		counted pam $python tests/auth/pam.py
-		counted connection $python tests/auth/connection.py --sallyport build/release/sallyport
-		counted attacks $python tests/auth/attacks.py --sallyport build/release/sallyport
-		counted authorities $python -W ignore tests/auth/authorities.py --sallyport build/release/sallyport
-		counted clients $python tests/auth/clients.py --sallyport build/release/sallyport --table "$logs/clients.md"
-		counted handbook $python tests/auth/handbook.py --sallyport build/release/sallyport
+		counted connection $python tests/auth/connection.py --sallyport $release
+		counted attacks $python tests/auth/attacks.py --sallyport $release
+		counted authorities $python -W ignore tests/auth/authorities.py --sallyport $release
+		counted clients $python tests/auth/clients.py --sallyport $release --table "$logs/clients.md"
+		counted handbook $python tests/auth/handbook.py --sallyport $release
 		;;
 	tls)
-		counted ca $python tests/tls/ca.py --sallyport build/release/sallyport --mint-try build/asan/tests/mint_try
+		counted ca $python tests/tls/ca.py --sallyport $release --mint-try build/asan/tests/mint_try
 		for area in bypass names hello leaf upstream alpn_http resumption client_certificate client_leg ca_in_use clients pins attacks; do
-			counted "tls-$area" $python -W ignore "tests/tls/$area.py" --sallyport build/release/sallyport
+			counted "tls-$area" $python -W ignore "tests/tls/$area.py" --sallyport $release
 		done
 		;;
-	e2e) counted e2e $python tests/e2e/run.py --sallyport build/release/sallyport ;;
+	e2e) counted e2e $python tests/e2e/run.py --sallyport $release ;;
 	package) counted package sh packaging/test-package.sh ;;
 	esac
 }
