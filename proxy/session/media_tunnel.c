@@ -135,8 +135,6 @@ static void drop(struct tunnel *tunnel)
 	media_tunnel_free(tunnel);
 }
 
-static void see(struct pump *pump, enum pump_side from, struct span bytes);
-
 static bool make(struct tunnel *tunnel, bool looks)
 {
 	struct media_tunnel *media = calloc(1, sizeof(*media));
