@@ -21,7 +21,7 @@ enum {
 	MEDIA_EVENT_COSTS_BYTES = 512, /* a callback that moves next to nothing takes its time, too: 2,000 of them are a turn's */
 	MEDIA_LIVES_MS = 500,
 	SLICE_BYTES = 32 * 1024, /* while media lives: about 10 us of a core that moves bulk */
-	SLICE_WITHOUT_MEDIA_BYTES = 256 * 1024,
+	SLICE_WITHOUT_MEDIA_BYTES = 512 * 1024,
 	SLOTS = 1024, /* a ring of 10 s; what is due later goes round again */
 	FAR_TICKS = 32, /* and shares one of so many slots, or 50,000 idle tunnels would wake us each tick */
 };

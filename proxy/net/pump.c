@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "net/pipes.h"
 #include "net/socket.h"
 
 enum {
@@ -18,7 +19,6 @@ enum {
 	 * from 128 KiB 1.01 (within the noise), never 1.56. */
 	STREAMS_FROM_BYTES = 32 * 1024,
 	STREAMS_UNTIL_BYTES = 8 * 1024, /* so little in one turn is none any more */
-	PIPE_BYTES = 256 * 1024,
 	KEEP_ALIVE_FROM_MS = 30000, /* a tunnel so old is a long one */
 	MEDIA_BUDGET_BYTES = 64 * 1024, /* the same for class media: calls have far less in one turn */
 	MEDIA_CHUNK_BYTES = 16 * 1024, /* most of it that is stored */
@@ -32,89 +32,15 @@ enum {
 	SIDE_SHUT = 2,   /* FIN was sent to it, or nothing can be sent any more */
 	SIDE_KEPT = 8,   /* its socket has keep-alive */
 	SIDE_BROKEN = 4, /* it was reset, or writing to it failed */
+	SIDE_STREAMS = 16, /* so much came from it in its last turn that a pipe pays */
 };
 
 /* One direction that is more than idle. Either `rest` holds bytes, or the pipe does. */
 struct pump_flow {
 	uint8_t *rest;
 	size_t rest_at, rest_len;
-	int pipe[2];       /* -1: none */
-	size_t pipe_bytes; /* in it now */
+	struct pipe pipe;
 };
-
-/* ---- pooled pipes ---- */
-
-struct pump_pipes {
-	size_t free_count, open_count, max_count;
-	int (*free)[2];
-};
-
-enum err pump_pipes_new(size_t max_count, struct pump_pipes **out)
-{
-	struct pump_pipes *pipes = calloc(1, sizeof(*pipes));
-
-	if (pipes)
-		pipes->free = calloc(max_count ? max_count : 1, sizeof(*pipes->free));
-	if (pipes == NULL || pipes->free == NULL) {
-		free(pipes);
-		return ERR_MEMORY;
-	}
-	pipes->max_count = max_count;
-	*out = pipes;
-	return ERR_NONE;
-}
-
-void pump_pipes_free(struct pump_pipes *pipes)
-{
-	if (pipes == NULL)
-		return;
-	for (size_t i = 0; i < pipes->free_count; i++) {
-		close(pipes->free[i][0]);
-		close(pipes->free[i][1]);
-	}
-	free(pipes->free);
-	free(pipes);
-}
-
-static void close_pipe(struct pump_pipes *pipes, int ends[2])
-{
-	close(ends[0]);
-	close(ends[1]);
-	pipes->open_count--;
-}
-
-/* The kernel lets one user have so many pipe pages; what comes beyond is a pipe of a page or two,
- * which is worse than copying. So a pipe that cannot be large is given back, and none tried again. */
-static bool take_pipe(struct pump_pipes *pipes, int ends[2])
-{
-	if (pipes == NULL)
-		return false;
-	if (pipes->free_count) {
-		memcpy(ends, pipes->free[--pipes->free_count], sizeof(pipes->free[0]));
-		return true;
-	}
-	if (pipes->open_count >= pipes->max_count || pipe2(ends, O_NONBLOCK | O_CLOEXEC) < 0)
-		return false;
-	pipes->open_count++;
-	if (fcntl(ends[1], F_SETPIPE_SZ, PIPE_BYTES) < PIPE_BYTES) {
-		close_pipe(pipes, ends);
-		pipes->max_count = pipes->open_count;
-		return false;
-	}
-	return true;
-}
-
-static void give_pipe(struct pump_pipes *pipes, struct pump_flow *flow)
-{
-	if (flow->pipe[0] < 0)
-		return;
-	if (flow->pipe_bytes) /* bytes of a tunnel never reach another */
-		close_pipe(pipes, flow->pipe);
-	else
-		memcpy(pipes->free[pipes->free_count++], flow->pipe, sizeof(flow->pipe));
-	flow->pipe[0] = flow->pipe[1] = -1;
-	flow->pipe_bytes = 0;
-}
 
 /* ---- a direction's store ---- */
 
@@ -126,7 +52,7 @@ static struct pump_flow *need_flow(struct pump *pump, enum pump_side from)
 		flow = calloc(1, sizeof(*flow));
 		if (flow == NULL)
 			return NULL;
-		flow->pipe[0] = flow->pipe[1] = -1;
+		flow->pipe = PIPE_NONE;
 		pump->flows[from] = flow;
 	}
 	return flow;
@@ -138,7 +64,7 @@ static void drop_flow(struct pump *pump, enum pump_side from)
 
 	if (flow == NULL)
 		return;
-	give_pipe(pump->pipes, flow);
+	pipes_give(pump->pipes, &flow->pipe);
 	free(flow->rest);
 	free(flow);
 	pump->flows[from] = NULL;
@@ -148,12 +74,12 @@ static bool has_rest(const struct pump *pump, enum pump_side from)
 {
 	const struct pump_flow *flow = pump->flows[from];
 
-	return flow && (flow->rest_len || flow->pipe_bytes);
+	return flow && (flow->rest_len || flow->pipe.bytes);
 }
 
 static bool has_pipe(const struct pump *pump, enum pump_side from)
 {
-	return pump->flows[from] && pump->flows[from]->pipe[0] >= 0;
+	return pump->flows[from] && pump->flows[from]->pipe.ends[0] >= 0;
 }
 
 static bool store(struct pump *pump, enum pump_side from, struct span rest)
@@ -282,7 +208,7 @@ static enum step flush_bytes(struct pump *pump, enum pump_side from, struct pump
 		return STEP_WAIT;
 	if (pump->on_wait)
 		pump->on_wait(pump, from, false);
-	if (flow->pipe[0] >= 0) {
+	if (flow->pipe.ends[0] >= 0) {
 		free(flow->rest);
 		flow->rest = NULL;
 	} else {
@@ -294,27 +220,27 @@ static enum step flush_bytes(struct pump *pump, enum pump_side from, struct pump
 static enum step flush_pipe(struct pump *pump, enum pump_side from, struct pump_flow *flow)
 {
 	struct stream *to = pump->sides[other(from)];
+	size_t slice = loop_slice_bytes(to->loop);
+	ssize_t count;
 
 	if (!stream_is_writable(to))
 		return STEP_WAIT;
-	while (flow->pipe_bytes) {
-		ssize_t count = splice(flow->pipe[0], NULL, to->io.fd, NULL, flow->pipe_bytes,
-		                       SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-
-		if (count < 0 && errno == EINTR)
-			continue;
-		if (count < 0 && errno == EAGAIN) {
-			to->ready &= ~(unsigned)LOOP_WRITABLE;
-			return STEP_WAIT;
-		}
-		if (count <= 0) {
-			to->error_number = count < 0 ? errno : EPIPE;
-			break_side(pump, other(from));
-			return STEP_OVER;
-		}
-		flow->pipe_bytes -= (size_t)count;
-		note_moved(pump, from, (size_t)count);
+	if (slice > flow->pipe.bytes)
+		slice = flow->pipe.bytes;
+	do {
+		count = splice(flow->pipe.ends[0], NULL, to->io.fd, NULL, slice, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+	} while (count < 0 && errno == EINTR);
+	if (count < 0 && errno == EAGAIN) {
+		to->ready &= ~(unsigned)LOOP_WRITABLE;
+		return STEP_WAIT;
 	}
+	if (count <= 0) {
+		to->error_number = count < 0 ? errno : EPIPE;
+		break_side(pump, other(from));
+		return STEP_OVER;
+	}
+	flow->pipe.bytes -= (size_t)count;
+	note_moved(pump, from, (size_t)count);
 	return STEP_MOVED;
 }
 
@@ -447,11 +373,11 @@ static enum step fill_pipe(struct pump *pump, enum pump_side from)
 	if (most == 0)
 		return STEP_WAIT;
 	do {
-		count = splice(source->io.fd, NULL, flow->pipe[1], NULL, most, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+		count = splice(source->io.fd, NULL, flow->pipe.ends[1], NULL, most, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 	} while (count < 0 && errno == EINTR);
 	if (count > 0) {
 		stream_note_read(source, (size_t)count);
-		flow->pipe_bytes = (size_t)count;
+		flow->pipe.bytes = (size_t)count;
 		return flush_pipe(pump, from, flow);
 	}
 	if (count < 0 && errno != EAGAIN && errno != EINVAL) {
@@ -502,28 +428,29 @@ static enum step step(struct pump *pump, enum pump_side from)
 	return has_pipe(pump, from) ? fill_pipe(pump, from) : copy(pump, from);
 }
 
+/* While it streams a direction has a pipe for as long as it is served, and beyond only if bytes are in it: a few pipes do for
+ * many that stream. */
 static void begin_stream(struct pump *pump, enum pump_side from)
 {
 	struct pump_flow *flow;
-	int ends[2];
+	struct pipe pipe;
 
 	if (pump->class == LOOP_MEDIA || has_pipe(pump, from) || has_rest(pump, from) || pump->pipes == NULL ||
 	    !stream_is_plain(pump->sides[0]) || !stream_is_plain(pump->sides[1]) ||
-	    !take_pipe(pump->pipes, ends))
+	    !pipes_take(pump->pipes, &pipe))
 		return;
 	flow = need_flow(pump, from);
 	if (flow == NULL) {
-		close_pipe(pump->pipes, ends);
+		pipes_give(pump->pipes, &pipe);
 		return;
 	}
-	memcpy(flow->pipe, ends, sizeof(ends));
+	flow->pipe = pipe;
 	stream_end_delay(pump->sides[other(from)]);
 }
 
-/* A turn that moved little gives the pipe back. */
-static void end_stream(struct pump *pump, enum pump_side from, uint64_t moved)
+static void give_pipe_back(struct pump *pump, enum pump_side from)
 {
-	if (moved < STREAMS_UNTIL_BYTES && has_pipe(pump, from) && !has_rest(pump, from))
+	if (has_pipe(pump, from) && !has_rest(pump, from))
 		drop_flow(pump, from);
 }
 
@@ -533,7 +460,7 @@ static bool must_wait(struct pump *pump, enum pump_side from, uint64_t moved)
 	if (pump->class == LOOP_MEDIA)
 		return moved >= MEDIA_BUDGET_BYTES;
 	return moved >= BUDGET_BYTES || (loop_is_spent(pump->sides[from]->loop) &&
-	                                 (moved || has_pipe(pump, from)));
+	                                 (moved || (pump->state[from] & SIDE_STREAMS)));
 }
 
 static void serve(struct pump *pump, enum pump_side from)
@@ -546,16 +473,20 @@ static void serve(struct pump *pump, enum pump_side from)
 	/* One that is of another class now goes on when that is served. */
 	while (result == STEP_MOVED && pump->class == class && !must_wait(pump, from, moved)) {
 		if (moved >= STREAMS_FROM_BYTES)
+			pump->state[from] |= SIDE_STREAMS;
+		if (pump->state[from] & SIDE_STREAMS)
 			begin_stream(pump, from);
 		result = step(pump, from);
 		loop_spend(loop, pump->bytes[from] - before - moved);
 		moved = pump->bytes[from] - before;
 	}
+	give_pipe_back(pump, from);
 	if (result == STEP_MOVED) {
 		loop_again(loop, &pump->sides[from]->io, 0);
 		return;
 	}
-	end_stream(pump, from, moved);
+	if (moved < STREAMS_UNTIL_BYTES)
+		pump->state[from] &= (uint8_t)~SIDE_STREAMS;
 	pass_end(pump, from);
 }
 
@@ -681,8 +612,6 @@ static void on_due(struct loop_timer *timer)
 	uint64_t limit = ending ? pump->limits->half_close_ms : pump->limits->idle_ms;
 	uint64_t idle = loop_now_ms(loop) - pump->last_moved_ms;
 
-	for (int side = 0; side < 2; side++)
-		end_stream(pump, (enum pump_side)side, 0);
 	if (!(pump->state[PUMP_ORIGIN] & SIDE_KEPT))
 		socket_keep_alive(pump->sides[PUMP_ORIGIN]->io.fd);
 	pump->state[PUMP_ORIGIN] |= SIDE_KEPT;

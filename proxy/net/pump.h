@@ -24,9 +24,7 @@ struct pump_end {
 	enum pump_how how;
 };
 
-struct pump_pipes; /* pooled pipes of one worker */
-MUST_USE enum err pump_pipes_new(size_t max_count, struct pump_pipes **out);
-void pump_pipes_free(struct pump_pipes *pipes);
+struct pipes;
 
 /* What whoever looks at the client's first bytes says of them. */
 enum pump_look {
@@ -43,7 +41,7 @@ struct pump {
 	struct pump_flow *flows[2];         /* NULL while nothing is stored; flows[i] holds bytes from side i */
 	uint64_t bytes[2];                  /* delivered: [PUMP_CLIENT] what the client sent (up), [PUMP_ORIGIN] down */
 	const struct pump_limits *limits;
-	struct pump_pipes *pipes;           /* NULL: never splice */
+	struct pipes *pipes;                /* NULL: never splice */
 	struct loop_timer timer;
 	uint64_t last_moved_ms;
 	void (*on_end)(struct pump *pump, struct pump_end end); /* once; both streams are closed by then */

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "net/pipes.h"
 #include "process/acceptor.h"
 #include "process/generation.h"
 #include "process/ipc.h"
@@ -25,7 +26,7 @@ enum {
 	SWEEP_MS = 1,
 	CUT_PER_TURN = 500,
 	TELL_MS = 60000,
-	PIPES_OF_ALL = 240, /* the kernel grants a user 256 pipes of 256 KiB (facts of performance) */
+	PIPES_OF_ALL_BYTES = 60 << 20, /* the kernel grants a user 64 MiB (facts of performance) */
 	IDS_PER_MS = 16,
 	PAGE_MAX_BYTES = IPC_BYTES_MAX - 1024,
 	CUTS_MAX_BYTES = 1 << 19,
@@ -717,7 +718,7 @@ static enum err make_env(struct worker *worker, unsigned number)
 		return err;
 	err = resolver_new(worker->loop, worker->generation->session.dns, &env->resolver);
 	if (err == ERR_NONE)
-		err = pump_pipes_new(PIPES_OF_ALL / worker->worker_count, &env->pipes);
+		err = pipes_new(PIPES_OF_ALL_BYTES / worker->worker_count, &env->pipes);
 	if (err == ERR_NONE)
 		err = session_env_init(env);
 	if (err == ERR_NONE)
@@ -788,7 +789,7 @@ static void tear_down(struct worker *worker)
 	auth_free(worker->env.auth);
 	tls_contexts_free(worker->env.tls);
 	resolver_free(worker->env.resolver);
-	pump_pipes_free(worker->env.pipes);
+	pipes_free(worker->env.pipes);
 	session_generation_unref(&worker->generation->session);
 	if (worker->next) { /* it was on its way */
 		session_generation_unref(&worker->next->session);

@@ -64,7 +64,7 @@ struct session_env {
 	struct auth *auth;
 	struct leaves *leaves;                  /* NULL: nothing can be opened; the same of tls */
 	struct tls_contexts *tls;
-	struct pump_pipes *pipes;
+	struct pipes *pipes;
 	struct meters *meters;                  /* NULL: nothing is limited */
 	struct metrics *metrics;
 	const struct metrics *const *workers;   /* of all workers, the one above included */

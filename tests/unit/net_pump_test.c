@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "net/net_conf.h"
+#include "net/pipes.h"
 #include "net/pump.h"
 
 /* A tunnel that spins ends the whole program after HANG_S: tests in which one did come last. */
@@ -26,7 +27,7 @@ enum { WAIT_MS = 20000, HANG_S = 40, BUFFER_BYTES = 65536 };
 /* A tunnel between two streams; the test holds the far end of each. */
 static struct rig {
 	struct loop *loop;
-	struct pump_pipes *pipes;
+	struct pipes *pipes;
 	struct pump_limits limits;
 	struct stream streams[2];
 	struct pump pump;
@@ -78,7 +79,7 @@ static int open_rig(void **state)
 	alarm(HANG_S);
 	rig = (struct rig){.limits = {3600000, 3600000, BUFFER_BYTES}};
 	assert_int_equal(loop_new(&rig.loop), ERR_NONE);
-	assert_int_equal(pump_pipes_new(4, &rig.pipes), ERR_NONE);
+	assert_int_equal(pipes_new(2 << 20, &rig.pipes), ERR_NONE);
 	for (int side = 0; side < 2; side++) {
 		int pair[2];
 
@@ -100,7 +101,7 @@ static int close_rig(void **state)
 		if (rig.ends[side] >= 0)
 			close(rig.ends[side]);
 	}
-	pump_pipes_free(rig.pipes);
+	pipes_free(rig.pipes);
 	loop_free(rig.loop);
 	return 0;
 }
@@ -459,12 +460,38 @@ static void large_streams_keep_every_byte(void **state)
 	run_flows(flows);
 }
 
+/* A stream that waits for its sender holds no pipe: the others have them all. */
+static void streams_give_their_pipes_back(void **state)
+{
+	struct flow flows[2] = {{.from = PUMP_CLIENT, .total = 24000001}, {.from = PUMP_ORIGIN, .total = 3}};
+	uint64_t until_ms = clock_monotonic_ms() + WAIT_MS;
+	struct pipe taken[6];
+
+	(void)state;
+	start("", "");
+	while (flows[0].received < 20000000 && clock_monotonic_ms() < until_ms) {
+		send_some(&flows[0]);
+		receive_some(&flows[0]);
+		loop_turn(rig.loop, 0);
+	}
+	while (flows[0].received < flows[0].sent && clock_monotonic_ms() < until_ms) {
+		receive_some(&flows[0]);
+		loop_turn(rig.loop, 0);
+	}
+	assert_int_equal(flows[0].received, flows[0].sent);
+	for (size_t i = 0; i < 6; i++)
+		assert_true(pipes_take(rig.pipes, &taken[i]));
+	for (size_t i = 0; i < 6; i++)
+		pipes_give(rig.pipes, &taken[i]);
+	run_flows(flows);
+}
+
 static void large_streams_without_pipes(void **state)
 {
 	struct flow flows[2] = {{.from = PUMP_CLIENT, .total = 8000001}, {.from = PUMP_ORIGIN, .total = 8000003}};
 
 	(void)state;
-	pump_pipes_free(rig.pipes);
+	pipes_free(rig.pipes);
 	rig.pipes = NULL;
 	start("", "");
 	run_flows(flows);
@@ -476,7 +503,7 @@ static void small_buffers_keep_every_byte(void **state)
 
 	(void)state;
 	rig.limits.buffer_bytes = 97;
-	pump_pipes_free(rig.pipes);
+	pipes_free(rig.pipes);
 	rig.pipes = NULL;
 	start("", "");
 	run_flows(flows);
@@ -499,7 +526,7 @@ static void a_slow_receiver_slows_the_sender(void **state)
 	uint64_t taken, until_ms = clock_monotonic_ms() + WAIT_MS;
 
 	(void)state;
-	pump_pipes_free(rig.pipes);
+	pipes_free(rig.pipes);
 	rig.pipes = NULL;
 	start("", "");
 	taken = send_until_full(&flows[0]);
@@ -923,6 +950,7 @@ int main(void)
 		ONE(only_media_is_seen),
 		ONE(media_that_was_queued_before_ends_once),
 		ONE(media_that_was_queued_before_may_be_let_go),
+		ONE(streams_give_their_pipes_back),
 		ONE(large_streams_without_pipes),
 		ONE(small_buffers_keep_every_byte),
 		ONE(a_slow_receiver_slows_the_sender),

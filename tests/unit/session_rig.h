@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <sys/socket.h>
 
+#include "net/pipes.h"
 #include "policy_rig.h"
 #include "session/inspect.h"
 
@@ -23,7 +24,7 @@ struct rig_origin {
 struct session_rig {
 	struct loop *loop;
 	struct resolver *resolver;
-	struct pump_pipes *pipes;
+	struct pipes *pipes;
 	struct metrics metrics;
 	struct session_conf conf;
 	struct destinations_conf destinations;
@@ -177,7 +178,7 @@ static inline void session_rig_init(struct session_rig *rig, const char *policy)
 	policy_rig_make(&rig->policy, policy, NULL, NULL);
 	ASSERT(rig->policy.err == ERR_NONE);
 	ASSERT(resolver_new(rig->loop, &rig->dns, &rig->resolver) == ERR_NONE);
-	ASSERT(pump_pipes_new(2, &rig->pipes) == ERR_NONE);
+	ASSERT(pipes_new(1 << 20, &rig->pipes) == ERR_NONE);
 	buf_init(&rig->received, 1 << 22);
 	buf_init(&rig->log, 1 << 22);
 	rig->generation = (struct session_generation){
@@ -236,7 +237,7 @@ static inline void session_rig_fini(struct session_rig *rig)
 	loop_close(rig->loop, &rig->origin_listener);
 	resolver_free(rig->resolver);
 	loop_turn(rig->loop, 0);
-	pump_pipes_free(rig->pipes);
+	pipes_free(rig->pipes);
 	loop_free(rig->loop);
 	policy_rig_fini(&rig->policy);
 	buf_fini(&rig->received);
