@@ -136,27 +136,52 @@ static bool take_one(struct listener *listener)
 	       errno == ENONET || errno == ENOPROTOOPT;
 }
 
-static void on_resume(struct loop_timer *timer)
+/* While it is paused it is told of each new client, too, but takes none. */
+static enum err watch(struct acceptor *acceptor, struct listener *listener)
 {
-	struct acceptor *acceptor = CONTAINER_OF(timer, struct acceptor, resume);
+	return acceptor->is_paused ? loop_watch(acceptor->env->loop, &listener->io)
+	                           : loop_watch_listener(acceptor->env->loop, &listener->io);
+}
 
-	acceptor->is_paused = false;
+static void set_paused(struct acceptor *acceptor, bool is_paused)
+{
+	acceptor->is_paused = is_paused;
 	LIST_EACH(&acceptor->listening, link)
 	{
 		struct listener *listener = LIST_ENTRY(link, struct listener, link);
 
-		if (loop_watch_listener(acceptor->env->loop, &listener->io))
+		loop_unwatch(acceptor->env->loop, &listener->io);
+		if (watch(acceptor, listener))
 			log_event(EV_SYSTEM, "cannot watch a listener: errno=%d", errno);
 	}
 }
 
-/* Leave clients to the others for a moment. The pause always ends, and then some are taken whatever
- * the load, so a worker that hangs while its load is low cannot keep clients waiting. */
+static void resume_all(struct acceptor *acceptor)
+{
+	places_resume(acceptor->places);
+	loop_timer_clear(acceptor->env->loop, &acceptor->resume);
+	set_paused(acceptor, false);
+}
+
+static void on_resume(struct loop_timer *timer)
+{
+	resume_all(CONTAINER_OF(timer, struct acceptor, resume));
+}
+
+void acceptor_resume(struct acceptor *acceptor)
+{
+	if (acceptor->is_paused && !places_is_above_mean(acceptor->places))
+		resume_all(acceptor);
+}
+
+/* Leave clients to the others for a moment, if there is one that takes them. The pause always ends, and then some are taken
+ * whatever the load, so a worker that hangs while its load is low cannot keep clients waiting. */
 static void pause_all(struct acceptor *acceptor)
 {
-	acceptor->is_paused = true;
-	LIST_EACH(&acceptor->listening, link)
-		loop_unwatch(acceptor->env->loop, &LIST_ENTRY(link, struct listener, link)->io);
+	if (!places_pause(acceptor->places))
+		return;
+	set_paused(acceptor, true);
+	loop_timer_set(acceptor->env->loop, &acceptor->resume, PAUSE_MS);
 	/* Whoever came between the last look and now woke us and nobody else: look once more. */
 	LIST_EACH(&acceptor->listening, link)
 	{
@@ -164,7 +189,6 @@ static void pause_all(struct acceptor *acceptor)
 			if (!take_one(LIST_ENTRY(link, struct listener, link)))
 				break;
 	}
-	loop_timer_set(acceptor->env->loop, &acceptor->resume, PAUSE_MS);
 }
 
 /* All that were looked for were there. */
@@ -185,6 +209,9 @@ static void on_clients(struct loop_io *io, unsigned events)
 	struct acceptor *acceptor = listener->acceptor;
 
 	(void)events;
+	acceptor_resume(acceptor);
+	if (acceptor->is_paused)
+		return;
 	for (unsigned i = 0; i < listener->batch; i++) {
 		if (take_one(listener))
 			continue;
@@ -261,8 +288,8 @@ enum err acceptor_use(struct acceptor *acceptor, const struct conf_groups *conf,
 			listener = new_listener(acceptor, &rows[i], &addresses[i], fds[i]);
 			err = listener ? ERR_NONE : ERR_MEMORY;
 		}
-		if (err == ERR_NONE && !acceptor->is_paused)
-			err = loop_watch_listener(acceptor->env->loop, &listener->io);
+		if (err == ERR_NONE)
+			err = watch(acceptor, listener);
 		if (listener == NULL)
 			close(fds[i]);
 		else

@@ -20,6 +20,9 @@ MUST_USE enum err acceptor_new(struct session_env *env, struct places *places, i
 MUST_USE enum err acceptor_use(struct acceptor *acceptor, const struct conf_groups *conf,
                                const struct address *addresses, const int *fds);
 
+/* One that leaves clients to others takes some again if it has no more than they: after the end of a session. */
+void acceptor_resume(struct acceptor *acceptor);
+
 /* Take the clients that wait already, then close all listening sockets. */
 void acceptor_stop(struct acceptor *acceptor);
 

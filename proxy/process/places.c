@@ -188,7 +188,26 @@ bool places_is_above_mean(const struct places *places)
 		count++;
 	}
 	mean = sum / count;
-	return own > mean + 1 + mean / 8;
+	return own > mean + (atomic_load_explicit(&places->own->is_paused, memory_order_relaxed) ? 0 : 1 + mean / 8);
+}
+
+/* Said before it looks at the others, so that of two that do so at once one sees the other, or both do. */
+bool places_pause(struct places *places)
+{
+	atomic_store(&places->own->is_paused, 1);
+	for (size_t i = 0; i < places->count; i++) {
+		const struct place_page *page = places->pages[i];
+
+		if (page != places->own && atomic_load(&page->is_accepting) && !atomic_load(&page->is_paused))
+			return true;
+	}
+	places_resume(places);
+	return false;
+}
+
+void places_resume(struct places *places)
+{
+	atomic_store(&places->own->is_paused, 0);
 }
 
 void places_clear(struct place_page *page, size_t slot_count)
@@ -196,6 +215,7 @@ void places_clear(struct place_page *page, size_t slot_count)
 	struct metrics *metrics = &page->metrics;
 
 	atomic_store(&page->is_accepting, 0);
+	atomic_store(&page->is_paused, 0);
 	for (size_t i = 0; i < slot_count; i++) {
 		/* Read first: a page of memory that was never written stays unwritten. */
 		if (load(&page->slots[i].key) == 0)

@@ -22,6 +22,7 @@ struct place_page {
 	struct metrics metrics;
 	_Alignas(64) _Atomic uint32_t session_count;
 	_Atomic uint32_t is_accepting; /* alive, and takes new clients */
+	_Atomic uint32_t is_paused;    /* but leaves them to others at the moment */
 	_Alignas(64) struct place_slot slots[];
 };
 
@@ -49,8 +50,12 @@ MUST_USE enum err places_enter(struct places *places, const struct address *clie
 /* Give it back. */
 void places_leave(struct places *places, const struct address *client);
 
-/* Has this worker clearly more sessions than the mean of those that accept? */
+/* Has this worker clearly more sessions than the mean of those that accept, or still more at all when it has paused? */
 bool places_is_above_mean(const struct places *places);
+
+/* Say that this worker leaves new clients to others; false, and nothing said, when all others do so. */
+bool places_pause(struct places *places);
+void places_resume(struct places *places);
 
 /* For the parent, when the page's worker is dead: give all its places back, set its gauges to
  * zero. Counters stay. */

@@ -153,6 +153,8 @@ static void leave(void *context, const struct address *client)
 	struct worker *worker = context;
 
 	places_leave(&worker->places, client);
+	if (worker->acceptor)
+		acceptor_resume(worker->acceptor);
 }
 
 /* The public role takes no address from anybody but us. */
@@ -780,6 +782,7 @@ static void tear_down(struct worker *worker)
 	atomic_store(&worker->places.own->is_accepting, 0);
 	end_switch(worker);
 	acceptor_free(worker->acceptor);
+	worker->acceptor = NULL;
 	session_env_fini(&worker->env);
 	if (worker->verifier.fd >= 0)
 		loop_close(worker->loop, &worker->verifier);

@@ -255,6 +255,31 @@ static void load_is_compared_with_those_that_accept(void **state)
 	assert_false(places_is_above_mean(&views[0]));
 }
 
+/* Clients wait for nobody: the last one that listens goes on. */
+static void never_do_all_pause(void **state)
+{
+	(void)state;
+	atomic_store(&pages[0]->session_count, 4);
+	atomic_store(&pages[1]->session_count, 2);
+	assert_false(places_is_above_mean(&views[0]));
+	atomic_store(&pages[0]->session_count, 6);
+	assert_true(places_is_above_mean(&views[0]));
+	assert_true(places_pause(&views[0]));
+	atomic_store(&pages[0]->session_count, 3);
+	assert_true(places_is_above_mean(&views[0])); /* until it has no more than the others */
+	assert_false(places_pause(&views[1]));
+	assert_int_equal(atomic_load(&pages[1]->is_paused), 0);
+	places_resume(&views[0]);
+	assert_false(places_is_above_mean(&views[0]));
+	assert_true(places_pause(&views[1]));
+	places_resume(&views[1]);
+	atomic_store(&pages[1]->is_accepting, 0);
+	assert_false(places_pause(&views[0])); /* the other one has died */
+	atomic_store(&pages[0]->is_paused, 1);
+	places_clear(pages[0], SLOTS);
+	assert_int_equal(atomic_load(&pages[0]->is_paused), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -267,6 +292,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(counts_stay_true_over_many_clients, make_places, free_places),
 		cmocka_unit_test_setup_teardown(a_dead_worker_gives_its_places_back, make_places, free_places),
 		cmocka_unit_test_setup_teardown(a_hostile_page_ends_no_search, make_places, free_places),
+		cmocka_unit_test_setup_teardown(never_do_all_pause, make_places, free_places),
 		cmocka_unit_test_setup_teardown(load_is_compared_with_those_that_accept, make_places, free_places),
 	};
 
