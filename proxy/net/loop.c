@@ -613,7 +613,7 @@ void loop_turn(struct loop *loop, int wait_ms)
 	loop->now_ms = began_us / 1000;
 	begin_media(loop);
 	serve_all_events(loop, has_more);
-	serve_queue(loop, LOOP_NORMAL, loop_is_spent);
+	serve_class(loop, LOOP_NORMAL);
 	serve_class(loop, LOOP_NEW);
 	serve_class(loop, LOOP_BULK);
 	loop->turn_bytes = TURN_BYTES;

@@ -2,8 +2,8 @@
 /* A worker's event loop: epoll (edge-triggered), lazy timers, work for the end of the turn.
  * One thread; nothing here blocks but loop_run(). No epoll type leaks out.
  *
- * Descriptors have a class. In each turn media is served first, then normal, then what is new, then bulk; the latter two have a
- * least share of each. What is new is so also for a while after it was said to be normal: a crowd at the door, and the tunnels that it
+ * Descriptors have a class. In each turn media is served first, then normal, then what is new, then bulk; what is queued of
+ * each has a least share. What is new is so also for a while after it was said to be normal: a crowd at the door, and the tunnels that it
  * just got, are served after those that stand. While media lives (it said something in the last half second) it is also served in the
  * midst of a turn: after each callback, and whenever somebody calls loop_spend().
  */

@@ -564,6 +564,45 @@ static void no_class_starves_another(void **state)
 		assert_in_range(bulk[i].count, 9, 11); /* one in each turn all the same */
 }
 
+/* Events of its own in each turn, each a whole turn's worth. */
+static void on_saturating(struct loop_io *io, unsigned events)
+{
+	struct watch *watch = CONTAINER_OF(io, struct watch, io);
+
+	(void)events;
+	watch->count++;
+	loop_spend(loop, (size_t)8 << 20);
+}
+
+static void events_do_not_starve_what_is_queued(void **state)
+{
+	struct watch saturating[2];
+	struct greedy queued[3];
+	int peers[2];
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		open_watch(&saturating[i], &peers[i]);
+		saturating[i].io.on_ready = on_saturating;
+	}
+	for (int i = 0; i < 3; i++) {
+		queued[i] = (struct greedy){.io = {.fd = -1, .on_ready = on_greedy}};
+		loop_again(loop, &queued[i].io, 0);
+	}
+	for (int turn = 0; turn < 12; turn++) {
+		for (int i = 0; i < 2; i++)
+			say(peers[i]);
+		loop_turn(loop, 0);
+	}
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(saturating[i].count, 12);
+		loop_close(loop, &saturating[i].io);
+		close(peers[i]);
+	}
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(queued[i].count, 4); /* one of them in each turn */
+}
+
 /* ---- a crowd ---- */
 
 enum { CROWD = 500 };
@@ -796,6 +835,7 @@ int main(void)
 		ONE(media_is_served_in_the_midst_of_a_turn),
 		ONE(many_small_packets_are_no_turn_either),
 		ONE(no_class_starves_another),
+		ONE(events_do_not_starve_what_is_queued),
 		ONE(what_stands_goes_before_a_crowd),
 		ONE(a_crowd_has_a_least_share),
 		ONE(what_was_new_just_now_is_still_served_behind),
