@@ -12,10 +12,13 @@
 
 enum {
 	EVENTS_PER_TURN = 128,
+	FETCHES_PER_TURN = 128, /* of so many events, where most of them are put off */
 	SCRATCH_BYTES = 128 * 1024,
 	TICK_MS = 10,
 	TURN_BYTES = 8 << 20, /* about 2.5 ms of a core that moves bulk */
-	BULK_LEAST_BYTES = 2 << 20, /* for class bulk, in a turn that others have spent */
+	CLASS_LEAST_BYTES = 2 << 20, /* for what is queued of a class, in a turn that others have spent */
+	YOUNG_MS = 2000, /* after LOOP_NEW: about as long as a crowd takes */
+	NEW_EVENT_COSTS_BYTES = 128 * 1024, /* a head that is read, decided and dialled for takes as long as so many bytes */
 	MEDIA_EVENTS = 64,
 	MEDIA_TURN_BYTES = 1 << 20, /* more in one turn is no call: it waits for the next one */
 	MEDIA_EVENT_COSTS_BYTES = 512, /* a callback that moves next to nothing takes its time, too: 2,000 of them are a turn's */
@@ -201,8 +204,18 @@ enum err loop_set_class(struct loop *loop, struct loop_io *io, enum loop_class c
 		remove_from_set(loop, io);
 		loop->media_count += class == LOOP_MEDIA ? 1 : (size_t)-1;
 	}
+	if (io->class == LOOP_NEW && class != LOOP_NEW)
+		io->not_new_since_ms = (uint32_t)loop->now_ms;
 	io->class = (uint8_t)class;
 	return ERR_NONE;
+}
+
+/* What is normal has to have been so for a while. */
+static enum loop_class served_as(const struct loop *loop, const struct loop_io *io)
+{
+	bool is_young = (uint32_t)loop->now_ms - io->not_new_since_ms < YOUNG_MS;
+
+	return io->class == LOOP_NORMAL && is_young ? LOOP_NEW : (enum loop_class)io->class;
 }
 
 static void let_media_by(struct loop *loop);
@@ -228,7 +241,8 @@ static void grow(struct queue *queue)
 
 void loop_again(struct loop *loop, struct loop_io *io, unsigned events)
 {
-	struct queue *queue = &loop->queues[io->class];
+	enum loop_class class = served_as(loop, io);
+	struct queue *queue = &loop->queues[class];
 
 	if (io->again) {
 		queued(&loop->queues[io->again_class], io->again)->events |= events;
@@ -242,19 +256,22 @@ void loop_again(struct loop *loop, struct loop_io *io, unsigned events)
 		return;
 	}
 	io->again = queue->next;
-	io->again_class = io->class;
+	io->again_class = (uint8_t)class;
 	*queued(queue, queue->next++) = (struct again){io, events};
 }
 
 /* Call those that were there when it began, or fewer where `is_enough` says so; the others stay first. */
-static void serve_queue(struct loop *loop, struct queue *queue, bool (*is_enough)(const struct loop *loop))
+static void serve_queue(struct loop *loop, enum loop_class class, bool (*is_enough)(const struct loop *loop))
 {
+	struct queue *queue = &loop->queues[class];
+
 	for (uint32_t end = queue->next; queue->first != end && !is_enough(loop);) {
 		struct again again = *queued(queue, queue->first++);
 
 		if (again.io == NULL)
 			continue;
 		again.io->again = 0;
+		loop->spent_bytes += class == LOOP_NEW ? NEW_EVENT_COSTS_BYTES : 0;
 		again.io->on_ready(again.io, again.events);
 		let_media_by(loop);
 	}
@@ -453,7 +470,7 @@ static void serve_media(struct loop *loop)
 	if (loop->serves_media || media_is_spent(loop))
 		return;
 	loop->serves_media = true;
-	serve_queue(loop, &loop->queues[LOOP_MEDIA], media_is_spent);
+	serve_queue(loop, LOOP_MEDIA, media_is_spent);
 	loop->media_event_count = epoll_wait(loop->media, loop->media_events, MEDIA_EVENTS, 0);
 	if (loop->media_event_count > 0) {
 		loop->media_seen_ms = loop->now_ms;
@@ -477,22 +494,28 @@ static void let_media_by(struct loop *loop)
 		serve_media(loop);
 }
 
-/* At the begin of a turn. Who said nothing for long is asked only when the kernel names it. */
-static void begin_media(struct loop *loop)
+/* Is it among the events that were fetched? */
+static bool is_media_named(struct loop *loop)
 {
-	bool is_named = loop->queues[LOOP_MEDIA].first != loop->queues[LOOP_MEDIA].next;
+	bool is_named = false;
 
-	loop->media_lives = loop->media_count && loop->now_ms - loop->media_seen_ms < MEDIA_LIVES_MS;
-	loop->media_spent_bytes = 0;
-	if (loop->media_count == 0 && !is_named)
-		return;
-	for (int i = 0; i < loop->event_count; i++) {
+	for (int i = 0; i < loop->event_count && loop->media_count; i++) {
 		if (loop->events[i].data.ptr != &loop->media)
 			continue;
 		loop->events[i].data.ptr = NULL;
 		is_named = true;
 	}
-	if (is_named)
+	return is_named;
+}
+
+/* At the begin of a turn. Who said nothing for long is asked only when the kernel names it. */
+static void begin_media(struct loop *loop)
+{
+	bool is_queued = loop->queues[LOOP_MEDIA].first != loop->queues[LOOP_MEDIA].next;
+
+	loop->media_lives = loop->media_count && loop->now_ms - loop->media_seen_ms < MEDIA_LIVES_MS;
+	loop->media_spent_bytes = 0;
+	if (is_media_named(loop) || is_queued)
 		serve_media(loop);
 }
 
@@ -511,30 +534,61 @@ bool loop_is_spent(const struct loop *loop)
 	return loop->spent_bytes >= loop->turn_bytes;
 }
 
-static void serve_normal(struct loop *loop)
+/* Most that the kernel says at once; true if it may have more to say. */
+static bool fetch(struct loop *loop, int wait_ms)
 {
+	loop->event_count = epoll_wait(loop->epoll, loop->events, EVENTS_PER_TURN, wait_ms);
+	if (loop->event_count < 0) {
+		if (errno != EINTR)
+			log_event(EV_SYSTEM, "epoll_wait: errno=%d", errno);
+		loop->event_count = 0;
+	}
+	return loop->event_count == EVENTS_PER_TURN;
+}
+
+/* Bulk and what is new are put into their queues. Returns how many were served at once. */
+static unsigned serve_events(struct loop *loop)
+{
+	unsigned count = 0;
+
 	for (int i = 0; i < loop->event_count; i++) {
 		struct loop_io *io = loop->events[i].data.ptr;
+		enum loop_class class;
 
 		if (io == NULL || (void *)io == &loop->media)
 			continue;
-		if (io->class == LOOP_BULK) {
+		class = served_as(loop, io);
+		if (class == LOOP_BULK || class == LOOP_NEW) {
 			loop_again(loop, io, events_of(loop->events[i].events));
 			continue;
 		}
+		count++;
 		io->on_ready(io, events_of(loop->events[i].events));
 		let_media_by(loop);
 	}
 	loop->event_count = 0;
-	serve_queue(loop, &loop->queues[LOOP_NORMAL], loop_is_spent);
+	return count;
 }
 
-/* Something of it moves in every turn, whatever the others did. */
-static void serve_bulk(struct loop *loop)
+/* What was fetched; and more, for the kernel names whoever came first: thousands that are new may stand before one that is not. */
+static void serve_all_events(struct loop *loop, bool has_more)
 {
-	if (loop->spent_bytes + BULK_LEAST_BYTES > loop->turn_bytes)
-		loop->turn_bytes = loop->spent_bytes + BULK_LEAST_BYTES;
-	serve_queue(loop, &loop->queues[LOOP_BULK], loop_is_spent);
+	unsigned served = serve_events(loop);
+
+	for (int i = 1; has_more && served < EVENTS_PER_TURN && i < FETCHES_PER_TURN; i++) {
+		has_more = fetch(loop, 0);
+		if (is_media_named(loop))
+			serve_media(loop);
+		served += serve_events(loop);
+	}
+}
+
+/* What is queued. Something of it moves in every turn, whatever the others did. */
+static void serve_class(struct loop *loop, enum loop_class class)
+{
+	if (loop->spent_bytes + CLASS_LEAST_BYTES > loop->turn_bytes)
+		loop->turn_bytes = loop->spent_bytes + CLASS_LEAST_BYTES;
+	serve_queue(loop, class, loop_is_spent);
 }
 
 static void measure(struct loop *loop, uint64_t began_us)
@@ -549,21 +603,19 @@ static void measure(struct loop *loop, uint64_t began_us)
 void loop_turn(struct loop *loop, int wait_ms)
 {
 	uint64_t began_us;
+	bool has_more;
 
 	if (has_queued(loop) || !list_is_empty(&loop->tasks))
 		wait_ms = 0;
 	wait_ms = until_timer(loop, wait_ms);
-	loop->event_count = epoll_wait(loop->epoll, loop->events, EVENTS_PER_TURN, wait_ms);
-	if (loop->event_count < 0) {
-		if (errno != EINTR)
-			log_event(EV_SYSTEM, "epoll_wait: errno=%d", errno);
-		loop->event_count = 0;
-	}
+	has_more = fetch(loop, wait_ms);
 	began_us = clock_monotonic_us();
 	loop->now_ms = began_us / 1000;
 	begin_media(loop);
-	serve_normal(loop);
-	serve_bulk(loop);
+	serve_all_events(loop, has_more);
+	serve_class(loop, LOOP_NORMAL);
+	serve_class(loop, LOOP_NEW);
+	serve_class(loop, LOOP_BULK);
 	loop->turn_bytes = TURN_BYTES;
 	loop->spent_bytes = 0;
 	serve_timers(loop);

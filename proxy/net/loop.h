@@ -2,8 +2,11 @@
 /* A worker's event loop: epoll (edge-triggered), lazy timers, work for the end of the turn.
  * One thread; nothing here blocks but loop_run(). No epoll type leaks out.
  *
- * Descriptors have a class. In each turn media is served first, then normal, then bulk. While media lives (it said something
- * in the last half second) it is also served in the midst of a turn: after each callback, and whenever somebody calls loop_spend(). */
+ * Descriptors have a class. In each turn media is served first, then normal, then what is new, then bulk; what is queued of
+ * each has a least share. What is new is so also for a while after it was said to be normal: a crowd at the door, and the tunnels that it
+ * just got, are served after those that stand. While media lives (it said something in the last half second) it is also served in the
+ * midst of a turn: after each callback, and whenever somebody calls loop_spend().
+ */
 #ifndef NET_LOOP_H
 #define NET_LOOP_H
 
@@ -21,12 +24,13 @@ enum loop_event {
 	LOOP_URGENT = 16,     /* there are urgent bytes: reading ends in front of them, and goes on */
 };
 
-enum loop_class { LOOP_NORMAL, LOOP_MEDIA, LOOP_BULK, LOOP_CLASS_COUNT };
+enum loop_class { LOOP_NORMAL, LOOP_MEDIA, LOOP_BULK, LOOP_NEW, LOOP_CLASS_COUNT };
 
 /* A descriptor under watch, embedded by its owner. Edge-triggered: registered once for both
  * directions; after an event, read or write until it would block. */
 struct loop_io {
 	int fd;
+	uint32_t not_new_since_ms; /* of the loop: when it left LOOP_NEW */
 	void (*on_ready)(struct loop_io *io, unsigned events); /* bits of enum loop_event */
 	/* of the loop: */
 	uint32_t again;      /* ticket among those to be called once more; 0: none */

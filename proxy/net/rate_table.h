@@ -33,8 +33,9 @@ struct rate {
 	uint64_t burst_ns;
 };
 
-/* Longest time that somebody can be told to wait, and longest burst. */
-#define RATE_WAIT_MAX_NS UINT64_C(5000000000)
+/* Longest time that somebody can be told to wait, and longest burst. Who would wait longer has no place in the order, and those that
+ * have one keep it: so it is long enough for more waiters than any rate is of use to. */
+#define RATE_WAIT_MAX_NS UINT64_C(60000000000)
 #define RATE_BURST_MAX_NS UINT64_C(70000000000)
 #define RATE_TOO_LONG UINT64_MAX
 

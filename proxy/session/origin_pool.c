@@ -69,6 +69,7 @@ void origin_use(struct session *session, struct stream *stream)
 	stream->owner = session;
 	stream->on_ready = on_origin_ready;
 	session->origin = stream;
+	session_set_class(session, session->client.io.class);
 }
 
 void origin_close(struct session *session, bool reset)

@@ -619,7 +619,7 @@ static enum step finish(struct session *session)
 	bool keep = exchange->keep_client && exchange->up.done && !session->client_ended;
 
 	rates_stop(session);
-	session_set_bulk(session, false); /* before its origin is kept for others */
+	session_set_class(session, LOOP_NORMAL); /* before its origin is kept for others */
 	/* Bytes behind the response would be taken for the next one. */
 	if (session->inspect && exchange->keep_origin && exchange->up.done && !exchange->up_broken && keep &&
 	    buf_len(&exchange->from_origin) == 0)
@@ -695,7 +695,7 @@ enum step step_relay(struct session *session)
 		loop_spend(loop, (before - moved) * cost);
 		moved = before;
 		if (moved > BUDGET_BYTES || (moved && loop_is_spent(loop))) {
-			session_set_bulk(session, true);
+			session_set_class(session, LOOP_BULK);
 			loop_again(loop, &session->client.io, 0);
 			return STEP_WAIT;
 		}
@@ -714,6 +714,6 @@ enum step step_relay(struct session *session)
 			return session_fail(session, ERR_INTERNAL, "");
 		/* Also when only sending went on: then there is room for what was left unread. */
 	} while (progress_of(exchange) != before);
-	session_set_bulk(session, false);
+	session_set_class(session, LOOP_NORMAL);
 	return STEP_WAIT;
 }

@@ -106,12 +106,12 @@ const char *session_id_text(const struct session *session, char text[static 48])
 	return text;
 }
 
-void session_set_bulk(struct session *session, bool is_bulk)
+void session_set_class(struct session *session, enum loop_class class)
 {
 	struct stream *const streams[] = {&session->client, session->origin};
 
 	for (int i = 0; i < 2; i++)
-		if (streams[i] && stream_is_open(streams[i]) && loop_set_class(session->env->loop, &streams[i]->io, is_bulk ? LOOP_BULK : LOOP_NORMAL))
+		if (streams[i] && stream_is_open(streams[i]) && loop_set_class(session->env->loop, &streams[i]->io, class))
 			log_event(EV_SYSTEM, "class: errno=%d", errno); /* only media needs the kernel */
 }
 
@@ -172,6 +172,8 @@ enum step session_go(struct session *session, enum session_state next)
 	note_time(session);
 	if (session->rates && !(CARRYING >> next & 1))
 		rates_stop(session);
+	if (session->client.io.class == LOOP_NEW && (CARRYING >> next & 1))
+		session_set_class(session, LOOP_NORMAL);
 	session->state = (uint8_t)next;
 	session_timeout(session, timeout_of(session, next));
 	return STEP_NEXT;
@@ -468,6 +470,7 @@ void session_start(struct session_env *env, struct session_listener *listener, i
 	session->client_address = *peer;
 	session->timer.on_due = on_due;
 	session->end_task.run = free_session;
+	session_set_class(session, LOOP_NEW); /* until it carries something: session_go() */
 	buf_init(&session->in, session_conf_of(session)->limits.head_bytes + 4);
 	list_add_last(&env->sessions, &session->link);
 	env->metrics->sessions++;

@@ -194,8 +194,8 @@ enum step session_fail(struct session *session, enum err err, const char *detail
 /* Arm the session's timer; 0 clears it. */
 void session_timeout(struct session *session, uint64_t after_ms);
 
-/* It moves more than its share: both streams are served after others; or not any more. */
-void session_set_bulk(struct session *session, bool is_bulk);
+/* Both streams are served in this class from now on: bulk while it moves more than its share, not media. */
+void session_set_class(struct session *session, enum loop_class class);
 
 /* Of the exchange, since what came before it was done: the times of the log. */
 uint32_t session_since_ms(const struct session *session);

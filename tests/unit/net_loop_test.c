@@ -564,6 +564,171 @@ static void no_class_starves_another(void **state)
 		assert_in_range(bulk[i].count, 9, 11); /* one in each turn all the same */
 }
 
+/* Events of its own in each turn, each a whole turn's worth. */
+static void on_saturating(struct loop_io *io, unsigned events)
+{
+	struct watch *watch = CONTAINER_OF(io, struct watch, io);
+
+	(void)events;
+	watch->count++;
+	loop_spend(loop, (size_t)8 << 20);
+}
+
+static void events_do_not_starve_what_is_queued(void **state)
+{
+	struct watch saturating[2];
+	struct greedy queued[3];
+	int peers[2];
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		open_watch(&saturating[i], &peers[i]);
+		saturating[i].io.on_ready = on_saturating;
+	}
+	for (int i = 0; i < 3; i++) {
+		queued[i] = (struct greedy){.io = {.fd = -1, .on_ready = on_greedy}};
+		loop_again(loop, &queued[i].io, 0);
+	}
+	for (int turn = 0; turn < 12; turn++) {
+		for (int i = 0; i < 2; i++)
+			say(peers[i]);
+		loop_turn(loop, 0);
+	}
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(saturating[i].count, 12);
+		loop_close(loop, &saturating[i].io);
+		close(peers[i]);
+	}
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(queued[i].count, 4); /* one of them in each turn */
+}
+
+/* ---- a crowd ---- */
+
+enum { CROWD = 500 };
+
+static struct watch crowd[CROWD];
+static int crowd_peers[CROWD];
+
+/* All have events, in the order in which they came. */
+static void open_crowd(void)
+{
+	for (int i = 0; i < CROWD; i++) {
+		open_watch(&crowd[i], &crowd_peers[i]);
+		assert_int_equal(loop_set_class(loop, &crowd[i].io, LOOP_NEW), ERR_NONE);
+	}
+	for (int i = 0; i < CROWD; i++)
+		say(crowd_peers[i]);
+}
+
+static void close_crowd(void)
+{
+	for (int i = 0; i < CROWD; i++) {
+		loop_close(loop, &crowd[i].io);
+		close(crowd_peers[i]);
+	}
+}
+
+static unsigned served_of_crowd(void)
+{
+	unsigned count = 0;
+
+	for (int i = 0; i < CROWD; i++)
+		count += crowd[i].count;
+	return count;
+}
+
+static void on_one_that_stands(struct loop_io *io, unsigned events)
+{
+	struct watch *watch = CONTAINER_OF(io, struct watch, io);
+
+	(void)events;
+	watch->count++;
+	watch->again_count = served_of_crowd(); /* before it */
+}
+
+/* The kernel names hundreds before it; it is served before any of them, and they have their share of each turn. */
+static void what_stands_goes_before_a_crowd(void **state)
+{
+	struct watch stands;
+	unsigned before = 0, turns = 0;
+	int peer;
+
+	(void)state;
+	open_watch(&stands, &peer);
+	stands.io.on_ready = on_one_that_stands;
+	open_crowd();
+	while (served_of_crowd() < CROWD) {
+		say(peer);
+		loop_turn(loop, 10000);
+		turns++;
+		assert_int_equal(stands.count, turns);
+		assert_int_equal(stands.again_count, before);
+		assert_in_range(served_of_crowd() - before, 1, 100);
+		for (int i = 1; i < CROWD; i++)
+			assert_true(crowd[i].count <= crowd[i - 1].count); /* who came first is first */
+		before = served_of_crowd();
+	}
+	loop_turn(loop, 0);
+	assert_int_equal(served_of_crowd(), CROWD); /* each of them once */
+	loop_close(loop, &stands.io);
+	close(peer);
+	close_crowd();
+}
+
+/* Those that stand have more to do than fits into a turn. */
+static void a_crowd_has_a_least_share(void **state)
+{
+	struct greedy normal[4];
+
+	(void)state;
+	open_crowd();
+	for (int i = 0; i < 4; i++) {
+		normal[i] = (struct greedy){.io = {.fd = -1, .on_ready = on_greedy}};
+		loop_again(loop, &normal[i].io, 0);
+	}
+	for (unsigned turn = 1; turn <= 10; turn++) {
+		loop_turn(loop, 0);
+		assert_in_range(served_of_crowd(), turn * 10, turn * 20);
+	}
+	close_crowd();
+}
+
+/* Of a crowd that got what it wanted in one instant, all have something to say. */
+static void what_was_new_just_now_is_still_served_behind(void **state)
+{
+	struct watch young, stands, *const before[] = {&stands, &young}, *const after[] = {&young, &stands};
+	uint64_t since_ms;
+	int peers[2];
+
+	(void)state;
+	open_class(&young, &peers[0], LOOP_NEW);
+	open_class(&stands, &peers[1], LOOP_NORMAL);
+	loop_turn(loop, 0);
+	since_ms = loop_now_ms(loop);
+	assert_int_equal(loop_set_class(loop, &young.io, LOOP_NORMAL), ERR_NONE);
+	say(peers[0]);
+	say(peers[1]);
+	served_count = 0;
+	loop_turn(loop, 10000);
+	if (loop_now_ms(loop) - since_ms < 2000) {
+		assert_int_equal(served_count, 2);
+		assert_memory_equal(served, before, sizeof(before));
+	}
+	while (loop_now_ms(loop) - since_ms < 2000)
+		loop_turn(loop, 100);
+	say(peers[0]);
+	say(peers[1]);
+	served_count = 0;
+	loop_turn(loop, 10000);
+	assert_int_equal(served_count, 2);
+	assert_memory_equal(served, after, sizeof(after));
+	for (int i = 0; i < 2; i++) {
+		loop_close(loop, &after[i]->io);
+		close(peers[i]);
+	}
+}
+
 static void one_that_leaves_media_is_served_on(void **state)
 {
 	struct watch watch;
@@ -670,6 +835,10 @@ int main(void)
 		ONE(media_is_served_in_the_midst_of_a_turn),
 		ONE(many_small_packets_are_no_turn_either),
 		ONE(no_class_starves_another),
+		ONE(events_do_not_starve_what_is_queued),
+		ONE(what_stands_goes_before_a_crowd),
+		ONE(a_crowd_has_a_least_share),
+		ONE(what_was_new_just_now_is_still_served_behind),
 		ONE(one_that_leaves_media_is_served_on),
 		ONE(deferred_work_runs_once_at_the_end_of_the_turn),
 		ONE(a_stopped_loop_returns),

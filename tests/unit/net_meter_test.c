@@ -221,6 +221,26 @@ static void none_is_starved(void **state)
 	assert_true(least * 3 >= most);
 }
 
+/* Sixteen seconds' worth of waiting: all have a place in the order. */
+static void none_is_starved_where_the_queue_is_long(void **state)
+{
+	uint64_t least = UINT64_MAX, most = 0;
+
+	(void)state;
+	for (int i = 0; i < SESSIONS_MAX; i++)
+		add_limited(&workers[i % 2], 7, 16 << 10);
+	run_for(100000);
+	for (int i = 0; i < SESSIONS_MAX; i++)
+		flows[i].read = 0;
+	run_for(300000);
+	assert_rate(all_read(), 16 << 10, 300);
+	for (int i = 0; i < SESSIONS_MAX; i++) {
+		least = flows[i].read < least ? flows[i].read : least;
+		most = flows[i].read > most ? flows[i].read : most;
+	}
+	assert_true(least * 3 >= most);
+}
+
 static void talk_goes_on_beside_downloads(void **state)
 {
 	struct flow *talk;
@@ -357,6 +377,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_download_has_the_rate, open_workers, close_workers),
 		cmocka_unit_test_setup_teardown(downloads_share_alike, open_workers, close_workers),
 		cmocka_unit_test_setup_teardown(none_is_starved, open_workers, close_workers),
+		cmocka_unit_test_setup_teardown(none_is_starved_where_the_queue_is_long, open_workers, close_workers),
 		cmocka_unit_test_setup_teardown(talk_goes_on_beside_downloads, open_workers, close_workers),
 		cmocka_unit_test_setup_teardown(the_strictest_holds, open_workers, close_workers),
 		cmocka_unit_test_setup_teardown(media_is_not_counted, open_workers, close_workers),

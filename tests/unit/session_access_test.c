@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -310,6 +311,42 @@ static void a_listing_is_paged(void **state)
 	assert_int_equal(buf_len(&rig.log), 0); /* connect and close without a word is no request */
 }
 
+/* The class of its client behind `request` and an answer to it. */
+static enum loop_class class_behind(const char *request)
+{
+	uint64_t until_ms = clock_monotonic_ms() + WAIT_MS;
+	int fd = session_rig_connect(&rig);
+	const struct session *session = LIST_ENTRY(list_first(&rig.env.sessions), struct session, link);
+	enum loop_class class;
+	char text[200];
+	int len = snprintf(text, sizeof(text), "%s127.0.0.1:%u%s", request, rig.origin_port, " HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+
+	loop_turn(rig.loop, 0);
+	assert_int_equal(session->client.io.class, LOOP_NEW);
+	assert_int_equal(send(fd, text, (size_t)len, 0), len);
+	while (recv(fd, text, sizeof(text), MSG_DONTWAIT) <= 0 && clock_monotonic_ms() < until_ms) {
+		assert_false(list_is_empty(&rig.env.sessions));
+		loop_turn(rig.loop, 10);
+	}
+	class = (enum loop_class)session->client.io.class;
+	close(fd);
+	while (!list_is_empty(&rig.env.sessions) && clock_monotonic_ms() < until_ms)
+		loop_turn(rig.loop, 10);
+	loop_turn(rig.loop, 0);
+	session_rig_check_idle(&rig);
+	return class;
+}
+
+/* A crowd at the door is served after those who stand (net/loop.h). */
+static void a_session_is_new_until_it_carries(void **state)
+{
+	(void)state;
+	rig.script = SPAN("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+	assert_int_equal(class_behind("CONNECT "), LOOP_NORMAL);
+	assert_int_equal(class_behind("GET http://"), LOOP_NORMAL);
+	assert_int_equal(class_behind("CONNECT x"), LOOP_NEW); /* refused */
+}
+
 int main(void)
 {
 #define ONE(name) cmocka_unit_test_setup_teardown(name, open_rig, close_rig)
@@ -325,6 +362,7 @@ int main(void)
 		ONE(urls_of_ipv6_have_brackets),
 		ONE(a_url_that_does_not_fit_is_refused),
 		ONE(a_listing_is_paged),
+		ONE(a_session_is_new_until_it_carries),
 	};
 #undef ONE
 

@@ -338,7 +338,7 @@ enum step step_serve_h2(struct session *session)
 			break;
 		}
 	} while (now);
-	session_set_bulk(session, is_over_budget);
+	session_set_class(session, is_over_budget ? LOOP_BULK : LOOP_NORMAL);
 	set_clock(relay, moved > 0);
 	if (moved)
 		loop_timer_set(loop, &relay->release, RELEASE_MS);
