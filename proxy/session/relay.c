@@ -715,8 +715,8 @@ void relay_on_due(struct session *session)
 		session_fail(session, ERR_CLIENT_RESET, "");
 	else if (exchange->was_origin_reset)
 		session_fail(session, exchange->has_response ? ERR_RESPONSE_INCOMPLETE : ERR_ORIGIN_RESET, "");
-	else if (exchange->has_response && buf_len(&exchange->to_client) == 0)
-		cut_off(session, ERR_IDLE_TIMEOUT, "", false); /* the client may still be reading what it was sent */
+	else if (exchange->has_response && !socket_is_sent(session->client.io.fd) && session_is_taken(session))
+		restart_clock(session); /* the client is still reading what it was sent */
 	else if (exchange->has_response)
 		session_fail(session, ERR_IDLE_TIMEOUT, "");
 	else
