@@ -7,6 +7,7 @@ import collections
 import fcntl
 import itertools
 import pathlib
+import random
 import re
 import select
 import socket
@@ -40,6 +41,7 @@ def prepare(site):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*site.web.site("*.web.test").write(site.folder, "endings-" + name.replace("/", "-")))
         context.set_alpn_protocols(alpn)
+        context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
         site.contexts[name] = context
     site.begin(more={"timeouts": PATIENT})
     site.short = site.inspector(more={"timeouts": SHORT})
@@ -171,6 +173,7 @@ class Talk:
         listening.settimeout(auth_site.PATIENCE_S)
         self.authority = f"{self.host}:{listening.getsockname()[1]}"
         context = context_of(self.proxy.ca_file, alpn=(protocol,))
+        context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # else an end without close_notify looks like one with it
         sock = connect(self.proxy, self.authority)
         if window == "client":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW)
@@ -343,6 +346,45 @@ def websocket_half_closed(site, who):
 
 for who_ in ("client", "origin"):
     row_named(f"WebSocket: {who_} says close_notify, and still gets what comes", lambda site, w=who_: websocket_half_closed(site, w))
+
+
+def at_random(site, seed):
+    """Both ends write, read late, and end, in any order. What must arrive follows from how each of them ended."""
+    chance = random.Random(seed)
+    hows = {who: chance.choice(("notify", "notify", "cut", "rst")) for who in ("client", "origin")}
+    steps = {who: [("send", 1 + chance.randrange(chance.choice((100, 40_000, 700_000)))) for _ in range(chance.randrange(4))] + [("end", how)]
+             for who, how in hows.items()}
+    with Talk(site, window=chance.choice((None, "client", "origin"))) as talk:
+        upgrade(talk)
+        sent = dict.fromkeys(hows, 0)
+        while left := [who for who in steps if steps[who]]:
+            who = chance.choice(left)
+            (word, value), one = steps[who].pop(0), talk.sides(who)[0]
+            if word == "send" and one.ended in (None, "notify"):  # else TLS takes nothing more
+                one.send(content(sent[who] + value)[sent[who]:])
+                sent[who] += value
+            elif word == "end":
+                one.end(value)
+            readers = [end for end in (talk.client, talk.origin) if chance.random() < 0.4]
+            talk.wait(lambda: False, readers, "", chance.random() * 0.05)
+        alive = [talk.sides(who)[0] for who in hows if hows[who] != "rst"]
+        talk.wait(lambda: all(end.ended for end in alive), alive, f"the ends, seed {seed}: {hows} {sent}")
+        for who, how in hows.items():
+            one, other = talk.sides(who)
+            others = hows["origin" if who == "client" else "client"]
+            least = 0 if others != "notify" else one.acknowledged if how == "rst" else sent[who]
+            if others != "rst":
+                expect_prefix(other.data, content(sent[who]), least)
+            if others == "notify":
+                assert (other.ended == "notify") == (how == "notify"), (seed, hows, other.ended)
+        talk.expect_line(how="fin" if set(hows.values()) == {"notify"} else "rst")
+
+
+for first_ in range(0, 40, 10):
+    def run_some(site, first=first_):
+        for seed in range(first, first + 10):
+            at_random(site, seed)
+    row_named(f"WebSocket: both ends at random, seeds {first_} to {first_ + 9}", run_some)
 
 
 # ---- HTTP/1.1 ----
