@@ -162,7 +162,7 @@ run_part() {
 		;;
 	tls)
 		counted ca $python tests/tls/ca.py --sallyport $release --mint-try build/asan/tests/mint_try
-		for area in bypass names hello leaf upstream alpn_http resumption client_certificate client_leg ca_in_use clients pins attacks; do
+		for area in bypass names hello leaf upstream alpn_http resumption client_certificate client_leg endings ca_in_use clients pins attacks; do
 			counted "tls-$area" $python -W ignore "tests/tls/$area.py" --sallyport $release
 		done
 		;;

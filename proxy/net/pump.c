@@ -157,6 +157,16 @@ static bool is_dead(int error_number)
 	return error_number == ETIMEDOUT || error_number == EHOSTUNREACH || error_number == ENETUNREACH;
 }
 
+/* Whoever reads slowly what the kernel has for him takes something, too, and has more time. */
+static void note_taken(struct pump *pump)
+{
+	uint32_t now = socket_acknowledged(pump->sides[0]->io.fd) + socket_acknowledged(pump->sides[1]->io.fd);
+
+	if (now != pump->acknowledged)
+		pump->last_moved_ms = loop_now_ms(pump->sides[0]->loop);
+	pump->acknowledged = now;
+}
+
 /* Nothing can be sent to `side` any more: what was for it is lost, what it sent is still read. */
 static void break_side(struct pump *pump, enum pump_side side)
 {
@@ -166,6 +176,7 @@ static void break_side(struct pump *pump, enum pump_side side)
 	pump->state[side] |= SIDE_BROKEN | SIDE_SHUT;
 	drop_flow(pump, other(side));
 	pump->sides[side]->ready |= LOOP_BROKEN; /* so that it is read to its end */
+	note_taken(pump);
 	pump->last_moved_ms = loop_now_ms(pump->sides[side]->loop);
 	loop_timer_set(pump->sides[side]->loop, &pump->timer, pump->limits->half_close_ms);
 }
@@ -179,8 +190,10 @@ static void on_source_end(struct pump *pump, enum pump_side from, enum stream_st
 	else
 		note_end(pump, from, PUMP_FIN);
 	pump->state[from] |= SIDE_ENDED;
-	if (!reset)
-		loop_timer_set(pump->sides[from]->loop, &pump->timer, pump->limits->half_close_ms);
+	if (reset)
+		return;
+	note_taken(pump);
+	loop_timer_set(pump->sides[from]->loop, &pump->timer, pump->limits->half_close_ms);
 }
 
 /* ---- moving ---- */
@@ -610,8 +623,11 @@ static void on_due(struct loop_timer *timer)
 	uint8_t state = pump->state[0] | pump->state[1];
 	bool ending = state & (SIDE_ENDED | SIDE_BROKEN);
 	uint64_t limit = ending ? pump->limits->half_close_ms : pump->limits->idle_ms;
-	uint64_t idle = loop_now_ms(loop) - pump->last_moved_ms;
+	uint64_t idle;
 
+	if (ending)
+		note_taken(pump);
+	idle = loop_now_ms(loop) - pump->last_moved_ms;
 	if (!(pump->state[PUMP_ORIGIN] & SIDE_KEPT))
 		socket_keep_alive(pump->sides[PUMP_ORIGIN]->io.fd);
 	pump->state[PUMP_ORIGIN] |= SIDE_KEPT;

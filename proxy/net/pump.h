@@ -57,6 +57,7 @@ struct pump {
 	void (*on_class)(struct pump *pump);
 	uint64_t window_bytes;              /* delivered when the window began that the rate is of */
 	uint32_t window_ms;                 /* loop clock, when that was; it may go round */
+	uint32_t acknowledged;              /* of both sockets, when it was last looked at: once a side has ended */
 	uint8_t class;                      /* enum loop_class: pump_set_class() */
 	bool is_class_fixed;                /* a rule says it */
 	bool shows_all;

@@ -283,14 +283,28 @@ bool socket_was_reset(int fd, int *error_number)
 	return *error_number != 0;
 }
 
+static bool read_info(int fd, struct tcp_info *info)
+{
+	socklen_t len = sizeof(*info);
+
+	*info = (struct tcp_info){.tcpi_state = 0};
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &len) == 0;
+}
+
 bool socket_is_sent(int fd)
 {
 	enum { STATE_CLOSED = 7 /* TCP_CLOSE; its header and that of struct tcp_info do not go together */ };
-	struct tcp_info info = {.tcpi_state = 0};
-	socklen_t len = sizeof(info);
+	struct tcp_info info;
 
-	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+	if (!read_info(fd, &info))
 		return true;
 	/* Of a connection that was reset nothing more is sent. */
 	return info.tcpi_state == STATE_CLOSED || (info.tcpi_unacked == 0 && info.tcpi_notsent_bytes == 0);
+}
+
+uint32_t socket_acknowledged(int fd)
+{
+	struct tcp_info info;
+
+	return read_info(fd, &info) ? (uint32_t)info.tcpi_bytes_acked : 0;
 }

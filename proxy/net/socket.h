@@ -45,6 +45,9 @@ bool socket_was_reset(int fd, int *error_number);
 /* Has the other end got everything that was written? True, too, where that cannot be told. */
 bool socket_is_sent(int fd);
 
+/* How many bytes the other end has got: whoever reads slowly makes it grow. It may go round; 0 where it cannot be told. */
+uint32_t socket_acknowledged(int fd);
+
 /* The error table's word for an errno of connect(). */
 enum err socket_error(int error_number);
 

@@ -489,16 +489,22 @@ enum reason access_reason(const struct exchange *exchange)
 	return answer ? (enum reason)answer->reason : REASON_NONE;
 }
 
-static bool is_client_error(enum err err)
-{
-	return err == ERR_CLIENT_CLOSED || err == ERR_CLIENT_RESET || err == ERR_CLIENT_TIMEOUT;
-}
-
-/* Ended from above, whatever the sockets did; NULL: not so. */
-static const char *how_of(enum err err)
-{
-	return err == ERR_CUT ? "cut" : err == ERR_STOPPED ? "stop" : NULL;
-}
+/* Who ended an exchange, and how, where its error says so. */
+static const struct {
+	const char *by, *how;
+} endings[ERR_COUNT] = {
+	[ERR_CLIENT_CLOSED] = {"client", "fin"},
+	[ERR_CLIENT_RESET] = {"client", "rst"},
+	[ERR_CLIENT_TIMEOUT] = {"client", "timeout"},
+	[ERR_ORIGIN_CLOSED] = {"origin", "fin"},
+	[ERR_ORIGIN_RESET] = {"origin", "rst"},
+	[ERR_RESPONSE_INCOMPLETE] = {"origin", NULL}, /* the exchange knows */
+	[ERR_REQUEST_TIMEOUT] = {"proxy", "timeout"},
+	[ERR_RESPONSE_TIMEOUT] = {"proxy", "timeout"},
+	[ERR_IDLE_TIMEOUT] = {"proxy", "timeout"},
+	[ERR_CUT] = {"proxy", "cut"},
+	[ERR_STOPPED] = {"proxy", "stop"},
+};
 
 /* Inside, a path is asked for: with its host it says what a URL to a proxy says. */
 static struct span target_of(const struct session *session)
@@ -568,15 +574,14 @@ void access_log_exchange(struct session *session)
 		.timing = exchange->timing,
 		.class = exchange_class(exchange),
 	};
-	record.how = how_of(exchange->err);
 	if (exchange->err == ERR_DESTINATION_DENIED)
 		record.refused = exchange->refused;
-	if (record.how)
-		record.ended_by = "proxy";
-	else if (is_client_error(exchange->err) || was_closed_by_client(session->inspect))
+	record.ended_by = endings[exchange->err].by;
+	record.how = endings[exchange->err].how;
+	if (exchange->err == ERR_RESPONSE_INCOMPLETE)
+		record.how = exchange->was_origin_reset ? "rst" : "fin";
+	if (record.ended_by == NULL && was_closed_by_client(session->inspect))
 		record.ended_by = "client";
-	else if (exchange->err == ERR_RESPONSE_INCOMPLETE)
-		record.ended_by = "origin";
 	write_line(&record);
 }
 
@@ -624,9 +629,8 @@ void access_log_tunnel(struct session *session, bool is_running, const struct pu
 		bool by_us = end->how == PUMP_TIMEOUT || end->how == PUMP_HALF_CLOSE_TIMEOUT ||
 		             end->how == PUMP_STOPPED;
 
-		record.how = how_of(tunnel->err);
-		if (record.how == NULL)
-			record.how = how_texts[end->how];
+		/* Ended from above, whatever the sockets did. */
+		record.how = tunnel->err == ERR_CUT || tunnel->err == ERR_STOPPED ? endings[tunnel->err].how : how_texts[end->how];
 		record.ended_by = by_us ? "proxy" : end->ended_by == PUMP_CLIENT ? "client" : "origin";
 	}
 	write_line(&record);

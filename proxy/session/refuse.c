@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* REFUSE and LINGER: replies of our own, and closing so that they arrive. */
+#include "net/socket.h"
 #include "session/inspect.h"
 
 enum { QUOTE_MAX_BYTES = 4096 };
@@ -290,4 +291,13 @@ enum step step_linger(struct session *session)
 			return session_go(session, SESSION_END);
 	} while (state == STREAM_OK);
 	return state == STREAM_AGAIN ? STEP_WAIT : session_go(session, SESSION_END);
+}
+
+/* Closed now, a client that goes on to say what it has taken (WINDOW_UPDATE) would be answered with a reset, which drops the rest. */
+bool linger_goes_on(struct session *session)
+{
+	if (socket_is_sent(session->client.io.fd) || !session_is_taken(session))
+		return false;
+	session_timeout(session, session_conf_of(session)->timeouts.half_close_ms);
+	return true;
 }

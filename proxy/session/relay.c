@@ -4,6 +4,7 @@
  * the other side is slow. */
 #include "session/session_private.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -56,7 +57,10 @@ static void restart_clock(struct session *session)
 	bool waits_for_head = !exchange->has_response && exchange->up.done &&
 	                      buf_len(&exchange->to_origin) == 0;
 
-	session_timeout(session, waits_for_head ? response_ms(exchange, timeouts) : timeouts->exchange_idle_ms);
+	if (exchange->was_origin_reset || exchange->was_client_reset)
+		session_timeout(session, timeouts->half_close_ms);
+	else
+		session_timeout(session, waits_for_head ? response_ms(exchange, timeouts) : timeouts->exchange_idle_ms);
 }
 
 /* ---- to the origin ---- */
@@ -176,6 +180,15 @@ static bool is_drained_enough(const struct session *session)
 	return exchange->up_broken && exchange->drained_bytes > session_conf_of(session)->limits.drain_bytes;
 }
 
+/* A reset that note_unread_resets() has asked for is told once: read() would now say that this was an orderly end. What TLS says
+ * is so. */
+static enum stream_state read_stream(struct stream *stream, bool was_reset, uint8_t *at, size_t len, size_t *got)
+{
+	enum stream_state state = stream_read(stream, at, len, got);
+
+	return state == STREAM_END && was_reset && stream->tls == NULL ? STREAM_RESET : state;
+}
+
 /* Read the request's content, as long as its receiver has room. STREAM_OK: that is so, or all of it is there; STREAM_AGAIN;
  * or what ended it: STREAM_BROKEN, where it is not what the framing says. */
 static enum stream_state read_content(struct session *session)
@@ -201,7 +214,7 @@ static enum stream_state read_content(struct session *session)
 			len = read_size(session, len);
 			if (len > session->in.max_bytes)
 				len = session->in.max_bytes;
-			state = stream_read(&session->client, scratch, len, &got);
+			state = read_stream(&session->client, exchange->was_client_reset, scratch, len, &got);
 			if (state != STREAM_OK)
 				return state == STREAM_BROKEN ? STREAM_RESET : state;
 			bytes = span_of(scratch, got);
@@ -218,7 +231,9 @@ static enum stream_state read_content(struct session *session)
 	return STREAM_OK;
 }
 
-/* False: the exchange failed. */
+static void cut_off(struct session *session, enum err err, const char *detail, bool is_upload);
+
+/* False: the exchange failed, or is cut. */
 static bool read_up(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
@@ -228,7 +243,7 @@ static bool read_up(struct session *session)
 	if (state == STREAM_BROKEN)
 		session_fail(session, ERR_REQUEST_FRAMING, "the chunks of the request");
 	else if (state != STREAM_OK && state != STREAM_AGAIN)
-		session_fail(session, state == STREAM_END ? ERR_CLIENT_CLOSED : ERR_CLIENT_RESET, "");
+		cut_off(session, state == STREAM_END ? ERR_CLIENT_CLOSED : ERR_CLIENT_RESET, "", true);
 	if (state != STREAM_OK && state != STREAM_AGAIN)
 		return false;
 	if (!was_done && exchange->up.done && buf_len(&session->in) == 0)
@@ -446,37 +461,46 @@ static bool flush_down(struct session *session)
 	return true;
 }
 
-/* The response has stopped in the middle. A reset drops what the kernel has not sent, so that has to be out before;
- * it does not say when. */
+/* The response, or the request, has stopped in the middle. A reset drops what the kernel has not sent, so that has to be out
+ * before; it does not say when. */
 static enum step step_cut(struct session *session)
 {
 	struct exchange *exchange = session->exchange;
+	bool is_upload = exchange->is_upload_cut;
+	const struct buf *left = is_upload ? &exchange->to_origin : &exchange->to_client;
+	int fd = is_upload ? session->origin->io.fd : session->client.io.fd;
 	uint64_t now_ms = loop_now_ms(session->env->loop);
 	bool is_flushed;
 
-	if (!flush_down(session))
+	if (is_upload)
+		flush_up(session);
+	else if (!flush_down(session))
 		return STEP_NEXT;
-	is_flushed = buf_len(&exchange->to_client) == 0;
-	if (now_ms >= exchange->cut_due_ms || (is_flushed && socket_is_sent(session->client.io.fd)))
+	is_flushed = buf_len(left) == 0;
+	if (session_is_taken(session))
+		exchange->cut_due_ms = now_ms + session_conf_of(session)->timeouts.half_close_ms;
+	if (now_ms >= exchange->cut_due_ms || (is_flushed && socket_is_sent(fd)))
 		return session_fail(session, exchange->cut, exchange->cut_detail);
 	session_timeout(session, is_flushed ? SENT_CHECK_MS : exchange->cut_due_ms - now_ms);
 	return STEP_WAIT;
 }
 
-bool relay_is_cut(const struct session *session)
-{
-	return session->state == SESSION_RELAY && session->exchange->cut != ERR_NONE;
-}
-
-/* What there is of the response goes out, and then a reset, so that nobody takes it for whole. */
-static enum step cut_response(struct session *session, enum err err, const char *detail)
+/* What there is goes out, and then the end, so that nobody takes it for whole. */
+static void cut_off(struct session *session, enum err err, const char *detail, bool is_upload)
 {
 	struct exchange *exchange = session->exchange;
 
 	exchange->cut = err;
 	exchange->cut_detail = detail;
+	exchange->is_upload_cut = is_upload;
+	session_is_taken(session);
 	exchange->cut_due_ms = loop_now_ms(session->env->loop) + session_conf_of(session)->timeouts.half_close_ms;
 	step_cut(session);
+}
+
+static enum step cut_response(struct session *session, enum err err, const char *detail)
+{
+	cut_off(session, err, detail, false);
 	return STEP_NEXT;
 }
 
@@ -547,13 +571,14 @@ static enum step on_origin_end(struct session *session, enum stream_state state)
 	if (!exchange->has_response) {
 		if (can_retry(session)) {
 			exchange->was_retried = true;
-			exchange->is_reused = exchange->up_broken = false;
+			exchange->is_reused = exchange->up_broken = exchange->was_origin_reset = false;
 			origin_close(session, false);
 			return session_go(session, SESSION_DIAL);
 		}
 		return session_fail(session, state == STREAM_END ? ERR_ORIGIN_CLOSED : ERR_ORIGIN_RESET,
 		                    "");
 	}
+	exchange->was_origin_reset = state != STREAM_END;
 	if (state != STREAM_END || !http_body_ends_here(&exchange->down))
 		return cut_response(session, ERR_RESPONSE_INCOMPLETE, "");
 	exchange->down.done = true;
@@ -595,7 +620,7 @@ static enum step read_down(struct session *session)
 		len = read_size(session, len);
 		if (!exchange->has_response && len > exchange->from_origin.max_bytes - waiting.len)
 			len = exchange->from_origin.max_bytes - waiting.len;
-		state = stream_read(session->origin, scratch, len, &got);
+		state = read_stream(session->origin, exchange->was_origin_reset, scratch, len, &got);
 		if (state == STREAM_AGAIN)
 			return STEP_WAIT;
 		if (state != STREAM_OK)
@@ -671,11 +696,68 @@ static bool is_client_gone(struct session *session)
 	return true;
 }
 
+/* Is it the client that everything waits for? */
+static bool is_request_awaited(const struct exchange *exchange)
+{
+	return !exchange->up.done && buf_len(&exchange->to_origin) == 0 &&
+	       !exchange->head.expect_continue;
+}
+
+void relay_on_due(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+
+	if (exchange->cut)
+		return; /* its step looks at the time */
+	if ((exchange->was_client_reset || exchange->was_origin_reset) && session_is_taken(session))
+		restart_clock(session);
+	else if (exchange->was_client_reset)
+		session_fail(session, ERR_CLIENT_RESET, "");
+	else if (exchange->was_origin_reset)
+		session_fail(session, exchange->has_response ? ERR_RESPONSE_INCOMPLETE : ERR_ORIGIN_RESET, "");
+	else if (exchange->has_response && !socket_is_sent(session->client.io.fd) && session_is_taken(session))
+		restart_clock(session); /* the client is still reading what it was sent */
+	else if (exchange->has_response)
+		session_fail(session, ERR_IDLE_TIMEOUT, "");
+	else
+		session_fail(session, is_request_awaited(exchange) ? ERR_REQUEST_TIMEOUT : ERR_RESPONSE_TIMEOUT, "");
+}
+
+/* A side is not read while its receiver takes nothing: what it had sent before a reset is not kept for as long as the receiver
+ * likes. Behind its FIN a reset (EPIPE) says nothing of what it sent. */
+static bool was_reset_unread(struct stream *from, const struct buf *to)
+{
+	return stream_is_open(from) && (from->ready & LOOP_BROKEN) && buf_len(to) &&
+	       socket_was_reset(from->io.fd, &from->error_number) && from->error_number != EPIPE;
+}
+
+static void note_unread_resets(struct session *session)
+{
+	struct exchange *exchange = session->exchange;
+	bool noted = false;
+
+	if (!exchange->was_origin_reset && !exchange->down.done)
+		noted = exchange->was_origin_reset = was_reset_unread(session->origin, &exchange->to_client);
+	if (exchange->was_origin_reset)
+		exchange->keep_origin = false;
+	if (!exchange->was_client_reset && !exchange->up.done && was_reset_unread(&session->client, &exchange->to_origin))
+		noted = exchange->was_client_reset = true;
+	if (!noted)
+		return;
+	session_is_taken(session);
+	restart_clock(session);
+}
+
 /* What changes whenever a byte is read or sent. */
 static uint64_t progress_of(const struct exchange *exchange)
 {
 	return 2 * (exchange->bytes_up + exchange->bytes_down + exchange->interim_bytes) -
 	       buf_len(&exchange->to_client) - buf_len(&exchange->to_origin);
+}
+
+static bool is_cut(const struct session *session)
+{
+	return session->state == SESSION_RELAY && session->exchange->cut != ERR_NONE;
 }
 
 enum step step_relay(struct session *session)
@@ -701,10 +783,10 @@ enum step step_relay(struct session *session)
 		}
 		before = progress_of(exchange);
 		if (!read_up(session))
-			return STEP_NEXT;
+			return is_cut(session) ? STEP_WAIT : STEP_NEXT;
 		flush_up(session);
 		if (read_down(session) == STEP_NEXT || session->state != SESSION_RELAY)
-			return relay_is_cut(session) ? STEP_WAIT : STEP_NEXT;
+			return is_cut(session) ? STEP_WAIT : STEP_NEXT;
 		if (!flush_down(session))
 			return STEP_NEXT;
 		if (is_over(session))
@@ -714,6 +796,7 @@ enum step step_relay(struct session *session)
 			return session_fail(session, ERR_INTERNAL, "");
 		/* Also when only sending went on: then there is room for what was left unread. */
 	} while (progress_of(exchange) != before);
+	note_unread_resets(session);
 	session_set_class(session, LOOP_NORMAL);
 	return STEP_WAIT;
 }

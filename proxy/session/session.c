@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "net/socket.h"
 #include "session/h2/h2.h"
 #include "session/inspect.h"
 #include "session/media_tunnel.h"
@@ -133,6 +134,18 @@ void session_timeout(struct session *session, uint64_t after_ms)
 	loop_timer_set(session->env->loop, &session->timer, after_ms);
 }
 
+bool session_is_taken(struct session *session)
+{
+	uint32_t now = socket_acknowledged(session->client.io.fd);
+	bool is_taken;
+
+	if (session->origin && stream_is_open(session->origin))
+		now += socket_acknowledged(session->origin->io.fd);
+	is_taken = now != session->acknowledged;
+	session->acknowledged = now;
+	return is_taken;
+}
+
 static uint64_t timeout_of(const struct session *session, enum session_state state)
 {
 	const struct timeouts_conf *timeouts = &session_conf_of(session)->timeouts;
@@ -209,13 +222,6 @@ enum step session_fail(struct session *session, enum err err, const char *detail
 	return session_go(session, SESSION_REFUSE);
 }
 
-/* Is it the client that everything waits for? */
-static bool is_request_awaited(const struct exchange *exchange)
-{
-	return !exchange->up.done && buf_len(&exchange->to_origin) == 0 &&
-	       !exchange->head.expect_continue;
-}
-
 static void on_due(struct loop_timer *timer)
 {
 	struct session *session = CONTAINER_OF(timer, struct session, timer);
@@ -225,7 +231,8 @@ static void on_due(struct loop_timer *timer)
 		h2_on_due(session);
 		return;
 	}
-	if (relay_is_cut(session)) {
+	if (session->state == SESSION_RELAY) {
+		relay_on_due(session);
 		session_run(session);
 		return;
 	}
@@ -233,6 +240,8 @@ static void on_due(struct loop_timer *timer)
 		tunnel_stop(session, err);
 		return;
 	}
+	if (session->state == SESSION_LINGER && linger_goes_on(session))
+		return;
 	if (session->state == SESSION_TLS_ORIGIN || session->state == SESSION_READ_HELLO) {
 		if (session->state == SESSION_READ_HELLO)
 			read_hello_on_due(session);
@@ -244,10 +253,6 @@ static void on_due(struct loop_timer *timer)
 	if (session->state == SESSION_READ_HEAD && session->exchange == NULL &&
 	    buf_len(&session->in) == 0)
 		err = ERR_NONE; /* idle between requests: closed without a word */
-	if (session->state == SESSION_RELAY && session->exchange->has_response)
-		err = ERR_IDLE_TIMEOUT;
-	else if (session->state == SESSION_RELAY && is_request_awaited(session->exchange))
-		err = ERR_REQUEST_TIMEOUT;
 	if (err && session->exchange == NULL && exchange_new(session) == NULL)
 		err = ERR_NONE;
 	if (err)

@@ -70,7 +70,7 @@ const struct conf_option timeouts_options[] = {
 	TIMEOUT("tunnel_idle", tunnel_idle_ms, 100, 604800000, "1h",
 	        "A tunnel in which nothing moves is ended after this."),
 	TIMEOUT("half_close", half_close_ms, 100, 86400000, "2m",
-	        "When one side of a tunnel has closed and the other is silent; and for what was received before a reset to be taken."),
+	        "When one side of a tunnel has closed and the other is silent; and when nothing is taken of what came before a reset, or a cut."),
 	TIMEOUT("reply", reply_ms, 100, 60000, "10s",
 	        "For a client to take an answer of the proxy itself."),
 	TIMEOUT("origin_keep_alive", origin_keep_alive_ms, 100, 600000, "30s",

@@ -111,7 +111,10 @@ struct exchange {
 	struct buf to_origin, to_client, from_origin;
 	size_t scanned;            /* of from_origin, for the end of the head */
 	bool up_broken;            /* the origin takes no more of the request */
-	enum err cut;              /* why the response has stopped in the middle, while what there is of it still goes out */
+	bool was_origin_reset;     /* or its stream: what it had sent before may still be there */
+	bool was_client_reset;     /* the same */
+	bool is_upload_cut;        /* `cut` is of the request */
+	enum err cut;              /* why the response, or the request, has stopped in the middle, while what there is of it still goes out */
 	const char *cut_detail;
 	uint64_t cut_due_ms;       /* then it is not waited for any more */
 	bool has_response;         /* the final head was forwarded */
@@ -172,6 +175,7 @@ struct session {
 	uint64_t identity_number;   /* of the generation that it was found under */
 	uint32_t exchange_count;
 	uint32_t state_since_ms; /* loop clock; it may go round */
+	uint32_t acknowledged;   /* session_is_taken() */
 	uint8_t state;
 	uint8_t entered;   /* enum session_entered */
 	bool client_ended; /* it sent FIN */
@@ -190,6 +194,9 @@ enum step session_go(struct session *session, enum session_state next);
 
 /* Note the first cause of a failure of the exchange and go on to REFUSE (or END if no reply can be sent). */
 enum step session_fail(struct session *session, enum err err, const char *detail);
+
+/* Has client or origin taken anything of what the kernel has for it, since this was last asked? Whoever reads slowly does. */
+bool session_is_taken(struct session *session);
 
 /* Arm the session's timer; 0 clears it. */
 void session_timeout(struct session *session, uint64_t after_ms);
@@ -229,6 +236,9 @@ enum step step_serve_h2(struct session *session);
 enum step step_refuse(struct session *session);
 enum step step_drain(struct session *session);
 enum step step_linger(struct session *session);
+
+/* The time of LINGER is over, but a slow client has not got all yet, and goes on taking it: true, and it has more time. */
+bool linger_goes_on(struct session *session);
 
 /* Read what is there behind what is buffered. */
 enum stream_state request_read_more(struct session *session);
@@ -275,8 +285,8 @@ enum step relay_start(struct session *session);
 
 /* May the request be sent a second time if the first got no answer? */
 bool relay_is_repeatable(const struct exchange *exchange);
-/* Has the response stopped in the middle, and is what there is of it still on its way? */
-bool relay_is_cut(const struct session *session);
+/* Nothing has moved for as long as RELAY waits. */
+void relay_on_due(struct session *session);
 
 /* Append the page of the exchange's err to its to_client, as an HTTP/1 reply; status and keep_alive are noted. */
 void refuse_write(struct session *session);

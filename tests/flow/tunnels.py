@@ -304,6 +304,8 @@ class Tunnel(threading.Thread):
         if not re.fullmatch(regex or ".*", head.split(b"\r\n")[0].decode()):
             raise Wrong(f"{end.name}: no first line like {regex!r}: {head!r}")
         end.got = end.have
+        if not self.other(end).queue:  # acknowledgements count from here on
+            self.other(end).sent = 0
 
     def expect_nothing(self, end, seconds):
         if self.wait(lambda: end.have or end.ended, (end,), "", float(seconds or 0.2)):

@@ -441,6 +441,68 @@ static void test_large_trailers(void **state)
 	assert_has(&rig.log, "\"error\":\"response_size\"");
 }
 
+/* The client's window is shut until the test opens it. */
+static struct h2_peer_stream *begin_held_response(void)
+{
+	const nghttp2_settings_entry shut[] = {{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0}};
+	struct h2_peer_stream *down;
+
+	h2_peer_settings(&client, shut, 1);
+	h2_peer_settings(&origin, NULL, 0);
+	origin.on_request = answer_nothing;
+	turns(10);
+	down = h2_peer_request(&client, get, false);
+	UNTIL(origin.count == 1);
+	origin.streams[0].text = SPAN("content");
+	origin.streams[0].holds = true;
+	h2_peer_respond(&origin.streams[0], plain_ok, true);
+	UNTIL(down->head_done && origin.streams[0].sent == 7);
+	return down;
+}
+
+/* The content before them is delivered. */
+static void test_large_trailers_behind_content(void **state)
+{
+	nghttp2_nv trailer;
+	struct h2_peer_stream *down;
+
+	(void)state;
+	memset(long_value, 'x', 9000);
+	long_value[9000] = '\0';
+	trailer = h2_peer_nv("x-long", long_value);
+	down = begin_held_response();
+	nghttp2_submit_trailer(origin.ng, origin.streams[0].id, &trailer, 1);
+	UNTIL(origin.streams[0].closed);
+	turns(10);
+	assert_false(down->closed);
+	nghttp2_submit_window_update(client.ng, NGHTTP2_FLAG_NONE, down->id, 1000);
+	UNTIL(down->closed);
+	assert_body(down, "content");
+	assert_false(down->ended);
+	assert_int_equal(down->code, NGHTTP2_INTERNAL_ERROR);
+	assert_has(&rig.log, "\"error\":\"response_size\"");
+}
+
+/* What nobody takes is not kept for as long as the client likes. */
+static void test_cut_response_that_is_not_taken(void **state)
+{
+	struct h2_peer_stream *down;
+
+	(void)state;
+	rig.conf.timeouts.half_close_ms = 50;
+	down = begin_held_response();
+	nghttp2_submit_rst_stream(origin.ng, NGHTTP2_FLAG_NONE, origin.streams[0].id, NGHTTP2_NO_ERROR);
+	UNTIL(origin.streams[0].closed);
+	while (!down->closed) {
+		loop_turn(rig.loop, 10);
+		turn();
+	}
+	assert_int_equal(down->code, NGHTTP2_INTERNAL_ERROR);
+	assert_false(down->ended);
+	assert_has(&rig.log, "\"error\":\"response_incomplete\"");
+	assert_has(&rig.log, "\"ended_by\":\"origin\",\"how\":\"rst\"");
+}
+
 static void answer_empty(struct h2_peer *peer, struct h2_peer_stream *stream)
 {
 	static const char *const not_modified[] = {":status", "304", "content-length", "500", NULL};
@@ -1412,6 +1474,8 @@ int main(void)
 		TEST(test_head_without_end),
 		TEST(test_interim_and_trailers),
 		TEST(test_large_trailers),
+		TEST(test_large_trailers_behind_content),
+		TEST(test_cut_response_that_is_not_taken),
 		TEST(test_no_content),
 		TEST(test_fields_pass),
 		TEST(test_edited_fields),

@@ -216,6 +216,7 @@ static void lose_origin(struct h2_stream *stream, enum err err)
 		if (down->sent_end && !stream->way[H2_CLIENT].ended)
 			h2_stream_reset(stream, H2_CLIENT, NGHTTP2_NO_ERROR);
 	} else if (down->is_started) {
+		stream->exchange->was_origin_reset = err != ERR_ORIGIN_CLOSED;
 		h2_stream_note(stream, ERR_RESPONSE_INCOMPLETE, "");
 		h2_stream_cut(stream, NGHTTP2_INTERNAL_ERROR);
 	} else if (stream->has_head) {
@@ -275,6 +276,8 @@ static uint64_t longest_ms(struct h2_relay *relay)
 
 	if (timeouts->response_ms > longest)
 		longest = timeouts->response_ms;
+	if (timeouts->half_close_ms > longest)
+		longest = timeouts->half_close_ms;
 	LIST_EACH(&relay->streams, link)
 		if (LIST_ENTRY(link, struct h2_stream, link)->is_connect && timeouts->tunnel_idle_ms > longest)
 			return timeouts->tunnel_idle_ms;

@@ -80,14 +80,23 @@ static int on_invalid_header(nghttp2_session *ng, const nghttp2_frame *frame, ng
 	return leg->side == H2_CLIENT ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : 0;
 }
 
-static void on_trailers(struct h2_leg *leg, struct h2_stream *stream)
+/* The content before trailers that are too large is sound, and the response is cut behind it. False: nothing ends here. */
+static bool on_trailers(struct h2_leg *leg, struct h2_stream *stream)
 {
 	struct h2_way *way = &stream->way[leg->side];
 
-	if (way->trailers.is_too_large)
-		h2_stream_fail(stream, leg->side == H2_CLIENT ? ERR_REQUEST_SIZE : ERR_RESPONSE_SIZE, "trailers");
-	else
+	if (!way->trailers.is_too_large || stream->is_page) {
 		way->has_trailers = !stream->is_page;
+		return true;
+	}
+	if (leg->side == H2_CLIENT) {
+		h2_stream_fail(stream, ERR_REQUEST_SIZE, "trailers");
+		return true;
+	}
+	h2_stream_note(stream, ERR_RESPONSE_SIZE, "trailers");
+	h2_stream_reset(stream, H2_ORIGIN, NGHTTP2_CANCEL);
+	h2_stream_cut(stream, NGHTTP2_INTERNAL_ERROR);
+	return false;
 }
 
 static void on_head_end(struct h2_leg *leg, struct h2_stream *stream, const nghttp2_frame *frame)
@@ -97,8 +106,7 @@ static void on_head_end(struct h2_leg *leg, struct h2_stream *stream, const nght
 
 	leg->wasted = 0;
 	if (h2_head_block(stream, leg->side) == &way->trailers) {
-		on_trailers(leg, stream);
-		if (ends)
+		if (on_trailers(leg, stream) && ends)
 			h2_stream_on_end(way);
 		return;
 	}

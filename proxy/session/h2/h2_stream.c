@@ -134,6 +134,8 @@ static uint64_t patience_ms(const struct h2_stream *stream)
 	const struct timeouts_conf *timeouts = &session_conf_of(stream->relay->session)->timeouts;
 	const struct h2_way *up = &stream->way[H2_CLIENT], *down = &stream->way[H2_ORIGIN];
 
+	if (stream->has_pending)
+		return timeouts->half_close_ms;
 	if (!down->is_started && up->ended && buf_len(&up->data) == 0)
 		return timeouts->response_ms;
 	return stream->is_connect ? timeouts->tunnel_idle_ms : timeouts->exchange_idle_ms;
@@ -144,13 +146,21 @@ void h2_stream_touch(struct h2_stream *stream)
 	loop_timer_set(stream->relay->session->env->loop, &stream->timer, patience_ms(stream));
 }
 
+/* Without an error code, half of a response could be taken for all of it. */
+static uint32_t cutting_code(uint32_t code)
+{
+	return code == NGHTTP2_NO_ERROR ? NGHTTP2_INTERNAL_ERROR : code;
+}
+
 static void on_due(struct loop_timer *timer)
 {
 	struct h2_stream *stream = CONTAINER_OF(timer, struct h2_stream, timer);
 	struct session *session = stream->relay->session;
 	const struct h2_way *up = &stream->way[H2_CLIENT];
 
-	if (!stream->has_head)
+	if (stream->has_pending) /* what is left was not taken in time */
+		h2_stream_reset(stream, H2_CLIENT, cutting_code(stream->pending_code));
+	else if (!stream->has_head)
 		h2_relay_end(stream->relay, ERR_REQUEST_TIMEOUT); /* no other stream can go on before its head has */
 	else if (stream->way[H2_ORIGIN].is_started)
 		h2_stream_fail(stream, ERR_IDLE_TIMEOUT, "");
@@ -268,12 +278,6 @@ void h2_stream_refuse(struct h2_stream *stream)
 	h2_stream_reset(stream, H2_CLIENT, NGHTTP2_REFUSED_STREAM);
 }
 
-/* Without an error code, half of a response could be taken for all of it. */
-static uint32_t cutting_code(uint32_t code)
-{
-	return code == NGHTTP2_NO_ERROR ? NGHTTP2_INTERNAL_ERROR : code;
-}
-
 void h2_stream_cut(struct h2_stream *stream, uint32_t code)
 {
 	const struct h2_way *down = &stream->way[H2_ORIGIN];
@@ -284,6 +288,8 @@ void h2_stream_cut(struct h2_stream *stream, uint32_t code)
 	stream->pending_code = down->ended ? code : cutting_code(code);
 	if (down->ended ? down->sent_end : buf_len(&down->data) == 0)
 		h2_stream_reset(stream, H2_CLIENT, stream->pending_code);
+	else
+		h2_stream_touch(stream);
 }
 
 /* Its content, if any is still to come, is wanted by nobody (RFC 9113 section 8.1). */
@@ -326,6 +332,7 @@ static void on_origin_closed(struct h2_stream *stream, uint32_t code)
 		if (!stream->way[H2_CLIENT].ended)
 			h2_stream_cut(stream, code);
 	} else if (down->is_started) {
+		stream->exchange->was_origin_reset = true;
 		h2_stream_note(stream, ERR_RESPONSE_INCOMPLETE, nghttp2_http2_strerror(code));
 		h2_stream_cut(stream, heard ? code : NGHTTP2_INTERNAL_ERROR);
 	} else if (code == NGHTTP2_REFUSED_STREAM) {
