@@ -81,7 +81,7 @@ void media_note(struct media *media, enum pump_side from, struct span bytes, uin
 	struct media_flow *flow = &media->flows[from];
 	size_t packets;
 
-	if (bytes.len == 0 || media->state == MEDIA_OTHER || media->state == MEDIA_WAS)
+	if (bytes.len == 0 || (media->state != MEDIA_LOOKS && media->state != MEDIA_RUNS))
 		return;
 	flow->bytes += bytes.len;
 	packets = media_frames_read(&flow->frames, bytes);
@@ -169,6 +169,8 @@ void media_add_json(const struct media *media, struct buf *out)
 		buf_printf(out, ",\"shape\":\"%s\"", hello_class_name((enum hello_class)media->shape));
 	if (media->state == MEDIA_WAS)
 		buf_add_string(out, ",\"demoted\":true");
+	if (media->state == MEDIA_TOO_MANY)
+		buf_add_string(out, ",\"too_many\":true");
 	add_flow(out, "up", &media->flows[PUMP_CLIENT]);
 	add_flow(out, "down", &media->flows[PUMP_ORIGIN]);
 	buf_add_byte(out, '}');

@@ -30,6 +30,7 @@ enum media_state {
 	MEDIA_OTHER, /* it is none */
 	MEDIA_RUNS,
 	MEDIA_WAS,   /* it was taken for one, and moves more than calls do */
+	MEDIA_TOO_MANY, /* it begins like one, and its client has enough of them */
 };
 
 struct media {

@@ -12,7 +12,7 @@ struct media_tunnel {
 	struct tunnel *tunnel;
 	struct loop_task task; /* class media begins at the end of the turn that recognised it: its pump is at work */
 	unsigned row;          /* of the networks, where is_counted */
-	bool is_counted, is_switched;
+	bool is_counted, is_switched, has_place; /* has_place: under classes.media.per_client */
 };
 
 /* The tunnel runs and has the class that policy says. `first` are bytes of the client that go on unlooked at. */

@@ -21,6 +21,7 @@
 	X(media_tunnels_total, "counter", "tunnels of class media, by rule or by their first bytes") \
 	X(media_recognised_total, "counter", "tunnels of class auto whose first bytes were those of a call") \
 	X(media_demoted_total, "counter", "tunnels that were taken for calls and moved more than calls do (classes.media.most)") \
+	X(media_too_many_total, "counter", "tunnels whose first bytes were those of a call, and whose client had enough calls (classes.media.per_client)") \
 	X(media_packets_total, "counter", "packets of media tunnels, both directions; where no framing is seen, reads") \
 	X(media_stalls_total, "counter", "gaps between packets of one direction above classes.media.stall, below 5 s") \
 	X(media_waits_total, "counter", "times that packets waited in the proxy because their receiver took none") \
