@@ -211,14 +211,10 @@ static void see(struct pump *pump, enum pump_side from, struct span bytes)
 /* Whoever got the mark of media by a trick does not keep it. */
 static void unmark(struct tunnel *tunnel)
 {
-	struct classes_conf classes = session_conf_of(tunnel->session)->classes;
+	const struct session_conf *conf = session_conf_of(tunnel->session);
 
-	if (classes.media.dscp > CLASS_DSCP_MAX)
-		return;
-	if (classes.normal.dscp > CLASS_DSCP_MAX)
-		classes.normal.dscp = 0;
 	for (int side = 0; side < 2; side++)
-		socket_set_class(tunnel->pump.sides[side]->io.fd, LOOP_NORMAL, &classes);
+		socket_end_media(tunnel->pump.sides[side]->io.fd, &conf->classes, conf->limits.kernel_buffer_bytes);
 }
 
 static void on_class(struct pump *pump)
