@@ -62,18 +62,22 @@ static void look(struct media *media, enum pump_side from, struct span bytes)
 
 /* ---- figures ---- */
 
-static void note_gap(const struct media *media, struct media_flow *flow, uint64_t gap_us)
+static void count_gap(const struct media *media, struct media_flow *flow, uint64_t gap_us)
 {
-	uint64_t pause_us = media->stall_us < MEDIA_PAUSE_US ? MEDIA_PAUSE_US : 2 * media->stall_us;
-
-	if (gap_us >= pause_us) {
-		flow->pauses++;
-		return;
-	}
 	flow->stalls += gap_us > media->stall_us;
 	if (gap_us > flow->longest_gap_us)
 		flow->longest_gap_us = gap_us;
 	flow->has_gap = true;
+}
+
+static void note_gap(const struct media *media, struct media_flow *flow, uint64_t gap_us)
+{
+	uint64_t pause_us = media->stall_us < MEDIA_PAUSE_US ? MEDIA_PAUSE_US : 2 * media->stall_us;
+
+	if (gap_us >= pause_us)
+		flow->pauses++;
+	else
+		count_gap(media, flow, gap_us);
 }
 
 void media_note(struct media *media, enum pump_side from, struct span bytes, uint64_t now_us)
@@ -111,6 +115,21 @@ void media_note_wait(struct media *media, enum pump_side from, bool is_waiting, 
 	flow->waited_us += waited_us;
 	if (waited_us > flow->longest_wait_us)
 		flow->longest_wait_us = waited_us;
+}
+
+/* What came last from a side that is dead was no begin of a pause, however long ago it was. */
+void media_note_end(struct media *media, struct pump_end end, uint64_t now_us)
+{
+	for (int side = 0; side < 2; side++) {
+		struct media_flow *flow = &media->flows[side];
+
+		if (media->state != MEDIA_RUNS || flow->last_us == 0)
+			continue;
+		if (end.how == PUMP_RST)
+			note_gap(media, flow, now_us - flow->last_us);
+		else if (end.how == PUMP_DEAD && (enum pump_side)side == end.ended_by)
+			count_gap(media, flow, now_us - flow->last_us);
+	}
 }
 
 /* ---- for the log ---- */

@@ -51,6 +51,9 @@ void media_note(struct media *media, enum pump_side from, struct span bytes, uin
 /* The receiver does not take what came from this side, so it is stored; or it has taken all of that. */
 void media_note_wait(struct media *media, enum pump_side from, bool is_waiting, uint64_t now_us);
 
+/* The tunnel has ended. A gap that is open then is none where the end was in order: the call was over. */
+void media_note_end(struct media *media, struct pump_end end, uint64_t now_us);
+
 /* Of both directions. The longest gap is UINT64_MAX where no two packets came one behind the other. */
 uint64_t media_packet_count(const struct media *media);
 uint64_t media_stall_count(const struct media *media);

@@ -208,7 +208,7 @@ static void see(struct pump *pump, enum pump_side from, struct span bytes)
 
 /* ---- it moves more than calls do ---- */
 
-/* Whoever got the mark of media by a trick does not keep it. */
+/* Whoever got the mark of media by a trick does not keep it, and who is none is not held to its short queues. */
 static void unmark(struct tunnel *tunnel)
 {
 	const struct session_conf *conf = session_conf_of(tunnel->session);
@@ -250,6 +250,18 @@ void media_tunnel_start(struct tunnel *tunnel, struct span first)
 	pump->shows_all = true; /* what may become media is none yet */
 	pump->on_class = on_class;
 	see(pump, PUMP_CLIENT, first);
+}
+
+void media_tunnel_end(struct tunnel *tunnel, struct pump_end end)
+{
+	struct media *media = tunnel->media ? &tunnel->media->media : NULL;
+	struct tally before;
+
+	if (media == NULL)
+		return;
+	before = tally_of(media);
+	media_note_end(media, end, clock_monotonic_us());
+	count(tunnel->session->env->metrics, &before, media);
 }
 
 void media_tunnel_free(struct tunnel *tunnel)

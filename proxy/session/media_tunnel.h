@@ -18,6 +18,9 @@ struct media_tunnel {
 /* The tunnel runs and has the class that policy says. `first` are bytes of the client that go on unlooked at. */
 void media_tunnel_start(struct tunnel *tunnel, struct span first);
 
+/* It has ended so: before its figures are taken. */
+void media_tunnel_end(struct tunnel *tunnel, struct pump_end end);
+
 /* It is over, or no tunnel any more. */
 void media_tunnel_free(struct tunnel *tunnel);
 

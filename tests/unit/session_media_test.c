@@ -103,6 +103,36 @@ static void gaps_are_of_one_direction(void **unused)
 	assert_int_equal(down->longest_gap_us, 41000);
 }
 
+/* When a call is over its packets end before its tunnel does; when its path breaks, they are missed. */
+static void a_gap_that_is_open_at_the_end(void **state)
+{
+	static const struct {
+		enum pump_how how;
+		uint64_t up_ms, down_ms; /* since the last packet */
+		unsigned up_stalls, down_stalls;
+	} rows[] = {
+		{PUMP_FIN, 300, 300, 0, 0},
+		{PUMP_STOPPED, 300, 300, 0, 0},
+		{PUMP_TIMEOUT, 4000, 4000, 0, 0},
+		{PUMP_RST, 300, 20, 1, 0},
+		{PUMP_RST, 5000, 300, 0, 1}, /* up was a pause */
+		{PUMP_DEAD, 10000, 300, 1, 0}, /* of the client's side */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		const struct media_flow *up = &media.flows[PUMP_CLIENT], *down = &media.flows[PUMP_ORIGIN];
+
+		begin(false);
+		media_note(&media, PUMP_CLIENT, SPAN(RTP("\1")), 20000000 - rows[i].up_ms * 1000);
+		media_note(&media, PUMP_ORIGIN, SPAN(RTP("\1")), 20000000 - rows[i].down_ms * 1000);
+		media_note_end(&media, (struct pump_end){PUMP_CLIENT, rows[i].how}, 20000000);
+		if (up->stalls != rows[i].up_stalls || down->stalls != rows[i].down_stalls)
+			fail_msg("row %zu: %u stalls up, %u down", i, up->stalls, down->stalls);
+	}
+	assert_int_equal(media_longest_gap_ms(&media), 10000);
+}
+
 /* A packet has come when all of it has. */
 static void half_a_packet_is_none(void **unused)
 {
@@ -311,3 +341,4 @@ int main(void)
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
+		cmocka_unit_test(a_gap_that_is_open_at_the_end),
