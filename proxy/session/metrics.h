@@ -66,11 +66,13 @@ static inline void metrics_note_time(struct metrics_times *times, uint32_t ms)
 	times->sum_ms += ms;
 }
 
-/* Media tunnels of the clients of one network: an IPv4 /24, or an IPv6 /64. Its name is written once, before its family. */
+/* Media tunnels of the clients of one network: an IPv4 /24, or an IPv6 /64. */
 struct metrics_network {
 	uint64_t family; /* 4, 6; 0: free */
 	uint64_t base;   /* the first 8 bytes of its addresses */
 	uint64_t tunnels, tunnels_total;
+	uint64_t used_at; /* media_tunnels_total when one began or ended last */
+	uint64_t version; /* odd while the row becomes another network's */
 };
 enum { METRICS_NETWORKS_MAX = 32 };
 
