@@ -50,7 +50,7 @@ const struct conf_option limits_options[] = {
 	      "Bytes that are stored per direction of a session when the receiver is slow."),
 	{.name = "kernel_buffer", .type = CONF_SIZE_BYTES, .offset = CONF_AT(struct limits_conf, kernel_buffer_bytes),
 	 .min = 0, .max = 67108864, .preset = "0", .reload = CONF_NEW_SESSIONS, .check = check_kernel_buffer,
-	 .manual = "Bytes that the kernel stores for each connection and direction (SO_SNDBUF, SO_RCVBUF); with what it needs itself it takes twice as much, and a path carries no more than this in each round trip. 0: as the system does it, up to net.ipv4.tcp_wmem and tcp_rmem, and net.ipv4.tcp_mem for all connections of the host. Media has classes.media.buffer."},
+	 .manual = "Bytes that the kernel stores for each connection and direction (SO_SNDBUF, SO_RCVBUF); with what it needs itself it takes twice as much, and a path carries no more than this in each round trip. More than net.core.wmem_max and rmem_max is cut to these. 0: as the system does it, up to net.ipv4.tcp_wmem and tcp_rmem, and net.ipv4.tcp_mem for all connections of the host. Media has classes.media.buffer."},
 	LIMIT("drain", CONF_SIZE_BYTES, drain_bytes, 0, 16777216, "256K",
 	      "Bytes of a request body that nobody wants which are read all the same, so that the connection can be used again."),
 	LIMIT("origin_idle", CONF_COUNT, origin_idle_count, 0, 100000, "256",
