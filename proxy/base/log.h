@@ -45,6 +45,7 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_NOTICE, LOG_LEVEL
 	X(EV_CA_IN_FORCE, NOTICE, "certificates for opened hosts are signed by this CA", "") \
 	X(EV_MEDIA_LAST_RESORT, WARNING, "a call goes through this proxy as its last resort, the first one for ten minutes", "open UDP 5004 to the media networks; sallyport status has how many and from where, sallyport doctor which way is open") \
 	X(EV_MEDIA_DEMOTED, WARNING, "a tunnel was taken for a call by its first bytes (class: auto), and moves more than calls do: it is served as bulk now", "if it is a call, raise classes.media.most or have a rule say class: media; else somebody wants to be served first") \
+	X(EV_MEDIA_TOO_MANY, WARNING, "a tunnel begins like a call (class: auto), and its client has as many calls as one may have: it is served as anything else", "if many people come from this address, raise classes.media.per_client or have a rule say class: media; else somebody wants to be served first") \
 	X(EV_SIGNER_BUSY, WARNING, "the signer could not serve all questions of workers", "report it if it goes on") \
 	X(EV_MEMORY_UNLOCKED, WARNING, "memory for keys cannot be locked: it may be written to swap", "raise LimitMEMLOCK, or encrypt the swap") \
 	X(EV_DNS_FAILED, WARNING, "name servers do not answer", "check dns.servers and the network") \

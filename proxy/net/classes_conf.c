@@ -53,6 +53,9 @@ static const struct conf_option media_options[] = {
 	{.name = "most", .type = CONF_SIZE_BYTES, .offset = CONF_AT(struct media_conf, most_bytes),
 	 .min = 0, .max = 1073741824, .preset = "4M", .reload = CONF_NEW_SESSIONS,
 	 .manual = "Bytes per second: a tunnel that was taken for media by its shape (class: auto) and moves more is none, and becomes bulk; 0: whatever it moves. A rule's class: media always holds."},
+	{.name = "per_client", .type = CONF_COUNT, .offset = CONF_AT(struct media_conf, per_client_count),
+	 .min = 0, .max = 1000000, .preset = "16", .reload = CONF_NEW_SESSIONS,
+	 .manual = "Tunnels of one client address (of IPv6: one /64) that are media by their shape (class: auto) at a time, in all workers together; more of them stay normal, within their rate limits, and are told of (event media_too_many). 0: any number. Raise it where many people come from one address. A rule's class: media is not counted. Clients of a UNIX socket have no address."},
 	CONF_END};
 
 static const struct conf_option normal_options[] = {

@@ -49,6 +49,7 @@ struct media_conf {
 	uint64_t dead_after_ms;   /* a path on which nothing is acknowledged for so long is dead */
 	uint64_t stall_ms;        /* a longer gap between two reads counts as a stall */
 	uint64_t most_bytes;      /* per second: what moves more is no call; 0: whatever */
+	uint64_t per_client_count; /* tunnels that are media by their shape; 0: any */
 };
 struct normal_conf {
 	uint64_t dscp;

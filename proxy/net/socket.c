@@ -13,6 +13,8 @@
 /* A dead path is noticed after KEEPALIVE_IDLE_S + 3 * KEEPALIVE_EVERY_S. */
 enum { KEEPALIVE_IDLE_S = 60, KEEPALIVE_EVERY_S = 10, KEEPALIVE_TRIES = 3 };
 
+enum { PRIORITY_NORMAL = 0, PRIORITY_BULK = 2, PRIORITY_MEDIA = 6 };
+
 struct option {
 	int level, name, value;
 };
@@ -217,6 +219,16 @@ void socket_keep_alive(int fd)
 		errno = 0;
 }
 
+void socket_set_buffers(int fd, uint64_t bytes)
+{
+	/* With these the kernel holds still; before Linux 5.14 (no SO_BUF_LOCK) for ever. */
+	const struct option fixed[] = {{SOL_SOCKET, SO_SNDBUF, (int)bytes}, {SOL_SOCKET, SO_RCVBUF, (int)bytes}};
+	const struct option grows = {SOL_SOCKET, SO_BUF_LOCK, 0};
+
+	if (set_options(fd, bytes ? fixed : &grows, bytes ? COUNT_OF(fixed) : 1) < 0)
+		errno = 0;
+}
+
 static void set_dscp(int fd, uint64_t dscp, int priority)
 {
 	const struct option options[] = {
@@ -255,8 +267,6 @@ static void set_media(int fd, const struct media_conf *conf)
 
 void socket_set_class(int fd, enum loop_class class, const struct classes_conf *conf)
 {
-	enum { PRIORITY_NORMAL = 0, PRIORITY_BULK = 2, PRIORITY_MEDIA = 6 };
-
 	if (class == LOOP_MEDIA) {
 		set_media(fd, &conf->media);
 		set_dscp(fd, conf->media.dscp, PRIORITY_MEDIA);
@@ -265,6 +275,19 @@ void socket_set_class(int fd, enum loop_class class, const struct classes_conf *
 	} else {
 		set_dscp(fd, conf->normal.dscp, PRIORITY_NORMAL);
 	}
+}
+
+void socket_end_media(int fd, const struct classes_conf *conf, uint64_t kernel_buffer_bytes)
+{
+	static const struct option none[] = {{IPPROTO_TCP, TCP_NOTSENT_LOWAT, 0}, {IPPROTO_TCP, TCP_USER_TIMEOUT, 0}};
+	uint64_t dscp = conf->normal.dscp > CLASS_DSCP_MAX ? 0 : conf->normal.dscp;
+
+	if (set_options(fd, none, COUNT_OF(none)) < 0)
+		errno = 0;
+	socket_set_buffers(fd, kernel_buffer_bytes);
+	socket_keep_alive(fd);
+	if (conf->media.dscp <= CLASS_DSCP_MAX)
+		set_dscp(fd, dscp, PRIORITY_NORMAL);
 }
 
 bool socket_is_quiet(int fd)

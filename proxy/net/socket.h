@@ -36,6 +36,14 @@ void socket_keep_alive(int fd);
  * is undone. What a socket cannot have (a UNIX socket has no DSCP) it does without. */
 void socket_set_class(int fd, enum loop_class class, const struct classes_conf *conf);
 
+/* It is of class media no more: queues of any length again, the times of others, and their mark where it had one of its own.
+ * `kernel_buffer_bytes` as below. */
+void socket_end_media(int fd, const struct classes_conf *conf, uint64_t kernel_buffer_bytes);
+
+/* So much the kernel stores of it in each direction, twice that with what it needs itself; 0: as the system does for all
+ * (net.ipv4.tcp_wmem, tcp_rmem). Accepted sockets have what their listener has. */
+void socket_set_buffers(int fd, uint64_t bytes);
+
 /* Is there nothing to read, and no end? */
 bool socket_is_quiet(int fd);
 

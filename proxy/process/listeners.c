@@ -115,6 +115,13 @@ enum err listeners_open(const struct conf_groups *conf, const struct listeners *
 	return err;
 }
 
+void listeners_set_buffers(const struct listeners *listeners, uint64_t bytes)
+{
+	for (size_t i = 0; i < listeners->count; i++)
+		if (!is_unix(&listeners->conf[i]))
+			socket_set_buffers(listeners->fds[i], bytes);
+}
+
 void listeners_close(struct listeners *listeners, const struct listeners *next)
 {
 	for (size_t i = 0; i < listeners->count; i++) {

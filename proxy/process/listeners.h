@@ -20,6 +20,9 @@ MUST_USE enum err listeners_open(const struct conf_groups *conf, const struct li
                                  const char *file, struct problems *problems,
                                  struct listeners *out);
 
+/* Connections that are accepted from now on have kernel buffers of this size (net/socket.h). */
+void listeners_set_buffers(const struct listeners *listeners, uint64_t bytes);
+
 /* Close them; files of UNIX sockets that `next` (may be NULL) does not have are removed. */
 void listeners_close(struct listeners *listeners, const struct listeners *next);
 

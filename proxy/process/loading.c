@@ -355,10 +355,12 @@ static void on_compiled(struct loading *loading, struct ipc_message *message)
 		                     parent->path, &loading->problems, &next->listeners);
 	if (err == ERR_NONE)
 		err = web_children_open(next, parent->current, parent->path, &loading->problems);
-	if (err)
+	if (err) {
 		finish(loading, err);
-	else
-		switch_to_next(loading);
+		return;
+	}
+	listeners_set_buffers(&next->listeners, next->settings.session.limits.kernel_buffer_bytes);
+	switch_to_next(loading);
 }
 
 static void on_problem(struct loading *loading, struct span payload)

@@ -47,6 +47,16 @@ static void store(_Atomic uint64_t *cell, uint64_t value)
 	atomic_store_explicit(cell, value, memory_order_relaxed);
 }
 
+static uint32_t load_count(const struct place_slot *slot, enum place_kind kind)
+{
+	return atomic_load_explicit(&slot->counts[kind], memory_order_relaxed);
+}
+
+static void store_count(struct place_slot *slot, enum place_kind kind, uint32_t value)
+{
+	atomic_store_explicit(&slot->counts[kind], value, memory_order_relaxed);
+}
+
 /* The slot of a key in a page: where it is, or the free one where it would be; slot_count if the
  * page is full (or its writer is hostile). */
 static size_t find(const struct place_page *page, size_t slot_count, uint64_t key)
@@ -62,11 +72,19 @@ static size_t find(const struct place_page *page, size_t slot_count, uint64_t ke
 	return slot_count;
 }
 
-static uint64_t count_in(const struct place_page *page, size_t slot_count, uint64_t key)
+static uint32_t count_in(const struct place_page *page, size_t slot_count, uint64_t key, enum place_kind kind)
 {
 	size_t at = find(page, slot_count, key);
 
-	return at < slot_count && load(&page->slots[at].key) == key ? load(&page->slots[at].count) : 0;
+	return at < slot_count && load(&page->slots[at].key) == key ? load_count(&page->slots[at], kind) : 0;
+}
+
+/* Its slot in the own page; NULL: it has none. */
+static struct place_slot *own_slot(struct places *places, uint64_t key)
+{
+	size_t at = find(places->own, places->slot_count, key);
+
+	return at < places->slot_count && load(&places->own->slots[at].key) == key ? &places->own->slots[at] : NULL;
 }
 
 static bool add_client(struct places *places, uint64_t key)
@@ -81,10 +99,11 @@ static bool add_client(struct places *places, uint64_t key)
 		if (places->used_slots >= places->slot_count - places->slot_count / 8)
 			return false;
 		places->used_slots++;
-		store(&slot->count, 0);
+		for (int kind = 0; kind < PLACE_KIND_COUNT; kind++)
+			store_count(slot, (enum place_kind)kind, 0);
 		store(&slot->key, key);
 	}
-	store(&slot->count, load(&slot->count) + 1);
+	store_count(slot, PLACE_SESSION, load_count(slot, PLACE_SESSION) + 1);
 	return true;
 }
 
@@ -99,27 +118,25 @@ static void close_gap(struct places *places, size_t hole)
 
 		if (((at - home) & mask) < ((at - hole) & mask))
 			continue;
-		store(&slots[hole].count, load(&slots[at].count));
+		for (int kind = 0; kind < PLACE_KIND_COUNT; kind++)
+			store_count(&slots[hole], (enum place_kind)kind, load_count(&slots[at], (enum place_kind)kind));
 		store(&slots[hole].key, load(&slots[at].key));
 		hole = at;
 	}
 	store(&slots[hole].key, 0);
-	store(&slots[hole].count, 0);
 	places->used_slots--;
 }
 
 static void remove_client(struct places *places, uint64_t key)
 {
-	size_t at = find(places->own, places->slot_count, key);
-	struct place_slot *slot;
+	struct place_slot *slot = own_slot(places, key);
 
-	if (at == places->slot_count || load(&places->own->slots[at].key) != key)
+	if (slot == NULL)
 		return;
-	slot = &places->own->slots[at];
-	if (load(&slot->count) > 1)
-		store(&slot->count, load(&slot->count) - 1);
+	if (load_count(slot, PLACE_SESSION) > 1)
+		store_count(slot, PLACE_SESSION, load_count(slot, PLACE_SESSION) - 1);
 	else
-		close_gap(places, at);
+		close_gap(places, (size_t)(slot - places->own->slots));
 }
 
 static uint64_t sum_sessions(const struct places *places)
@@ -131,12 +148,12 @@ static uint64_t sum_sessions(const struct places *places)
 	return sum;
 }
 
-static uint64_t sum_client(const struct places *places, uint64_t key)
+static uint64_t sum_client(const struct places *places, uint64_t key, enum place_kind kind)
 {
 	uint64_t sum = 0;
 
 	for (size_t i = 0; i < places->count; i++)
-		sum += count_in(places->pages[i], places->slot_count, key);
+		sum += count_in(places->pages[i], places->slot_count, key, kind);
 	return sum;
 }
 
@@ -156,7 +173,7 @@ enum err places_enter(struct places *places, const struct address *client, uint6
 		err = ERR_LIMIT_CLIENT;
 	} else if (per_client) {
 		atomic_thread_fence(memory_order_seq_cst);
-		if (sum_client(places, key) > per_client) {
+		if (sum_client(places, key, PLACE_SESSION) > per_client) {
 			remove_client(places, key);
 			err = ERR_LIMIT_CLIENT;
 		}
@@ -171,6 +188,29 @@ void places_leave(struct places *places, const struct address *client)
 	if (is_named(client))
 		remove_client(places, key_of(places, client));
 	atomic_fetch_sub(&places->own->session_count, 1);
+}
+
+bool places_enter_media(struct places *places, const struct address *client, uint64_t per_client)
+{
+	uint64_t key = key_of(places, client);
+	struct place_slot *slot = is_named(client) ? own_slot(places, key) : NULL;
+
+	if (slot == NULL)
+		return !is_named(client);
+	store_count(slot, PLACE_MEDIA, load_count(slot, PLACE_MEDIA) + 1);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (per_client == 0 || sum_client(places, key, PLACE_MEDIA) <= per_client)
+		return true;
+	places_leave_media(places, client);
+	return false;
+}
+
+void places_leave_media(struct places *places, const struct address *client)
+{
+	struct place_slot *slot = is_named(client) ? own_slot(places, key_of(places, client)) : NULL;
+
+	if (slot && load_count(slot, PLACE_MEDIA))
+		store_count(slot, PLACE_MEDIA, load_count(slot, PLACE_MEDIA) - 1);
 }
 
 bool places_is_above_mean(const struct places *places)
@@ -221,7 +261,6 @@ void places_clear(struct place_page *page, size_t slot_count)
 		if (load(&page->slots[i].key) == 0)
 			continue;
 		store(&page->slots[i].key, 0);
-		store(&page->slots[i].count, 0);
 	}
 	metrics->sessions = metrics->tunnels = metrics->exchanges = metrics->origin_idle = 0;
 	media_networks_clear(metrics);

@@ -13,9 +13,12 @@
 #include "base/hash.h"
 #include "session/metrics.h"
 
+/* What a client holds: connections, and tunnels among them that are media by their shape. */
+enum place_kind { PLACE_SESSION, PLACE_MEDIA, PLACE_KIND_COUNT };
+
 struct place_slot {
 	_Atomic uint64_t key; /* keyed hash of the client's address; 0: free */
-	_Atomic uint64_t count;
+	_Atomic uint32_t counts[PLACE_KIND_COUNT];
 };
 
 struct place_page {
@@ -49,6 +52,10 @@ MUST_USE enum err places_enter(struct places *places, const struct address *clie
 
 /* Give it back. */
 void places_leave(struct places *places, const struct address *client);
+
+/* The same for one more tunnel that is media by its shape, of a client that has a place. False: it has as many as it may. */
+MUST_USE bool places_enter_media(struct places *places, const struct address *client, uint64_t per_client);
+void places_leave_media(struct places *places, const struct address *client);
 
 /* Has this worker clearly more sessions than the mean of those that accept, or still more at all when it has paused? */
 bool places_is_above_mean(const struct places *places);

@@ -157,6 +157,20 @@ static void leave(void *context, const struct address *client)
 		acceptor_resume(worker->acceptor);
 }
 
+static bool enter_media(void *context, const struct address *client)
+{
+	struct worker *worker = context;
+
+	return places_enter_media(&worker->places, client, worker->env.current->conf->classes.media.per_client_count);
+}
+
+static void leave_media(void *context, const struct address *client)
+{
+	struct worker *worker = context;
+
+	places_leave_media(&worker->places, client);
+}
+
 /* The public role takes no address from anybody but us. */
 static int open_pages(void *context, const struct address *client)
 {
@@ -697,6 +711,8 @@ static enum err make_env(struct worker *worker, unsigned number)
 	env->context = worker;
 	env->write_access = write_access;
 	env->enter = enter;
+	env->enter_media = enter_media;
+	env->leave_media = leave_media;
 	env->leave = leave;
 	env->open_pages = open_pages;
 	list_init(&env->sessions);

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "net/socket.h"
+
 static uint32_t since(const struct session *session, uint64_t ms)
 {
 	return (uint32_t)(loop_now_ms(session->env->loop) - ms);
@@ -195,6 +197,8 @@ static void on_dialled(void *context, const struct dial_result *result)
 		                              (exchange->timing.dns_ms == ABSENT_MS
 		                                       ? 0
 		                                       : exchange->timing.dns_ms);
+		if (session_conf_of(session)->limits.kernel_buffer_bytes)
+			socket_set_buffers(result->stream->io.fd, session_conf_of(session)->limits.kernel_buffer_bytes);
 		origin_use(session, result->stream);
 	}
 	if (err == ERR_NONE)

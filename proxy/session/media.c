@@ -62,18 +62,22 @@ static void look(struct media *media, enum pump_side from, struct span bytes)
 
 /* ---- figures ---- */
 
-static void note_gap(const struct media *media, struct media_flow *flow, uint64_t gap_us)
+static void count_gap(const struct media *media, struct media_flow *flow, uint64_t gap_us)
 {
-	uint64_t pause_us = media->stall_us < MEDIA_PAUSE_US ? MEDIA_PAUSE_US : 2 * media->stall_us;
-
-	if (gap_us >= pause_us) {
-		flow->pauses++;
-		return;
-	}
 	flow->stalls += gap_us > media->stall_us;
 	if (gap_us > flow->longest_gap_us)
 		flow->longest_gap_us = gap_us;
 	flow->has_gap = true;
+}
+
+static void note_gap(const struct media *media, struct media_flow *flow, uint64_t gap_us)
+{
+	uint64_t pause_us = media->stall_us < MEDIA_PAUSE_US ? MEDIA_PAUSE_US : 2 * media->stall_us;
+
+	if (gap_us >= pause_us)
+		flow->pauses++;
+	else
+		count_gap(media, flow, gap_us);
 }
 
 void media_note(struct media *media, enum pump_side from, struct span bytes, uint64_t now_us)
@@ -81,7 +85,7 @@ void media_note(struct media *media, enum pump_side from, struct span bytes, uin
 	struct media_flow *flow = &media->flows[from];
 	size_t packets;
 
-	if (bytes.len == 0 || media->state == MEDIA_OTHER || media->state == MEDIA_WAS)
+	if (bytes.len == 0 || (media->state != MEDIA_LOOKS && media->state != MEDIA_RUNS))
 		return;
 	flow->bytes += bytes.len;
 	packets = media_frames_read(&flow->frames, bytes);
@@ -111,6 +115,21 @@ void media_note_wait(struct media *media, enum pump_side from, bool is_waiting, 
 	flow->waited_us += waited_us;
 	if (waited_us > flow->longest_wait_us)
 		flow->longest_wait_us = waited_us;
+}
+
+/* What came last from a side that is dead was no begin of a pause, however long ago it was. */
+void media_note_end(struct media *media, struct pump_end end, uint64_t now_us)
+{
+	for (int side = 0; side < 2; side++) {
+		struct media_flow *flow = &media->flows[side];
+
+		if (media->state != MEDIA_RUNS || flow->last_us == 0)
+			continue;
+		if (end.how == PUMP_RST)
+			note_gap(media, flow, now_us - flow->last_us);
+		else if (end.how == PUMP_DEAD && (enum pump_side)side == end.ended_by)
+			count_gap(media, flow, now_us - flow->last_us);
+	}
 }
 
 /* ---- for the log ---- */
@@ -169,6 +188,8 @@ void media_add_json(const struct media *media, struct buf *out)
 		buf_printf(out, ",\"shape\":\"%s\"", hello_class_name((enum hello_class)media->shape));
 	if (media->state == MEDIA_WAS)
 		buf_add_string(out, ",\"demoted\":true");
+	if (media->state == MEDIA_TOO_MANY)
+		buf_add_string(out, ",\"too_many\":true");
 	add_flow(out, "up", &media->flows[PUMP_CLIENT]);
 	add_flow(out, "down", &media->flows[PUMP_ORIGIN]);
 	buf_add_byte(out, '}');

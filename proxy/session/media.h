@@ -30,6 +30,7 @@ enum media_state {
 	MEDIA_OTHER, /* it is none */
 	MEDIA_RUNS,
 	MEDIA_WAS,   /* it was taken for one, and moves more than calls do */
+	MEDIA_TOO_MANY, /* it begins like one, and its client has enough of them */
 };
 
 struct media {
@@ -49,6 +50,9 @@ void media_note(struct media *media, enum pump_side from, struct span bytes, uin
 
 /* The receiver does not take what came from this side, so it is stored; or it has taken all of that. */
 void media_note_wait(struct media *media, enum pump_side from, bool is_waiting, uint64_t now_us);
+
+/* The tunnel has ended. A gap that is open then is none where the end was in order: the call was over. */
+void media_note_end(struct media *media, struct pump_end end, uint64_t now_us);
 
 /* Of both directions. The longest gap is UINT64_MAX where no two packets came one behind the other. */
 uint64_t media_packet_count(const struct media *media);

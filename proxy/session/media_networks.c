@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FAMILY_IPV4 = 4, FAMILY_IPV6 = 6, IPV4_BYTES = 3, IPV6_BYTES = 8, NAMED_MAX = 5 };
+enum { FAMILY_IPV4 = 4, FAMILY_IPV6 = 6, IPV4_BYTES = 3, IPV6_BYTES = 8, NAMED_MAX = 5, READ_TRIES = 4 };
 
 /* ---- the table of one worker ---- */
 
@@ -31,21 +31,44 @@ static struct metrics_network *row_at(struct metrics *metrics, unsigned row)
 	return row < METRICS_NETWORKS_MAX ? &metrics->media_networks[row] : &metrics->media_others;
 }
 
-/* The row of this network, a free one made its own, or that of the others. */
+/* From now on it is this network's; whose it was has been counted here, and is one of the others. Family 0: it is free. */
+static void give_row(struct metrics *metrics, struct metrics_network *row, const struct metrics_network *network)
+{
+	uint64_t odd = row->version | 1;
+
+	metrics->media_others.tunnels_total += row->tunnels_total;
+	__atomic_store_n(&row->version, odd, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	row->family = network->family;
+	row->base = network->base;
+	row->tunnels_total = 0;
+	__atomic_store_n(&row->version, odd + 1, __ATOMIC_RELEASE);
+}
+
+/* Would this row rather be given away than that one? */
+static bool is_older(const struct metrics_network *row, const struct metrics_network *than)
+{
+	return row->tunnels == 0 && (than == NULL || (row->family == 0) > (than->family == 0) ||
+	                             ((row->family == 0) == (than->family == 0) && row->used_at < than->used_at));
+}
+
+/* The row of this network, another one made its own, or that of the others. */
 static unsigned find_row(struct metrics *metrics, const struct metrics_network *network)
 {
-	for (unsigned i = 0; network->family && i < METRICS_NETWORKS_MAX; i++) {
-		struct metrics_network *row = &metrics->media_networks[i];
+	struct metrics_network *rows = metrics->media_networks, *oldest = NULL;
 
-		if (row->family == network->family && row->base == network->base)
+	if (network->family == 0)
+		return MEDIA_NETWORKS_OTHERS;
+	for (unsigned i = 0; i < METRICS_NETWORKS_MAX; i++) {
+		if (rows[i].family == network->family && rows[i].base == network->base)
 			return i;
-		if (row->family == 0) {
-			row->base = network->base;
-			__atomic_store_n(&row->family, network->family, __ATOMIC_RELEASE);
-			return i;
-		}
+		if (is_older(&rows[i], oldest))
+			oldest = &rows[i];
 	}
-	return MEDIA_NETWORKS_OTHERS;
+	if (oldest == NULL)
+		return MEDIA_NETWORKS_OTHERS;
+	give_row(metrics, oldest, network);
+	return (unsigned)(oldest - rows);
 }
 
 unsigned media_networks_enter(struct metrics *metrics, const struct address *client)
@@ -53,28 +76,52 @@ unsigned media_networks_enter(struct metrics *metrics, const struct address *cli
 	struct metrics_network network = network_of(client);
 	unsigned row = find_row(metrics, &network);
 
-	row_at(metrics, row)->tunnels++;
-	row_at(metrics, row)->tunnels_total++;
 	metrics->media_tunnels++;
 	metrics->media_tunnels_total++;
+	row_at(metrics, row)->tunnels++;
+	row_at(metrics, row)->tunnels_total++;
+	row_at(metrics, row)->used_at = metrics->media_tunnels_total;
 	return row;
 }
 
 void media_networks_leave(struct metrics *metrics, unsigned row)
 {
 	row_at(metrics, row)->tunnels--;
+	row_at(metrics, row)->used_at = metrics->media_tunnels_total;
 	metrics->media_tunnels--;
 }
 
 void media_networks_clear(struct metrics *metrics)
 {
-	for (size_t i = 0; i < METRICS_NETWORKS_MAX; i++)
-		metrics->media_networks[i].tunnels = 0;
+	const struct metrics_network none = {.family = 0};
+
+	for (size_t i = 0; i < METRICS_NETWORKS_MAX; i++) {
+		struct metrics_network *row = &metrics->media_networks[i];
+
+		row->tunnels = 0;
+		if (row->version % 2) /* it died over this one */
+			give_row(metrics, row, &none);
+	}
 	metrics->media_others.tunnels = 0;
 	metrics->media_tunnels = 0;
 }
 
 /* ---- all of them ---- */
+
+bool media_networks_row(const struct metrics *worker, size_t row, struct metrics_network *out)
+{
+	const struct metrics_network *from = &worker->media_networks[row];
+
+	for (int i = 0; i < READ_TRIES; i++) {
+		uint64_t version = __atomic_load_n(&from->version, __ATOMIC_ACQUIRE);
+
+		*out = *from;
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		if (version % 2 == 0 && __atomic_load_n(&from->version, __ATOMIC_RELAXED) == version)
+			return out->family == FAMILY_IPV4 || out->family == FAMILY_IPV6;
+	}
+	return false;
+}
 
 static void add_to(struct metrics_network *sum, const struct metrics_network *row)
 {
@@ -93,6 +140,16 @@ static struct metrics_network *sum_of(struct media_networks_sum *sum, const stru
 	return &sum->rows[sum->count++];
 }
 
+static void add_rows(const struct metrics *const *workers, size_t count, bool with_tunnels, struct media_networks_sum *sum)
+{
+	struct metrics_network row;
+
+	for (size_t i = 0; i < count * METRICS_NETWORKS_MAX; i++)
+		if (media_networks_row(workers[i / METRICS_NETWORKS_MAX], i % METRICS_NETWORKS_MAX, &row) &&
+		    (row.tunnels > 0) == with_tunnels)
+			add_to(sum_of(sum, &row), &row);
+}
+
 static int by_count(const void *a, const void *b)
 {
 	const struct metrics_network *one = a, *two = b;
@@ -107,17 +164,10 @@ static int by_count(const void *a, const void *b)
 void media_networks_sum(const struct metrics *const *workers, size_t count, struct media_networks_sum *out)
 {
 	*out = (struct media_networks_sum){.count = 0};
-	for (size_t w = 0; w < count; w++) {
-		for (size_t i = 0; i < METRICS_NETWORKS_MAX; i++) {
-			struct metrics_network row = workers[w]->media_networks[i];
-
-			row.family = __atomic_load_n(&workers[w]->media_networks[i].family, __ATOMIC_ACQUIRE);
-			row.base = workers[w]->media_networks[i].base;
-			if (row.family == FAMILY_IPV4 || row.family == FAMILY_IPV6)
-				add_to(sum_of(out, &row), &row);
-		}
+	add_rows(workers, count, true, out);
+	add_rows(workers, count, false, out);
+	for (size_t w = 0; w < count; w++)
 		add_to(&out->others, &workers[w]->media_others);
-	}
 	qsort(out->rows, out->count, sizeof(out->rows[0]), by_count);
 	for (size_t i = 0; i < out->count; i++) {
 		out->tunnels += out->rows[i].tunnels;

@@ -9,15 +9,19 @@
 
 enum { MEDIA_NETWORKS_OTHERS = METRICS_NETWORKS_MAX, MEDIA_NETWORKS_SUM_MAX = 64, MEDIA_NETWORKS_TEXT_BYTES = 64 };
 
-/* A tunnel begins and ends; between stands what the first one gave. Which networks have a row is never changed: who comes when all
- * are taken, or has no IP address, is one of the others. */
+/* A tunnel begins and ends; between stands what the first one gave. Who comes when all rows are taken gets that of the network
+ * without a tunnel that had one longest ago, whose count goes to the others; who comes when all have tunnels, or has no IP
+ * address, is one of the others. */
 unsigned media_networks_enter(struct metrics *metrics, const struct address *client);
 void media_networks_leave(struct metrics *metrics, unsigned row);
 
 /* No tunnel is open any more: the worker is dead. */
 void media_networks_clear(struct metrics *metrics);
 
-/* Over all workers, most tunnels first, then most since the start. */
+/* A copy of one row of a worker (up to METRICS_NETWORKS_MAX). False: it is free, or becomes another's at this moment. */
+bool media_networks_row(const struct metrics *worker, size_t row, struct metrics_network *out);
+
+/* Over all workers, those with tunnels first where there is no room for all; then in order: most tunnels first, then most since the start. */
 struct media_networks_sum {
 	struct metrics_network rows[MEDIA_NETWORKS_SUM_MAX];
 	size_t count;

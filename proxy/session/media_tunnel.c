@@ -41,21 +41,19 @@ static bool is_quiet(const struct session_env *env, uint64_t now_ms)
 	return is_quiet_in(env->metrics, now_ms);
 }
 
-static void tell_demoted(struct tunnel *tunnel)
+static void tell_sometimes(struct session_told *told, enum log_event event, const struct tunnel *tunnel)
 {
-	struct session_env *env = tunnel->session->env;
-	uint64_t now_ms = loop_now_ms(env->loop);
+	uint64_t now_ms = loop_now_ms(tunnel->session->env->loop);
 	char more[64] = "";
 
-	if (env->demoted_told_ms && now_ms - env->demoted_told_ms < TELL_MS) {
-		env->demoted_untold++;
+	if (told->at_ms && now_ms - told->at_ms < TELL_MS) {
+		told->untold++;
 		return;
 	}
-	if (env->demoted_untold)
-		snprintf(more, sizeof(more), " others=%llu", (unsigned long long)env->demoted_untold);
-	env->demoted_told_ms = now_ms;
-	env->demoted_untold = 0;
-	tell(EV_MEDIA_DEMOTED, tunnel, more);
+	if (told->untold)
+		snprintf(more, sizeof(more), " others=%llu", (unsigned long long)told->untold);
+	*told = (struct session_told){.at_ms = now_ms};
+	tell(event, tunnel, more);
 }
 
 /* ---- counted as a call ---- */
@@ -76,13 +74,17 @@ static void enter(struct media_tunnel *media)
 
 static void leave(struct media_tunnel *media)
 {
-	struct session_env *env = media->tunnel->session->env;
+	struct session *session = media->tunnel->session;
+	struct session_env *env = session->env;
 	uint64_t longest_ms = media_longest_gap_ms(&media->media);
 
 	if (!media->is_counted)
 		return;
 	media->is_counted = false;
 	media_networks_leave(env->metrics, media->row);
+	if (media->has_place)
+		env->leave_media(env->context, &session->client_address);
+	media->has_place = false;
 	env->metrics->media_last_ms = loop_now_ms(env->loop);
 	if (longest_ms != UINT64_MAX)
 		metrics_note_time(&env->metrics->media_gaps, (uint32_t)longest_ms);
@@ -160,11 +162,20 @@ static bool may_be_call(enum pump_side from, struct span bytes)
 static void recognise(struct media_tunnel *media)
 {
 	struct tunnel *tunnel = media->tunnel;
+	struct session_env *env = tunnel->session->env;
 
-	tunnel->session->env->metrics->media_recognised_total++;
+	env->metrics->media_recognised_total++;
+	media->has_place = env->enter_media(env->context, &tunnel->session->client_address);
+	if (!media->has_place) {
+		media->media.state = MEDIA_TOO_MANY;
+		tunnel->pump.see = NULL;
+		env->metrics->media_too_many_total++;
+		tell_sometimes(&env->too_many, EV_MEDIA_TOO_MANY, tunnel);
+		return;
+	}
 	enter(media);
 	tunnel->pump.on_wait = on_wait;
-	loop_defer(tunnel->session->env->loop, &media->task);
+	loop_defer(env->loop, &media->task);
 }
 
 static void see(struct pump *pump, enum pump_side from, struct span bytes)
@@ -185,27 +196,25 @@ static void see(struct pump *pump, enum pump_side from, struct span bytes)
 	if (!looked)
 		before = tally_of(media);
 	media_note(media, from, bytes, clock_monotonic_us());
-	if (media->state == MEDIA_OTHER)
+	if (media->state == MEDIA_OTHER) {
 		drop(tunnel);
-	else if (media->state == MEDIA_RUNS)
-		count(tunnel->session->env->metrics, &before, media);
-	if (looked && tunnel->media && media->state == MEDIA_RUNS)
+		return;
+	}
+	if (looked && media->state == MEDIA_RUNS)
 		recognise(tunnel->media);
+	if (media->state == MEDIA_RUNS)
+		count(tunnel->session->env->metrics, &before, media);
 }
 
 /* ---- it moves more than calls do ---- */
 
-/* Whoever got the mark of media by a trick does not keep it. */
+/* Whoever got the mark of media by a trick does not keep it, and who is none is not held to its short queues. */
 static void unmark(struct tunnel *tunnel)
 {
-	struct classes_conf classes = session_conf_of(tunnel->session)->classes;
+	const struct session_conf *conf = session_conf_of(tunnel->session);
 
-	if (classes.media.dscp > CLASS_DSCP_MAX)
-		return;
-	if (classes.normal.dscp > CLASS_DSCP_MAX)
-		classes.normal.dscp = 0;
 	for (int side = 0; side < 2; side++)
-		socket_set_class(tunnel->pump.sides[side]->io.fd, LOOP_NORMAL, &classes);
+		socket_end_media(tunnel->pump.sides[side]->io.fd, &conf->classes, conf->limits.kernel_buffer_bytes);
 }
 
 static void on_class(struct pump *pump)
@@ -221,7 +230,7 @@ static void on_class(struct pump *pump)
 	leave(media);
 	unmark(tunnel);
 	tunnel->session->env->metrics->media_demoted_total++;
-	tell_demoted(tunnel);
+	tell_sometimes(&tunnel->session->env->demoted, EV_MEDIA_DEMOTED, tunnel);
 }
 
 /* ---- for tunnel.c and access.c ---- */
@@ -243,6 +252,18 @@ void media_tunnel_start(struct tunnel *tunnel, struct span first)
 	see(pump, PUMP_CLIENT, first);
 }
 
+void media_tunnel_end(struct tunnel *tunnel, struct pump_end end)
+{
+	struct media *media = tunnel->media ? &tunnel->media->media : NULL;
+	struct tally before;
+
+	if (media == NULL)
+		return;
+	before = tally_of(media);
+	media_note_end(media, end, clock_monotonic_us());
+	count(tunnel->session->env->metrics, &before, media);
+}
+
 void media_tunnel_free(struct tunnel *tunnel)
 {
 	struct media_tunnel *media = tunnel->media;
@@ -259,7 +280,7 @@ const struct media *media_tunnel_figures(const struct tunnel *tunnel)
 {
 	const struct media *media = tunnel->media ? &tunnel->media->media : NULL;
 
-	return media && (media->state == MEDIA_RUNS || media->state == MEDIA_WAS) ? media : NULL;
+	return media && media->state != MEDIA_LOOKS && media->state != MEDIA_OTHER ? media : NULL;
 }
 
 const char *media_tunnel_class(const struct tunnel *tunnel)

@@ -12,11 +12,14 @@ struct media_tunnel {
 	struct tunnel *tunnel;
 	struct loop_task task; /* class media begins at the end of the turn that recognised it: its pump is at work */
 	unsigned row;          /* of the networks, where is_counted */
-	bool is_counted, is_switched;
+	bool is_counted, is_switched, has_place; /* has_place: under classes.media.per_client */
 };
 
 /* The tunnel runs and has the class that policy says. `first` are bytes of the client that go on unlooked at. */
 void media_tunnel_start(struct tunnel *tunnel, struct span first);
+
+/* It has ended so: before its figures are taken. */
+void media_tunnel_end(struct tunnel *tunnel, struct pump_end end);
 
 /* It is over, or no tunnel any more. */
 void media_tunnel_free(struct tunnel *tunnel);

@@ -21,6 +21,7 @@
 	X(media_tunnels_total, "counter", "tunnels of class media, by rule or by their first bytes") \
 	X(media_recognised_total, "counter", "tunnels of class auto whose first bytes were those of a call") \
 	X(media_demoted_total, "counter", "tunnels that were taken for calls and moved more than calls do (classes.media.most)") \
+	X(media_too_many_total, "counter", "tunnels whose first bytes were those of a call, and whose client had enough calls (classes.media.per_client)") \
 	X(media_packets_total, "counter", "packets of media tunnels, both directions; where no framing is seen, reads") \
 	X(media_stalls_total, "counter", "gaps between packets of one direction above classes.media.stall, below 5 s") \
 	X(media_waits_total, "counter", "times that packets waited in the proxy because their receiver took none") \
@@ -65,11 +66,13 @@ static inline void metrics_note_time(struct metrics_times *times, uint32_t ms)
 	times->sum_ms += ms;
 }
 
-/* Media tunnels of the clients of one network: an IPv4 /24, or an IPv6 /64. Its name is written once, before its family. */
+/* Media tunnels of the clients of one network: an IPv4 /24, or an IPv6 /64. */
 struct metrics_network {
 	uint64_t family; /* 4, 6; 0: free */
 	uint64_t base;   /* the first 8 bytes of its addresses */
 	uint64_t tunnels, tunnels_total;
+	uint64_t used_at; /* media_tunnels_total when one began or ended last */
+	uint64_t version; /* odd while the row becomes another network's */
 };
 enum { METRICS_NETWORKS_MAX = 32 };
 

@@ -57,6 +57,11 @@ struct session_listener {
 
 enum { SESSION_REFUSED_MAX = 100 };
 
+/* An event that may come often: when it was told last, and how often it came since. */
+struct session_told {
+	uint64_t at_ms, untold;
+};
+
 /* What a worker lends its sessions; outlives them all. */
 struct session_env {
 	struct loop *loop;
@@ -85,6 +90,9 @@ struct session_env {
 	 * ERR_LIMIT_SESSIONS, ERR_LIMIT_CLIENT. */
 	enum err (*enter)(void *context, const struct address *client);
 	void (*leave)(void *context, const struct address *client);
+	/* The same under classes.media.per_client, for one more tunnel that is media by its shape. False: it is one too many. */
+	bool (*enter_media)(void *context, const struct address *client);
+	void (*leave_media)(void *context, const struct address *client);
 	/* A new stream socket to the public role, which takes who is at its end for this client; -1: there is none. */
 	int (*open_pages)(void *context, const struct address *client);
 	/* owned by session/; made by session_env_init(): */
@@ -93,7 +101,7 @@ struct session_env {
 	struct session *refused[SESSION_REFUSED_MAX]; /* over a limit, and told so; a new one takes the place of the oldest */
 	size_t refused_at;
 	struct pins_table *pins;                /* clients that do not like our certificate */
-	uint64_t demoted_told_ms, demoted_untold; /* tunnels that were no media after all: told last; since then */
+	struct session_told demoted, too_many;  /* tunnels that were no media after all, and those beyond classes.media.per_client */
 	struct buf line;                        /* the line of the access log that is being written */
 };
 

@@ -5,7 +5,7 @@
 	{.name = key, .type = type_, .offset = CONF_AT(struct limits_conf, member), .min = low, \
 	 .max = high, .preset = preset_, .reload = CONF_NEW_SESSIONS, .manual = text}
 
-enum { RATE_LEAST_BYTES = 1024, RATE_DOUBTFUL_BYTES = 16384 };
+enum { RATE_LEAST_BYTES = 1024, RATE_DOUBTFUL_BYTES = 16384, KERNEL_BUFFER_LEAST_BYTES = 16384 };
 
 static void check_rate(struct conf_loading *loading, const struct yaml_node *node, const void *at)
 {
@@ -17,6 +17,15 @@ static void check_rate(struct conf_loading *loading, const struct yaml_node *nod
 	else if (*bytes && *bytes < RATE_DOUBTFUL_BYTES)
 		conf_problem_code(loading, PROBLEM_DOUBTFUL, node, "%.*s: %.*s are bytes per second; with so little a page takes minutes",
 		                  SPAN_ARG(node->key), SPAN_ARG(node->text));
+}
+
+static void check_kernel_buffer(struct conf_loading *loading, const struct yaml_node *node, const void *at)
+{
+	const uint64_t *bytes = at;
+
+	if (*bytes && *bytes < KERNEL_BUFFER_LEAST_BYTES)
+		conf_problem(loading, PROBLEM_ERROR, node, "%.*s: less than 16K is too little to work with; 0 leaves it to the system",
+		             SPAN_ARG(node->key));
 }
 
 const struct conf_option limits_options[] = {
@@ -39,6 +48,9 @@ const struct conf_option limits_options[] = {
 	      "Memory that one session may use beside the bytes that it carries."),
 	LIMIT("buffer", CONF_SIZE_BYTES, buffer_bytes, 4096, 1048576, "64K",
 	      "Bytes that are stored per direction of a session when the receiver is slow."),
+	{.name = "kernel_buffer", .type = CONF_SIZE_BYTES, .offset = CONF_AT(struct limits_conf, kernel_buffer_bytes),
+	 .min = 0, .max = 67108864, .preset = "0", .reload = CONF_NEW_SESSIONS, .check = check_kernel_buffer,
+	 .manual = "Bytes that the kernel stores for each connection and direction (SO_SNDBUF, SO_RCVBUF); with what it needs itself it takes twice as much, and a path carries no more than this in each round trip. More than net.core.wmem_max and rmem_max is cut to these. 0: as the system does it, up to net.ipv4.tcp_wmem and tcp_rmem, and net.ipv4.tcp_mem for all connections of the host. Media has classes.media.buffer."},
 	LIMIT("drain", CONF_SIZE_BYTES, drain_bytes, 0, 16777216, "256K",
 	      "Bytes of a request body that nobody wants which are read all the same, so that the connection can be used again."),
 	LIMIT("origin_idle", CONF_COUNT, origin_idle_count, 0, 100000, "256",

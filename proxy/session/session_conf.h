@@ -17,6 +17,7 @@ struct limits_conf {
 	uint64_t head_bytes;           /* request and response heads */
 	uint64_t session_bytes;        /* memory of one session, without the bytes in flight */
 	uint64_t buffer_bytes;         /* bytes in flight per direction */
+	uint64_t kernel_buffer_bytes;  /* of each socket and direction; 0: as the system does */
 	uint64_t drain_bytes;          /* of a request body that nobody wants, to keep a connection */
 	uint64_t origin_idle_count;    /* idle origin connections kept, per worker */
 };

@@ -24,6 +24,7 @@ static void on_pump_end(struct pump *pump, struct pump_end end)
 	metrics->tunnels--;
 	metrics->bytes_up_total += pump->bytes[PUMP_CLIENT];
 	metrics->bytes_down_total += pump->bytes[PUMP_ORIGIN];
+	media_tunnel_end(tunnel, end);
 	access_log_tunnel(session, false, &end);
 	session_go(session, SESSION_END);
 	session_run(session);

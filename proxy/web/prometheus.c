@@ -254,27 +254,46 @@ static void write_state(const char *name, const struct metrics_times *times, str
 	write_histogram(OWN_SESSION_STATE_SECONDS, label, times, out);
 }
 
-/* These two by the clients' networks. The last row is always there, so that the sum always is, too. */
+/* These two by the clients' networks. The last row is always there, so that the sum always is, too. Counts since the start are by
+ * worker, too: each gives rows to other networks when it needs them, and what goes on to be shown never becomes less. */
 static bool is_by_network(const char *name)
 {
 	return strcmp(name, "media_tunnels") == 0 || strcmp(name, "media_tunnels_total") == 0;
 }
 
-static void write_by_network(struct buf *out, const char *name, const char *kind, const char *text,
-                             const struct media_networks_sum *networks)
+static void write_network_totals(struct buf *out, const struct prometheus_source *source)
 {
-	bool is_total = strcmp(name, "media_tunnels_total") == 0;
+	char network[MEDIA_NETWORKS_TEXT_BYTES];
+	struct metrics_network row;
+
+	for (size_t w = 0; w < source->worker_count; w++) {
+		for (size_t i = 0; i < METRICS_NETWORKS_MAX; i++) {
+			if (!media_networks_row(source->workers[w], i, &row))
+				continue;
+			buf_printf(out, "sallyport_media_tunnels_total{network=\"%s\",worker=\"%zu\"}", media_networks_name(&row, network), w);
+			add_number(out, row.tunnels_total);
+		}
+		buf_printf(out, "sallyport_media_tunnels_total{network=\"others\",worker=\"%zu\"}", w);
+		add_number(out, source->workers[w]->media_others.tunnels_total);
+	}
+}
+
+static void write_by_network(struct buf *out, const char *name, const char *kind, const char *text,
+                             const struct prometheus_source *source, const struct media_networks_sum *networks)
+{
 	char network[MEDIA_NETWORKS_TEXT_BYTES];
 
 	begin(out, name, kind, text);
+	if (strcmp(name, "media_tunnels_total") == 0) {
+		write_network_totals(out, source);
+		return;
+	}
 	for (size_t i = 0; i < networks->count; i++) {
-		const struct metrics_network *row = &networks->rows[i];
-
-		buf_printf(out, "sallyport_%s{network=\"%s\"}", name, media_networks_name(row, network));
-		add_number(out, is_total ? row->tunnels_total : row->tunnels);
+		buf_printf(out, "sallyport_%s{network=\"%s\"}", name, media_networks_name(&networks->rows[i], network));
+		add_number(out, networks->rows[i].tunnels);
 	}
 	buf_printf(out, "sallyport_%s{network=\"others\"}", name);
-	add_number(out, is_total ? networks->others.tunnels_total : networks->others.tunnels);
+	add_number(out, networks->others.tunnels);
 }
 
 static void write_workers(const struct prometheus_source *source, struct buf *out)
@@ -287,7 +306,7 @@ static void write_workers(const struct prometheus_source *source, struct buf *ou
 	media_networks_sum(source->workers, source->worker_count, &networks);
 #define WRITE_CELL(cell, kind, text) \
 	if (is_by_network(#cell)) \
-		write_by_network(out, #cell, kind, text, &networks); \
+		write_by_network(out, #cell, kind, text, source, &networks); \
 	else \
 		write_cell(out, #cell, kind, text, sum.cell);
 	METRICS_TABLE(WRITE_CELL)

@@ -20,6 +20,7 @@
 #include "net/net_conf.h"
 #include "net/pipes.h"
 #include "net/pump.h"
+#include "net/socket.h"
 
 /* A tunnel that spins ends the whole program after HANG_S: tests in which one did come last. */
 enum { WAIT_MS = 20000, HANG_S = 40, BUFFER_BYTES = 65536 };
@@ -698,6 +699,29 @@ static void media_has_short_queues_on_both_legs(void **state)
 	expect_end(PUMP_CLIENT, PUMP_FIN);
 }
 
+/* Its queues grow again, up to where all others' do; where there is a bound for these, up to that. */
+static void what_was_media_is_as_others_are(void **state)
+{
+	(void)state;
+	start("", "");
+	pump_set_class(&rig.pump, LOOP_MEDIA, &classes);
+	for (int side = 0; side < 2; side++) {
+		int fd = rig.streams[side].io.fd;
+
+		assert_int_not_equal(option_of(side, SOL_SOCKET, SO_BUF_LOCK), 0);
+		socket_end_media(fd, &classes, 0);
+		assert_int_equal(option_of(side, SOL_SOCKET, SO_BUF_LOCK), 0);
+		assert_int_not_equal(option_of(side, IPPROTO_TCP, TCP_NOTSENT_LOWAT), 16384);
+		assert_int_equal(option_of(side, IPPROTO_TCP, TCP_KEEPIDLE), 60);
+		assert_int_equal(option_of(side, IPPROTO_TCP, TCP_USER_TIMEOUT), 0);
+		assert_int_equal(option_of(side, IPPROTO_IP, IP_TOS), 0);
+		assert_int_equal(option_of(side, SOL_SOCKET, SO_PRIORITY), 0);
+		socket_end_media(fd, &classes, 32768);
+		assert_int_equal(option_of(side, SOL_SOCKET, SO_SNDBUF), 2 * 32768);
+		assert_int_equal(option_of(side, SOL_SOCKET, SO_RCVBUF), 2 * 32768);
+	}
+}
+
 /* What a receiver does not take is not taken from the sender either: little is stored. */
 static void congestion_of_media_is_felt_by_the_sender(void **state)
 {
@@ -943,6 +967,7 @@ int main(void)
 		ONE(a_look_that_stops_is_told_whoever_was_served),
 		ONE(a_receiver_that_resets_with_bytes_on_their_way_ends_it),
 		ONE(media_has_short_queues_on_both_legs),
+		ONE(what_was_media_is_as_others_are),
 		ONE(congestion_of_media_is_felt_by_the_sender),
 		ONE(a_tunnel_becomes_bulk_by_what_it_moves),
 		ONE(media_by_shape_that_moves_too_much_is_none),

@@ -219,6 +219,30 @@ static void counts_stay_true_over_many_clients(void **state)
 		assert_int_equal(atomic_load(&pages[0]->slots[i].key), 0);
 }
 
+static void media_of_a_client_is_counted_over_all_workers(void **state)
+{
+	struct address one = client(1), two = client(2), unnamed = {.family = 0};
+
+	(void)state;
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(places_enter(&views[i], &one, 10, 0), ERR_NONE);
+	assert_int_equal(places_enter(&views[0], &two, 10, 0), ERR_NONE);
+	assert_true(places_enter_media(&views[0], &one, 2));
+	assert_true(places_enter_media(&views[1], &one, 2));
+	assert_false(places_enter_media(&views[0], &one, 2));
+	assert_true(places_enter_media(&views[0], &two, 2));
+	assert_true(places_enter_media(&views[0], &one, 0)); /* no limit, and counted */
+	places_leave_media(&views[1], &one);
+	assert_false(places_enter_media(&views[1], &one, 2));
+	places_leave_media(&views[0], &one);
+	assert_true(places_enter_media(&views[1], &one, 2));
+	for (int i = 0; i < 5; i++)
+		assert_true(places_enter_media(&views[0], &unnamed, 2));
+	places_leave(&views[0], &one); /* its place goes, and all that it had in there */
+	assert_int_equal(places_enter(&views[0], &one, 10, 0), ERR_NONE);
+	assert_true(places_enter_media(&views[0], &one, 2));
+}
+
 static void a_dead_worker_gives_its_places_back(void **state)
 {
 	struct address one = client(1);
@@ -239,9 +263,12 @@ static void a_hostile_page_ends_no_search(void **state)
 	(void)state;
 	for (size_t i = 0; i < SLOTS; i++) {
 		atomic_store(&pages[1]->slots[i].key, i + 12345);
-		atomic_store(&pages[1]->slots[i].count, UINT64_MAX / 2);
+		atomic_store(&pages[1]->slots[i].counts[PLACE_SESSION], UINT32_MAX);
+		atomic_store(&pages[1]->slots[i].counts[PLACE_MEDIA], UINT32_MAX);
 	}
 	assert_int_equal(places_enter(&views[0], &one, 10, 3), ERR_NONE);
+	assert_true(places_enter_media(&views[0], &one, 3));
+	places_leave_media(&views[0], &one);
 	places_leave(&views[0], &one);
 }
 
@@ -290,6 +317,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(limits_hold_over_all_workers, make_places, free_places),
 		cmocka_unit_test_setup_teardown(a_mapped_address_is_the_same_client, make_places, free_places),
 		cmocka_unit_test_setup_teardown(counts_stay_true_over_many_clients, make_places, free_places),
+		cmocka_unit_test_setup_teardown(media_of_a_client_is_counted_over_all_workers, make_places, free_places),
 		cmocka_unit_test_setup_teardown(a_dead_worker_gives_its_places_back, make_places, free_places),
 		cmocka_unit_test_setup_teardown(a_hostile_page_ends_no_search, make_places, free_places),
 		cmocka_unit_test_setup_teardown(never_do_all_pause, make_places, free_places),

@@ -103,6 +103,36 @@ static void gaps_are_of_one_direction(void **unused)
 	assert_int_equal(down->longest_gap_us, 41000);
 }
 
+/* When a call is over its packets end before its tunnel does; when its path breaks, they are missed. */
+static void a_gap_that_is_open_at_the_end(void **state)
+{
+	static const struct {
+		enum pump_how how;
+		uint64_t up_ms, down_ms; /* since the last packet */
+		unsigned up_stalls, down_stalls;
+	} rows[] = {
+		{PUMP_FIN, 300, 300, 0, 0},
+		{PUMP_STOPPED, 300, 300, 0, 0},
+		{PUMP_TIMEOUT, 4000, 4000, 0, 0},
+		{PUMP_RST, 300, 20, 1, 0},
+		{PUMP_RST, 5000, 300, 0, 1}, /* up was a pause */
+		{PUMP_DEAD, 10000, 300, 1, 0}, /* of the client's side */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		const struct media_flow *up = &media.flows[PUMP_CLIENT], *down = &media.flows[PUMP_ORIGIN];
+
+		begin(false);
+		media_note(&media, PUMP_CLIENT, SPAN(RTP("\1")), 20000000 - rows[i].up_ms * 1000);
+		media_note(&media, PUMP_ORIGIN, SPAN(RTP("\1")), 20000000 - rows[i].down_ms * 1000);
+		media_note_end(&media, (struct pump_end){PUMP_CLIENT, rows[i].how}, 20000000);
+		if (up->stalls != rows[i].up_stalls || down->stalls != rows[i].down_stalls)
+			fail_msg("row %zu: %u stalls up, %u down", i, up->stalls, down->stalls);
+	}
+	assert_int_equal(media_longest_gap_ms(&media), 10000);
+}
+
 /* A packet has come when all of it has. */
 static void half_a_packet_is_none(void **unused)
 {
@@ -271,6 +301,71 @@ static void what_has_no_row_is_counted_with_the_others(void **unused)
 	assert_int_equal(sum.others.tunnels, 200 - MEDIA_NETWORKS_SUM_MAX);
 }
 
+/* Who has no call makes room for who has, the longest unused first; counts of others go up alone, and nothing is lost. */
+static void rows_without_a_call_are_given_away(void **unused)
+{
+	const struct metrics *const all[] = {&workers[0], &workers[1]};
+	struct media_networks_sum sum;
+	unsigned rows[METRICS_NETWORKS_MAX];
+	char text[32];
+
+	(void)unused;
+	memset(workers, 0, sizeof(workers));
+	for (unsigned i = 0; i < METRICS_NETWORKS_MAX; i++) {
+		snprintf(text, sizeof(text), "10.0.%u.1", i);
+		rows[i] = enter(0, text);
+	}
+	media_networks_leave(&workers[0], rows[7]);
+	media_networks_leave(&workers[0], enter(0, "10.0.9.1"));
+	media_networks_leave(&workers[0], rows[9]);
+	media_networks_leave(&workers[0], enter(0, "10.0.7.1"));
+	assert_int_equal(enter(0, "10.0.7.2"), rows[7]);
+	assert_int_equal(enter(0, "10.1.0.1"), rows[9]);
+	assert_int_equal(workers[0].media_others.tunnels_total, 2);
+	assert_int_equal(workers[0].media_networks[rows[9]].tunnels_total, 1);
+	assert_int_equal(enter(0, "10.0.9.1"), MEDIA_NETWORKS_OTHERS);
+	media_networks_sum(all, 2, &sum);
+	assert_int_equal(sum.tunnels, METRICS_NETWORKS_MAX + 1);
+	assert_int_equal(sum.tunnels_total, workers[0].media_tunnels_total);
+	workers[0].media_networks[3].version |= 1; /* the worker is killed while the row becomes another's */
+	media_networks_sum(all, 2, &sum);
+	assert_int_equal(sum.count, METRICS_NETWORKS_MAX - 1);
+	media_networks_clear(&workers[0]);
+	assert_int_equal(enter(0, "10.2.0.1"), 3);
+	media_networks_sum(all, 2, &sum);
+	assert_int_equal(sum.count, METRICS_NETWORKS_MAX);
+	assert_int_equal(sum.tunnels, 1);
+}
+
+/* Of more networks than a sum has room for, those with calls have rows. */
+static void a_sum_names_those_with_calls_first(void **unused)
+{
+	enum { WORKERS = 3 };
+	static struct metrics three[WORKERS];
+	const struct metrics *const all[] = {&three[0], &three[1], &three[2]};
+	struct media_networks_sum sum;
+	struct address address;
+	char text[32];
+
+	(void)unused;
+	memset(three, 0, sizeof(three));
+	for (unsigned i = 0; i < WORKERS * METRICS_NETWORKS_MAX; i++) {
+		unsigned worker = i / METRICS_NETWORKS_MAX, row;
+
+		snprintf(text, sizeof(text), "10.%u.%u.1", worker, i);
+		assert_true(address_parse(span_from(text), &address));
+		row = media_networks_enter(&three[worker], &address);
+		if (worker < WORKERS - 1)
+			media_networks_leave(&three[worker], row);
+	}
+	media_networks_sum(all, WORKERS, &sum);
+	assert_int_equal(sum.count, MEDIA_NETWORKS_SUM_MAX);
+	for (size_t i = 0; i < METRICS_NETWORKS_MAX; i++)
+		assert_int_equal(sum.rows[i].tunnels, 1);
+	assert_int_equal(sum.others.tunnels, 0);
+	assert_int_equal(sum.tunnels_total, WORKERS * METRICS_NETWORKS_MAX);
+}
+
 /* A worker may have written anything into its page. */
 static void readers_take_whatever_is_there(void **unused)
 {
@@ -282,7 +377,7 @@ static void readers_take_whatever_is_there(void **unused)
 	(void)unused;
 	memset(workers, 0xff, sizeof(workers));
 	for (uint64_t i = 0; i < METRICS_NETWORKS_MAX; i++)
-		workers[0].media_networks[i] = (struct metrics_network){i % 3 * 2 + 2, i << 60 | i, UINT64_MAX, UINT64_MAX};
+		workers[0].media_networks[i] = (struct metrics_network){i % 3 * 2 + 2, i << 60 | i, UINT64_MAX, UINT64_MAX, 0, i * 2};
 	media_networks_sum(all, 2, &sum);
 	assert_int_equal(sum.count, 21);
 	buf_init(&said, 4096);
@@ -298,6 +393,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(packets_are_counted_by_their_frames),
 		cmocka_unit_test(gaps_are_of_one_direction),
+		cmocka_unit_test(a_gap_that_is_open_at_the_end),
 		cmocka_unit_test(half_a_packet_is_none),
 		cmocka_unit_test(waits_are_timed),
 		cmocka_unit_test(one_frame_of_rtp_is_no_call_yet),
@@ -306,6 +402,8 @@ int main(void)
 		cmocka_unit_test(ssltcp_is_stepped_over),
 		cmocka_unit_test(it_is_told_how_many_and_from_where),
 		cmocka_unit_test(what_has_no_row_is_counted_with_the_others),
+		cmocka_unit_test(rows_without_a_call_are_given_away),
+		cmocka_unit_test(a_sum_names_those_with_calls_first),
 		cmocka_unit_test(readers_take_whatever_is_there),
 	};
 

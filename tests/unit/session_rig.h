@@ -70,6 +70,11 @@ static inline void session_rig_leave(void *context, const struct address *client
 	rig->entered--;
 }
 
+static inline bool session_rig_enter_media(void *context, const struct address *client)
+{
+	return session_rig_enter(context, client) == ERR_NONE;
+}
+
 static inline void session_rig_free_generation(struct session_generation *generation)
 {
 	(void)generation;
@@ -188,7 +193,8 @@ static inline void session_rig_init(struct session_rig *rig, const char *policy)
 	rig->env = (struct session_env){
 		.loop = rig->loop, .resolver = rig->resolver, .pipes = rig->pipes, .metrics = &rig->metrics,
 		.current = &rig->generation, .worker = 3, .context = rig,
-		.write_access = session_rig_write_access, .enter = session_rig_enter, .leave = session_rig_leave};
+		.write_access = session_rig_write_access, .enter = session_rig_enter, .leave = session_rig_leave,
+		.enter_media = session_rig_enter_media, .leave_media = session_rig_leave};
 	ASSERT(session_env_init(&rig->env) == ERR_NONE);
 }
 
