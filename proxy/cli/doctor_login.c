@@ -294,6 +294,8 @@ static void end_refused(struct doctor_probe *probe)
 	if (login->is_refused)
 		doctor_probe_end(probe, DOCTOR_RESULT_LOGIN, "407: the proxy does not take the login of %.*s",
 		                 SPAN_ARG(span_first(login->user, 100)));
+	else if (login->is_lost)
+		doctor_probe_end(probe, DOCTOR_RESULT_LOGIN, "407: the login came to nothing on another connection");
 	else
 		doctor_probe_end(probe, DOCTOR_RESULT_LOGIN, "407: the proxy asks for a login (%s)", probe->talk.offers);
 }
@@ -305,6 +307,7 @@ void doctor_login_leave(struct doctor_probe *probe)
 	if (login->first != probe)
 		return;
 	login->first = NULL;
+	login->is_lost = login->works == DOCTOR_SCHEME_NONE && probe->talk.leg && !login->is_refused;
 	release(probe->doctor);
 }
 
@@ -614,7 +617,7 @@ static void start(struct doctor_probe *probe, enum doctor_scheme scheme)
 static void begin(struct doctor_probe *probe)
 {
 	struct doctor_login *login = &probe->doctor->login;
-	enum doctor_scheme scheme = login->is_refused ? DOCTOR_SCHEME_NONE : choose(probe);
+	enum doctor_scheme scheme = login->is_refused || login->is_lost ? DOCTOR_SCHEME_NONE : choose(probe);
 
 	if (scheme == DOCTOR_SCHEME_NONE) {
 		end_refused(probe);
@@ -682,6 +685,9 @@ static void add_failed(const struct doctor *doctor, const struct doctor_probe *p
 		buf_printf(out, "the proxy does not take the login of %.*s, of which it offers: %s. Is the password right, and may the "
 		                "user use the proxy? It was sent once, so that no account is locked.\n",
 		           SPAN_ARG(login->user), probe->talk.offers);
+	} else if (login->is_lost) {
+		buf_printf(out, "the proxy asks for a login (%s), and does not answer the one that was sent: it is not sent again, so that no "
+		                "account is locked.\n", probe->talk.offers);
 	} else if (login->forced && (probe->talk.offered & wanted) == 0) {
 		buf_printf(out, "the proxy asks for a login, and offers %s, not %s: leave the option out, and what it offers is taken.\n",
 		           probe->talk.offers, login->forced);

@@ -32,6 +32,7 @@ struct doctor_login {
 	enum doctor_scheme works;    /* NONE: not known */
 	unsigned failed;             /* bits of schemes that did not work: they are not tried again */
 	bool is_refused;             /* the password is: nothing more is tried */
+	bool is_lost;                /* it was sent, and no answer came: the same */
 	char ticket_user[200];       /* whose ticket it is; "": there is none */
 	char why[600];               /* why those that failed did: "Negotiate (Kerberos): ..; NTLM: .." */
 };

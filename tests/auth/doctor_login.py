@@ -210,14 +210,14 @@ def chunked(page):
     return b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(page), page)
 
 
-def ask_other(answer, *words, status=1, timeout=TIMEOUT, password="alicepw"):
+def ask_other(answer, *words, ports=1, timeout=TIMEOUT, password="alicepw"):
     other = Other(answer)
     with contextlib.closing(other), tempfile.TemporaryDirectory(prefix="sallyport-doctor-") as folder:
         (pathlib.Path(folder) / "policy.yaml").write_text("defaults: {access: allow, tls: bypass}\n")
         config = pathlib.Path(folder) / "sallyport.yaml"
         config.write_text("listen: [{name: main, address: \"127.0.0.1:0\"}]\npolicy: policy.yaml\ndoctor:\n  targets:\n"
-                          f"  - {{host: 127.0.0.1, udp: [], tcp: [{free_port()}], https: none}}\n")
-        said = doctor(config, "--proxy", f"127.0.0.1:{other.port}", *words, password=password, status=status, timeout=timeout)
+                          f"  - {{host: 127.0.0.1, udp: [], tcp: {[free_port() for _ in range(ports)]}, https: none}}\n")
+        said = doctor(config, "--proxy", f"127.0.0.1:{other.port}", *words, password=password, timeout=timeout)
     return said, other.heads
 
 
@@ -275,6 +275,12 @@ def proxies_that_do_it_wrong():
         assert said.rows[0]["result"] == result and text in said.rows[0]["text"], (i, said.rows)
         assert len(heads) == requests * 2, (i, heads)
         assert all(byte == "\n" or " " <= byte <= "~" for byte in said.table), said.table
+    # The password went out and nothing came back: no other probe sends it once more.
+    said, heads = ask_other(rows[5][0], *alice, ports=3)
+    assert sorted(one["text"] for one in said.rows) == ["407: the login came to nothing on another connection"] * 2 + [
+        "it closes the connection in the midst of the login (NTLM)"], said.rows
+    assert len([1 for number, field in heads if number == 1]) == 2, heads
+    said.has_some("does not answer the one that was sent")
     # A page that never ends, and a second message that never comes.
     said, _ = ask_other(lambda field, number: asks(SECOND, body=b"Content-Length: 9\r\n\r\n") if field else asks(b"NTLM"), *alice, timeout="1s")
     assert said.rows[0]["text"] == "the proxy does not answer CONNECT in 1 s", said.rows
