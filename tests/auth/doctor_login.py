@@ -192,6 +192,9 @@ class Other(Tcp):
                     sock.close()
                     return
                 sock.sendall(answer)
+                if answer == STANDS:  # nobody waits for STUN there
+                    sock.close()
+                    return
         sock.close()
 
 
