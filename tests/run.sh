@@ -156,6 +156,7 @@ run_part() {
 		counted pam $python tests/auth/pam.py
 		counted connection $python tests/auth/connection.py --sallyport $release
 		counted attacks $python tests/auth/attacks.py --sallyport $release
+		counted doctor-login $python -W ignore tests/auth/doctor_login.py --sallyport $release
 		counted authorities $python -W ignore tests/auth/authorities.py --sallyport $release
 		counted clients $python tests/auth/clients.py --sallyport $release --table "$logs/clients.md"
 		counted handbook $python tests/auth/handbook.py --sallyport $release

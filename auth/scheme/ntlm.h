@@ -69,7 +69,7 @@ struct ntlm_responses {
 };
 MUST_USE bool ntlm_responses(const struct ask *ask, struct ntlm_responses *out, const char **why);
 
-/* ---- the client, for sallyport auth test and for tests ---- */
+/* ---- the client, for sallyport auth test, sallyport doctor, and tests ---- */
 
 struct ntlm_client {
 	struct span user, domain, password, workstation, target; /* UTF-8; target: "HTTP/proxy" or empty */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* NTLM as a client: for sallyport auth test, and for tests. */
+/* NTLM as a client: for sallyport auth test, sallyport doctor, and tests. */
 #include <ntlm.h>
 #include <string.h>
 

@@ -39,7 +39,9 @@ static const struct command commands[] = {
 	 BIT(config) | BIT(user) | BIT(v1), auth_command},
 	{"doctor", NULL,
 	 "try from here which way media would go: UDP, TCP, or through the proxy; say what to open in the firewall",
-	 BIT(config) | BIT(target) | BIT(proxy) | BIT(user) | BIT(timeout) | BIT(json), doctor_command},
+	 BIT(config) | BIT(target) | BIT(proxy) | BIT(proxy_user) | BIT(proxy_negotiate) | BIT(proxy_ntlm) | BIT(proxy_digest) |
+	         BIT(proxy_basic) | BIT(timeout) | BIT(json),
+	 doctor_command},
 	{"reload", NULL, "have the running proxy load its files anew; on any error nothing changes",
 	 BIT(config) | BIT(json) | BIT(cut), reload_command},
 	{"drain", NULL, "have the running proxy stop when its sessions have ended (timeouts.drain)",
@@ -75,6 +77,20 @@ const char *command_option_name(enum command_option option)
 
 /* ---- help ---- */
 
+/* Of commands whose options do not speak for themselves. */
+static const struct {
+	const char *command, *lines;
+} examples[] = {
+	{"doctor",
+	 "      sallyport doctor                                     all of doctor.targets, as the configuration says\n"
+	 "      sallyport doctor --target media.example.com          one of them, or any other host\n"
+	 "      sallyport doctor --target stun.example.com --proxy proxy.example.com:3128\n"
+	 "                                                           on a client, where there is no configuration\n"
+	 "      ... --proxy-user 'EXAMPLE\\alice'                     where the proxy asks for a login, and there is no ticket\n"
+	 "      ... --json | jq '.targets[] | {name, chosen, open}'  for programs\n"
+	 "    It takes twice --timeout at the most. Status: 0 if media goes over UDP to every target, 1 if not, 2 if nothing was tried.\n"},
+};
+
 static void add_command_help(const struct command *command, struct buf *out)
 {
 	buf_printf(out, "sallyport %s%s%s\n    %s\n", command->name, command->argument ? " " : "",
@@ -89,6 +105,9 @@ static void add_command_help(const struct command *command, struct buf *out)
 		         options[i].argument ? options[i].argument : "");
 		buf_printf(out, "      %-20s %s\n", shape, options[i].help);
 	}
+	for (size_t i = 0; i < COUNT_OF(examples); i++)
+		if (strcmp(examples[i].command, command->name) == 0)
+			buf_printf(out, "    Examples:\n%s", examples[i].lines);
 }
 
 void command_manual(struct buf *out)

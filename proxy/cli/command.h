@@ -47,6 +47,11 @@ enum { EXIT_WELL = 0, EXIT_FINDING = 1, EXIT_USAGE = 2 };
 	X(activate, 0, "activate", NULL, "rotate: put the next CA in place of the one in force") \
 	X(target, 0, "target", "HOST", "only this one: of doctor.targets by name or host, or any other host; several times") \
 	X(proxy, 0, "proxy", "HOST:PORT", "go through this proxy (default: doctor.proxy, or the first listener)") \
+	X(proxy_user, 0, "proxy-user", "NAME", "log in at the proxy where it asks (NAME or DOMAIN\\NAME); the password is asked for, or read from standard input") \
+	X(proxy_negotiate, 0, "proxy-negotiate", NULL, "with Negotiate alone: the ticket of kinit, or with --proxy-user NTLM inside") \
+	X(proxy_ntlm, 0, "proxy-ntlm", NULL, "with NTLM alone") \
+	X(proxy_digest, 0, "proxy-digest", NULL, "with Digest alone") \
+	X(proxy_basic, 0, "proxy-basic", NULL, "with Basic alone") \
 	X(timeout, 0, "timeout", "TIME", "of each probe: 3s, 500ms (default: doctor.timeout)") \
 	X(help, 'h', "help", NULL, "this")
 

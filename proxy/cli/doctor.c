@@ -2,10 +2,10 @@
 /* sallyport doctor: which way would media go from here, and what should the firewall let through? */
 #include "cli/doctor.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "cli/password.h"
+#include <unistd.h>
 
 enum { ANSWER_MAX_BYTES = 4 << 20, ARENA_MAX_BYTES = 4 << 20 };
 
@@ -133,21 +133,6 @@ static bool choose_proxy(struct doctor *doctor, const struct command_line *line)
 	return false;
 }
 
-/* The password comes from who sits there, or from standard input. */
-static bool ask_login(struct doctor *doctor, const struct command_line *line)
-{
-	const char *user = line->options[OPTION_user];
-
-	if (user == NULL)
-		return true;
-	doctor->user = span_from(user);
-	if (doctor->user.len == 0 || doctor->user.len > 255 || span_find(doctor->user, ':') < doctor->user.len) {
-		command_complain("doctor: a user of Basic has a name without a colon, of at most 255 bytes");
-		return false;
-	}
-	return password_read(user, false, &doctor->password);
-}
-
 static bool set_timeout(struct doctor *doctor, const struct command_line *line)
 {
 	const char *given = line->options[OPTION_timeout];
@@ -191,11 +176,16 @@ static int examine(const struct command_line *line, const struct settings *setti
 	arena_init(&arena, ARENA_MAX_BYTES);
 	doctor.arena = &arena;
 	if (choose_targets(&doctor, line) && choose_proxy(&doctor, line) && set_timeout(&doctor, line) &&
-	    ask_login(&doctor, line) && doctor_run(&doctor))
+	    doctor_login_init(&doctor, line) && doctor_run(&doctor))
 		status = print(&doctor);
 	doctor_run_fini(&doctor);
-	secret_fini(&doctor.password);
+	doctor_login_fini(&doctor);
 	arena_fini(&arena);
+	if (doctor.has_threads) {
+		if (fflush(stdout) != 0 || ferror(stdout))
+			status = command_complain("cannot write the answer: %s", strerror(errno));
+		_exit(status);
+	}
 	return status;
 }
 

@@ -3,7 +3,7 @@
  *
  *   way     UDP, TCP (both with STUN), HTTPS, WSS: what is spoken
  *   path    directly, or through the proxy
- *   probe   one way on one path to one port of one target, and for direct ones of one address family
+ *   probe   one way on one path to one port of one target, and for direct ones to one address
  *   target  a host that media would go to, with its ports
  */
 #ifndef CLI_DOCTOR_H
@@ -11,7 +11,9 @@
 
 #include "base/secret.h"
 #include "cli/command.h"
+#include "cli/doctor_login.h"
 #include "cli/files.h"
+#include "http/body.h"
 #include "net/resolve.h"
 #include "net/stun.h"
 #include "tls/tls_stream.h"
@@ -40,7 +42,15 @@ enum doctor_result { DOCTOR_RESULTS(DOCTOR_RESULT_ENUM) DOCTOR_RESULT_COUNT };
 #undef DOCTOR_RESULT_ENUM
 
 enum doctor_way { DOCTOR_UDP, DOCTOR_TCP, DOCTOR_HTTPS, DOCTOR_WSS, DOCTOR_WAY_COUNT };
-enum doctor_phase { DOCTOR_WAITING, DOCTOR_CONNECTING, DOCTOR_ASKING_PROXY, DOCTOR_SHAKING, DOCTOR_ASKING, DOCTOR_DONE };
+enum doctor_phase {
+	DOCTOR_WAITING, DOCTOR_CONNECTING, DOCTOR_ASKING_PROXY,
+	DOCTOR_DRAINING, /* the page of a 407, before the login goes on */
+	DOCTOR_HELD,     /* until another probe has logged in, or there is a ticket */
+	DOCTOR_SHAKING, DOCTOR_ASKING, DOCTOR_DONE,
+};
+
+/* Of a name, of each family. */
+enum { DOCTOR_ADDRESSES_MAX = 4 };
 
 enum { DOCTOR_TEXT_BYTES = 400, DOCTOR_NAME_BYTES = 200 };
 
@@ -49,7 +59,8 @@ struct doctor_name {
 	struct doctor *doctor;
 	struct span host;
 	struct address literal;      /* of an IP literal; else family 0 */
-	struct resolve_query *query; /* NULL: answered */
+	struct resolve_query *query; /* under way; as is: */
+	struct doctor_work *lookup;
 	struct resolve_answer answer;
 	struct loop_timer timer;
 };
@@ -63,6 +74,7 @@ struct doctor_probe {
 	enum doctor_way way;
 	bool is_proxied;
 	uint16_t family;             /* of direct ones: AF_INET or AF_INET6 */
+	size_t number;               /* and which address of it, from 0 */
 
 	enum doctor_result result;
 	struct address address;      /* dialled; family 0: none was */
@@ -73,7 +85,6 @@ struct doctor_probe {
 	char text[DOCTOR_TEXT_BYTES];
 	char issuer[DOCTOR_NAME_BYTES];
 	enum trust_fault fault;      /* of the certificate */
-	bool can_login;              /* LOGIN: Basic is offered, so that --user helps */
 	struct address mapped;       /* STUN: as the target sees us */
 
 	enum doctor_phase phase;
@@ -83,10 +94,11 @@ struct doctor_probe {
 	size_t scanned;              /* of `in`, for a head */
 	uint64_t began_us, asked_us; /* connecting; the question that waits for an answer */
 	unsigned sent_count, strange_count; /* requests; answers that are none */
-	bool has_logged_in;
+	struct doctor_talk talk;     /* login at the proxy */
+	struct http_body body;       /* DRAINING */
 	uint8_t id[STUN_ID_BYTES];
 	char key[32];                /* WSS: Sec-WebSocket-Key */
-	struct loop_timer timer, resend; /* resend: of UDP; TLS: when it begins */
+	struct loop_timer timer, resend; /* resend: of UDP; TLS: when it begins; login: no longer for a ticket */
 	struct loop_task redial;
 };
 
@@ -98,13 +110,13 @@ struct doctor {
 	size_t target_count;
 	struct http_host proxy;      /* name empty: none is known */
 	struct address from;         /* as the proxy sees us; family 0: not known */
-	struct span user;            /* empty: none */
-	struct secret password;
+	struct doctor_login login;
 	bool json;
 	uint64_t timeout_ms;
 
 	struct loop *loop;
 	struct resolver *resolver;
+	struct doctor_works *works;
 	struct dns_conf dns;
 	struct inspection_conf inspection;
 	struct trust *trust;
@@ -115,10 +127,12 @@ struct doctor {
 	size_t name_count;
 	struct doctor_probe *probes;
 	size_t probe_count, done_count;
+	size_t try_count, tried_count; /* without those whose address there is not */
 	struct loop_io signal;       /* signalfd */
 	struct loop_timer progress;
 	uint64_t began_ms;
 	bool is_interrupted, has_progress;
+	bool has_threads;            /* at the end: they wait for DNS or the KDC */
 };
 
 /* ---- doctor_run.c ---- */
@@ -126,6 +140,13 @@ struct doctor {
 /* Make the probes and run them all. False: said why on standard error. blocks: yes, some seconds. */
 MUST_USE bool doctor_run(struct doctor *doctor);
 void doctor_run_fini(struct doctor *doctor);
+
+/* ---- doctor_name.c ---- */
+
+struct doctor_name *doctor_name_find(struct doctor *doctor, const struct http_host *host);
+/* Look it up, and start the probes that wait for it. */
+void doctor_name_look_up(struct doctor_name *name);
+void doctor_name_fini(struct doctor_name *name);
 
 /* ---- doctor_probe.c: dialling, the proxy, what is common ---- */
 
@@ -152,6 +173,12 @@ void doctor_stun_read_tcp(struct doctor_probe *probe);
 /* CONNECT, and its answer: true when the tunnel stands. */
 void doctor_http_ask_proxy(struct doctor_probe *probe);
 bool doctor_http_read_proxy(struct doctor_probe *probe);
+/* "host:port", as CONNECT has it. */
+void doctor_http_add_authority(const struct doctor_probe *probe, struct buf *out);
+/* Can this connection be used once more, behind the page of this head? Then: pass over that page, and ask again. */
+bool doctor_http_can_go_on(const struct http_head *head);
+void doctor_http_go_on(struct doctor_probe *probe, const struct http_head *head);
+void doctor_http_drain(struct doctor_probe *probe);
 /* GET, or the upgrade to a WebSocket. */
 void doctor_http_ask(struct doctor_probe *probe);
 void doctor_http_read(struct doctor_probe *probe);
@@ -168,6 +195,8 @@ bool doctor_tls_shake(struct doctor_probe *probe);
 
 /* Is it worth a line? Not for an address family that the name has not. */
 bool doctor_advice_is_shown(const struct doctor_probe *probe);
+/* Do both go the same way, directly, to two addresses of one family and name? */
+bool doctor_advice_is_beside(const struct doctor_probe *one, const struct doctor_probe *other);
 /* The way that an app would choose; NULL: none is open. */
 const struct doctor_probe *doctor_advice_choose(const struct doctor *doctor, const struct doctor_target *target);
 /* Is this UDP port closed? */

@@ -16,16 +16,25 @@ bool doctor_advice_is_shown(const struct doctor_probe *probe)
 {
 	const struct doctor *doctor = probe->doctor;
 
+	if (probe->result == DOCTOR_RESULT_NONE)
+		return false; /* the name has not so many addresses */
 	if (probe->is_proxied || probe->result != DOCTOR_RESULT_NO_ADDRESS)
 		return true;
 	for (size_t i = 0; i < doctor->probe_count; i++) {
 		const struct doctor_probe *other = &doctor->probes[i];
 
 		if (other->target == probe->target && other->way == probe->way && !other->is_proxied &&
-		    other->host.port == probe->host.port && other->family != probe->family)
+		    other->host.port == probe->host.port && other->family != probe->family && other->number == 0)
 			return other->result == DOCTOR_RESULT_NO_ADDRESS && probe->family == AF_INET;
 	}
 	return true;
+}
+
+bool doctor_advice_is_beside(const struct doctor_probe *one, const struct doctor_probe *other)
+{
+	return one != other && one->target == other->target && one->way == other->way && one->host.port == other->host.port &&
+	       one->name == other->name && !one->is_proxied && !other->is_proxied && one->family == other->family &&
+	       doctor_advice_is_shown(one) && doctor_advice_is_shown(other);
 }
 
 /* Probes stand in the order in which apps try. Media goes directly over UDP and TCP, and through the proxy over TCP
@@ -183,17 +192,6 @@ static void collect(struct finding *finding, bool is_proxied, enum doctor_result
 	}
 }
 
-static void add_login(const struct doctor_probe *probe, struct buf *out)
-{
-	if (probe->has_logged_in)
-		buf_printf(out, "the proxy does not take the login of %.*s.\n", SPAN_ARG(probe->doctor->user));
-	else if (probe->can_login)
-		buf_add_string(out, "the proxy asks for a login: with --user NAME doctor asks you for the password, and tries again.\n");
-	else
-		buf_printf(out, "%s, and of these doctor can none but Basic: apps that cannot either need auth: exempt in the policy.\n",
-		           probe->text);
-}
-
 static const char *on_path(const struct finding *finding)
 {
 	return finding->is_proxied ? "through the proxy" : "directly";
@@ -205,6 +203,79 @@ static void add_refused(struct finding *finding, struct buf *out)
 	if (finding->first && finding->first->way == DOCTOR_UDP)
 		buf_printf(out, "%.*s is refused, not lost: a firewall rejects it, or nothing listens there at %.*s.\n",
 		           SPAN_ARG(buf_span(&finding->ways)), SPAN_ARG(finding->first->host.name));
+}
+
+/* One that is open beside this one, which is not; NULL: there is none, or it is open itself. */
+static const struct doctor_probe *open_beside(const struct doctor_probe *probe)
+{
+	const struct doctor *doctor = probe->doctor;
+
+	for (size_t i = 0; i < doctor->probe_count && !is_open(probe); i++)
+		if (is_open(&doctor->probes[i]) && doctor_advice_is_beside(probe, &doctor->probes[i]))
+			return &doctor->probes[i];
+	return NULL;
+}
+
+/* Is it of this target and address, and alone in not being open? */
+static bool is_left_out(const struct doctor_probe *probe, const struct doctor_probe *like)
+{
+	struct address address = probe->address;
+
+	address.port = like->address.port;
+	return probe->target == like->target && address_equal(&address, &like->address) && open_beside(probe);
+}
+
+/* An address that is closed where others of the same name are open: a firewall that knows some of them alone. */
+static void add_some_addresses(struct finding *finding, struct buf *out)
+{
+	const struct doctor *doctor = finding->doctor;
+
+	for (const struct doctor_probe *probe = doctor->probes; probe < doctor->probes + doctor->probe_count; probe++) {
+		const struct doctor_probe *other = doctor->probes;
+
+		if (probe->target != finding->target || !open_beside(probe))
+			continue;
+		while (other < probe && !is_left_out(other, probe))
+			other++;
+		if (other < probe)
+			continue; /* said with that one */
+		buf_reset(&finding->ways);
+		for (; other < doctor->probes + doctor->probe_count; other++) {
+			char text[40];
+
+			if (!is_left_out(other, probe))
+				continue;
+			snprintf(text, sizeof(text), "%s %u", doctor_say_way(other->way), other->host.port);
+			add_once(text, &finding->ways);
+		}
+		buf_printf(out, "%.*s is open to ", SPAN_ARG(buf_span(&finding->ways)));
+		address_format(&open_beside(probe)->address, out);
+		buf_add_string(out, " and closed to ");
+		address_format(&probe->address, out);
+		buf_printf(out, ", of the same name. Apps are given any address of %.*s: is one missing in the firewall?\n",
+		           SPAN_ARG(probe->host.name));
+	}
+}
+
+/* More addresses than are tried. */
+static void add_left_out(const struct finding *finding, struct buf *out)
+{
+	static const uint16_t families[] = {AF_INET, AF_INET6};
+	const struct doctor *doctor = finding->doctor;
+	const struct doctor_name *name = NULL;
+
+	for (size_t i = 0; i < doctor->probe_count && name == NULL; i++)
+		if (doctor->probes[i].target == finding->target && !doctor->probes[i].is_proxied)
+			name = doctor->probes[i].name;
+	for (size_t family = 0; name && name->answer.err == ERR_NONE && family < COUNT_OF(families); family++) {
+		size_t count = 0;
+
+		for (size_t i = 0; i < name->answer.count; i++)
+			count += name->answer.at[i].family == families[family];
+		if (count > DOCTOR_ADDRESSES_MAX)
+			buf_printf(out, "of %zu IPv%d addresses of %.*s the first %d are tried.\n", count, family == 0 ? 4 : 6,
+			           SPAN_ARG(name->host), DOCTOR_ADDRESSES_MAX);
+	}
 }
 
 static void add_no_stun(struct finding *finding, struct buf *out)
@@ -251,6 +322,14 @@ static void add_other_issuer(const struct doctor *doctor, const struct doctor_ta
 		                "and apps that pin certificates fail there.\n", SPAN_ARG(seen[0]->host.name), seen[0]->issuer, seen[1]->issuer);
 }
 
+static bool has_logged_in(const struct finding *finding)
+{
+	for (size_t i = 0; i < finding->doctor->probe_count; i++)
+		if (finding->doctor->probes[i].target == finding->target && finding->doctor->probes[i].talk.scheme)
+			return true;
+	return false;
+}
+
 static void add_of_proxy(struct finding *finding, struct buf *out)
 {
 	collect(finding, true, DOCTOR_RESULT_NO_PROXY, TRUST_FAULT_NONE);
@@ -260,8 +339,8 @@ static void add_of_proxy(struct finding *finding, struct buf *out)
 		buf_printf(out, ": %s\n", finding->first->text);
 	}
 	collect(finding, true, DOCTOR_RESULT_LOGIN, TRUST_FAULT_NONE);
-	if (finding->first)
-		add_login(finding->first, out);
+	if (finding->first || has_logged_in(finding))
+		doctor_login_add_notes(finding->doctor, finding->first, out);
 	collect(finding, true, DOCTOR_RESULT_DENIED, TRUST_FAULT_NONE);
 	if (finding->first)
 		buf_printf(out, "the proxy denies %.*s to %.*s; a rule that allows it: {when: {to: \"%.*s\", port: [%.*s]}, then: "
@@ -305,6 +384,8 @@ void doctor_advice_add_notes(const struct doctor *doctor, const struct doctor_ta
 	if (finding.first)
 		buf_printf(out, "%s: nothing can go there directly before DNS knows it.\n", finding.first->text);
 	add_refused(&finding, out);
+	add_some_addresses(&finding, out);
+	add_left_out(&finding, out);
 	for (int path = 0; path < 2; path++) {
 		finding.is_proxied = path;
 		add_no_stun(&finding, out);

@@ -61,27 +61,24 @@ static bool read_head(struct doctor_probe *probe, const char *method, struct are
 
 /* ---- the proxy ---- */
 
+void doctor_http_add_authority(const struct doctor_probe *probe, struct buf *out)
+{
+	add_authority(&probe->host, true, out);
+}
+
 void doctor_http_ask_proxy(struct doctor_probe *probe)
 {
-	struct doctor *doctor = probe->doctor;
-	struct buf login;
+	const struct buf *login = &probe->talk.value;
 
 	buf_add_string(&probe->out, "CONNECT ");
 	add_authority(&probe->host, true, &probe->out);
 	buf_add_string(&probe->out, " HTTP/1.1\r\nHost: ");
 	add_authority(&probe->host, true, &probe->out);
 	buf_add_string(&probe->out, "\r\nUser-Agent: sallyport-doctor\r\n");
-	if (probe->has_logged_in) {
-		buf_init(&login, 2048);
-		buf_add(&login, doctor->user);
-		buf_add_byte(&login, ':');
-		buf_add(&login, span_of(doctor->password.at, doctor->password.len));
-		buf_add_string(&probe->out, "Proxy-Authorization: Basic ");
-		base64_encode(buf_span(&login), &probe->out);
+	if (buf_len(login)) {
+		buf_add_string(&probe->out, "Proxy-Authorization: ");
+		buf_add(&probe->out, buf_span(login));
 		buf_add_string(&probe->out, "\r\n");
-		if (login.at)
-			explicit_bzero(login.at, login.capacity);
-		buf_fini(&login);
 	}
 	buf_add_string(&probe->out, "\r\n");
 	doctor_probe_ask(probe, DOCTOR_ASKING_PROXY);
@@ -131,35 +128,34 @@ static void read_status(struct doctor_probe *probe, const struct http_head *head
 	find_parameter(field->value, SPAN("details"), details);
 }
 
-static void add_schemes(struct doctor_probe *probe, const struct http_head *head, struct buf *out)
-{
-	for (size_t i = 0; i < head->field_count; i++) {
-		struct span value = head->fields[i].value, scheme = span_first(value, span_find(value, ' '));
+/* ---- more than one leg ---- */
 
-		if (!span_equal_nocase(head->fields[i].name, SPAN("proxy-authenticate")) || !http_is_token(scheme))
-			continue;
-		buf_printf(out, "%s%.*s", buf_len(out) ? ", " : "", SPAN_ARG(scheme));
-		probe->can_login = probe->can_login || span_equal_nocase(scheme, SPAN("basic"));
-	}
+bool doctor_http_can_go_on(const struct http_head *head)
+{
+	return head->keep_alive && head->framing != HTTP_UNTIL_CLOSE;
 }
 
-/* The password goes out only where it is asked for, and once. */
-static void asked_for_login(struct doctor_probe *probe, const struct http_head *head)
+void doctor_http_go_on(struct doctor_probe *probe, const struct http_head *head)
 {
-	struct buf schemes;
+	http_body_fini(&probe->body);
+	http_body_init(&probe->body, head->framing, head->body_bytes);
+	buf_consume(&probe->in, head->head_bytes);
+	probe->phase = DOCTOR_DRAINING;
+}
 
-	buf_init(&schemes, 200);
-	add_schemes(probe, head, &schemes);
-	if (probe->can_login && probe->doctor->user.len && !probe->has_logged_in) {
-		probe->has_logged_in = true;
-		loop_defer(probe->doctor->loop, &probe->redial);
-	} else if (probe->has_logged_in) {
-		doctor_probe_end(probe, DOCTOR_RESULT_LOGIN, "407: the proxy does not take the login of %.*s",
-		                 SPAN_ARG(span_first(probe->doctor->user, 100)));
-	} else {
-		doctor_probe_end(probe, DOCTOR_RESULT_LOGIN, "407: the proxy asks for a login (%.*s)", SPAN_ARG(buf_span(&schemes)));
-	}
-	buf_fini(&schemes);
+void doctor_http_drain(struct doctor_probe *probe)
+{
+	struct span rest = buf_span(&probe->in), content;
+	size_t before = rest.len;
+	enum err err = ERR_NONE;
+
+	while (err == ERR_NONE && rest.len && !probe->body.done)
+		err = http_body_read(&probe->body, &rest, &content);
+	buf_consume(&probe->in, before - rest.len);
+	if (err)
+		doctor_probe_end(probe, DOCTOR_RESULT_NO_PROXY, "the page of its 407 is malformed");
+	else if (probe->body.done)
+		doctor_http_ask_proxy(probe);
 }
 
 static void refused(struct doctor_probe *probe, const struct http_head *head)
@@ -185,12 +181,14 @@ bool doctor_http_read_proxy(struct doctor_probe *probe)
 
 	arena_init(&arena, HEAD_MEMORY_BYTES);
 	if (read_head(probe, "CONNECT", &arena, &head)) {
+		if (head.status != 407)
+			doctor_login_taken(probe);
 		if (head.status >= 200 && head.status < 300) {
 			stands = true;
 			buf_consume(&probe->in, head.head_bytes);
 			probe->status = 0;
 		} else if (head.status == 407) {
-			asked_for_login(probe, &head);
+			doctor_login_asked(probe, &head);
 		} else {
 			refused(probe, &head);
 		}

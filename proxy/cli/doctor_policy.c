@@ -7,7 +7,7 @@
 #include "cli/doctor.h"
 #include "cli/question.h"
 
-enum { ADDRESS_BYTES = 64 };
+enum { ADDRESS_BYTES = 64, NAME_BYTES = 1024 };
 
 static void add_text(const struct verdict_proxy *proxy, const struct verdict *verdict, const char *asked, struct buf *out)
 {
@@ -55,6 +55,25 @@ static const struct address *dialled(const struct doctor_probe *probe)
 	return NULL;
 }
 
+/* Whom the proxy knows by the login, or would; NULL: nobody. */
+static const char *who(const struct doctor *doctor, struct arena *arena)
+{
+	struct span user = doctor->login.user;
+	const char *result = NULL;
+	struct buf name;
+
+	if (doctor->login.works == DOCTOR_SCHEME_NEGOTIATE)
+		user = span_from(doctor->login.ticket_user);
+	if (user.len == 0)
+		return NULL;
+	buf_init(&name, NAME_BYTES);
+	auth_conf_map_name(&doctor->settings->auth, user, &name);
+	if (buf_is_whole(&name))
+		result = arena_string(arena, buf_span(&name));
+	buf_fini(&name);
+	return result;
+}
+
 /* What would become of this CONNECT. False: it cannot be asked. `verdict` borrows from `question`. */
 static bool decide(const struct verdict_proxy *proxy, const struct doctor_probe *probe, struct question *question,
                    struct verdict *verdict)
@@ -75,8 +94,7 @@ static bool decide(const struct verdict_proxy *proxy, const struct doctor_probe 
 		address_format(address, &text);
 	question->line.options[OPTION_address] = buf_len(&text) ? arena_string(&question->arena, buf_span(&text)) : NULL;
 	buf_fini(&text);
-	if (doctor->user.len)
-		question->line.options[OPTION_user] = arena_string(&question->arena, doctor->user);
+	question->line.options[OPTION_user] = who(doctor, &question->arena);
 	if (question->line.argument == NULL || !question_make(question, doctor->settings, clock_wall_ms()))
 		return false;
 	verdict_make(proxy, &question->request, verdict);

@@ -10,7 +10,7 @@
 #include "cli/doctor.h"
 #include "net/socket.h"
 
-enum { IN_MAX_BYTES = 65536, OUT_MAX_BYTES = 8192, TLS_LATER = 12 };
+enum { IN_MAX_BYTES = 65536, OUT_MAX_BYTES = 128 << 10, TLS_LATER = 12 };
 
 static void connect_now(struct doctor_probe *probe);
 
@@ -27,6 +27,8 @@ void doctor_probe_fini(struct doctor_probe *probe)
 		explicit_bzero(probe->out.at, probe->out.capacity);
 	buf_fini(&probe->out);
 	buf_fini(&probe->in);
+	http_body_fini(&probe->body);
+	doctor_login_talk_fini(probe);
 }
 
 void doctor_probe_end(struct doctor_probe *probe, enum doctor_result result, const char *format, ...)
@@ -51,6 +53,8 @@ void doctor_probe_end(struct doctor_probe *probe, enum doctor_result result, con
 	}
 	buf_fini(&text);
 	doctor_probe_fini(probe);
+	doctor_login_leave(probe);
+	doctor->tried_count++;
 	if (++doctor->done_count == doctor->probe_count)
 		loop_stop(doctor->loop);
 }
@@ -70,6 +74,10 @@ static void on_due(struct loop_timer *timer)
 		doctor_probe_end(probe, probe->is_proxied ? DOCTOR_RESULT_NO_PROXY : DOCTOR_RESULT_SILENT,
 		                 probe->is_proxied ? "it does not answer in %.3g s" : "nothing comes back in %.3g s", seconds);
 		break;
+	case DOCTOR_HELD:
+		doctor_login_due(probe);
+		break;
+	case DOCTOR_DRAINING:
 	case DOCTOR_ASKING_PROXY:
 		doctor_probe_end(probe, DOCTOR_RESULT_SILENT, "the proxy does not answer CONNECT in %.3g s", seconds);
 		break;
@@ -98,8 +106,13 @@ static void on_due(struct loop_timer *timer)
 static void on_closed(struct doctor_probe *probe, const char *how)
 {
 	switch (probe->phase) {
+	case DOCTOR_DRAINING:
 	case DOCTOR_ASKING_PROXY:
-		doctor_probe_end(probe, DOCTOR_RESULT_NO_PROXY, "it %s on CONNECT; is it a proxy?", how);
+		if (probe->talk.leg)
+			doctor_probe_end(probe, DOCTOR_RESULT_NO_PROXY, "it %s in the midst of the login (%s)", how,
+			                 doctor_login_label(probe->talk.scheme));
+		else
+			doctor_probe_end(probe, DOCTOR_RESULT_NO_PROXY, "it %s on CONNECT; is it a proxy?", how);
 		break;
 	case DOCTOR_ASKING:
 		if (probe->way == DOCTOR_TCP)
@@ -110,6 +123,7 @@ static void on_closed(struct doctor_probe *probe, const char *how)
 		break;
 	case DOCTOR_WAITING:
 	case DOCTOR_CONNECTING:
+	case DOCTOR_HELD:
 	case DOCTOR_SHAKING:
 	case DOCTOR_DONE:
 		doctor_probe_end(probe, DOCTOR_RESULT_CLOSED, "%s", how);
@@ -194,14 +208,25 @@ static void on_connected(struct doctor_probe *probe)
 	}
 }
 
+/* One step: what follows it is looked at in the next round. */
 static void read_answer(struct doctor_probe *probe)
 {
-	if (probe->phase == DOCTOR_ASKING_PROXY && doctor_http_read_proxy(probe))
+	enum doctor_phase phase = probe->phase;
+
+	if (phase == DOCTOR_ASKING_PROXY && doctor_http_read_proxy(probe))
 		speak(probe);
-	else if (probe->phase == DOCTOR_ASKING && probe->way == DOCTOR_TCP)
+	else if (phase == DOCTOR_DRAINING)
+		doctor_http_drain(probe);
+	else if (phase == DOCTOR_ASKING && probe->way == DOCTOR_TCP)
 		doctor_stun_read_tcp(probe);
-	else if (probe->phase == DOCTOR_ASKING)
+	else if (phase == DOCTOR_ASKING)
 		doctor_http_read(probe);
+}
+
+/* It has no connection that matters: it is over, waits for a login, or connects anew at the end of the turn. */
+static bool is_away(const struct doctor_probe *probe)
+{
+	return probe->phase == DOCTOR_DONE || probe->phase == DOCTOR_HELD || loop_is_deferred(&probe->redial);
 }
 
 /* Until it waits for something. */
@@ -221,8 +246,8 @@ static void go_on(struct doctor_probe *probe)
 		write_out(probe);
 		is_alive = read_in(probe, &how);
 		read_answer(probe);
-	} while (probe->phase != before && probe->phase != DOCTOR_DONE && !loop_is_deferred(&probe->redial));
-	if (!is_alive && probe->phase != DOCTOR_DONE && !loop_is_deferred(&probe->redial))
+	} while (probe->phase != before && !is_away(probe));
+	if (!is_alive && !is_away(probe))
 		on_closed(probe, how);
 }
 
@@ -242,18 +267,29 @@ const char *doctor_probe_error(int error_number)
 	}
 }
 
-/* The first address of the family that is meant; of the proxy the next one, whatever it is. */
+/* The address of its number in the family that is meant; of the proxy the next one, whatever it is. */
 static bool choose_address(struct doctor_probe *probe)
 {
 	const struct resolve_answer *answer = &probe->name->answer;
+	size_t number = 0;
 
 	while (answer->err == ERR_NONE && probe->address_count < answer->count) {
 		probe->address = answer->at[probe->address_count++];
 		probe->address.port = probe->is_proxied ? probe->doctor->proxy.port : probe->host.port;
-		if (probe->is_proxied || probe->address.family == probe->family)
+		if (probe->is_proxied || (probe->address.family == probe->family && number++ == probe->number))
 			return true;
 	}
+	probe->address.family = 0;
 	return false;
+}
+
+/* The name has not so many addresses. */
+static void leave_out(struct doctor_probe *probe)
+{
+	probe->phase = DOCTOR_DONE;
+	doctor_probe_fini(probe);
+	if (++probe->doctor->done_count == probe->doctor->probe_count)
+		loop_stop(probe->doctor->loop);
 }
 
 static void connect_failed(struct doctor_probe *probe, int error_number)
@@ -276,7 +312,7 @@ static void on_ready(struct stream *stream, unsigned events)
 {
 	struct doctor_probe *probe = CONTAINER_OF(stream, struct doctor_probe, stream);
 
-	if (probe->phase == DOCTOR_DONE || loop_is_deferred(&probe->redial))
+	if (is_away(probe))
 		return;
 	if (probe->phase == DOCTOR_CONNECTING) {
 		int error_number = 0;
@@ -353,8 +389,13 @@ void doctor_probe_start(struct doctor_probe *probe)
 	buf_init(&probe->out, OUT_MAX_BYTES);
 	probe->timer.on_due = on_due;
 	probe->redial.run = on_redial;
-	if (!choose_address(probe)) {
-		probe->address.family = 0;
+	if (!choose_address(probe) && probe->number) {
+		leave_out(probe);
+		return;
+	}
+	if (probe->number)
+		probe->doctor->try_count++;
+	if (probe->address.family == 0) {
 		doctor_probe_end(probe, probe->is_proxied ? DOCTOR_RESULT_NO_PROXY : DOCTOR_RESULT_NO_ADDRESS, "%s%.*s: %s",
 		                 probe->is_proxied ? "the proxy's name " : "", SPAN_ARG(probe->name->host),
 		                 answer->err ? dns_text(answer->err)

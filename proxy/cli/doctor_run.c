@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* All probes at once: names first, each asked for once, then whatever waits for them. */
+/* All probes at once: names first, then whatever waits for them. */
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,67 +8,9 @@
 
 #include "base/clock.h"
 #include "cli/doctor.h"
+#include "cli/doctor_work.h"
 
 enum { PROGRESS_MS = 100 };
-
-/* ---- names ---- */
-
-static struct doctor_name *find_name(struct doctor *doctor, const struct http_host *host)
-{
-	struct doctor_name *name;
-
-	for (size_t i = 0; i < doctor->name_count; i++)
-		if (span_equal(doctor->names[i].host, host->name))
-			return &doctor->names[i];
-	name = &doctor->names[doctor->name_count++];
-	*name = (struct doctor_name){.doctor = doctor, .host = host->name, .literal = host->address};
-	return name;
-}
-
-static void on_answer(void *context, const struct resolve_answer *answer)
-{
-	struct doctor_name *name = context;
-	struct doctor *doctor = name->doctor;
-
-	name->query = NULL;
-	name->answer = *answer;
-	loop_timer_clear(doctor->loop, &name->timer);
-	for (size_t i = 0; i < doctor->probe_count; i++)
-		if (doctor->probes[i].name == name)
-			doctor_probe_start(&doctor->probes[i]);
-}
-
-static void on_name_due(struct loop_timer *timer)
-{
-	static const struct resolve_answer late = {.err = ERR_DNS_TIMEOUT};
-	struct doctor_name *name = CONTAINER_OF(timer, struct doctor_name, timer);
-
-	if (name->query)
-		resolve_cancel(name->query);
-	on_answer(name, &late);
-}
-
-static void look_up(struct doctor_name *name)
-{
-	struct doctor *doctor = name->doctor;
-	struct resolve_answer answer;
-	enum err err;
-
-	name->timer.on_due = on_name_due;
-	if (name->literal.family) {
-		answer = (struct resolve_answer){.at = {name->literal}, .count = 1};
-		on_answer(name, &answer);
-	} else if (resolve_now(doctor->resolver, name->host, &answer)) {
-		on_answer(name, &answer);
-	} else {
-		loop_timer_set(doctor->loop, &name->timer, doctor->timeout_ms);
-		err = resolve_name(doctor->resolver, name->host, on_answer, name, &name->query);
-		if (err == ERR_NONE)
-			return;
-		answer = (struct resolve_answer){.err = err};
-		on_answer(name, &answer);
-	}
-}
 
 /* ---- probes ---- */
 
@@ -89,15 +31,19 @@ static void add_direct(struct doctor *doctor, const struct doctor_target *target
 {
 	static const uint16_t families[] = {AF_INET, AF_INET6};
 
-	for (size_t i = 0; i < COUNT_OF(families); i++) {
+	for (size_t i = 0; i < COUNT_OF(families) * DOCTOR_ADDRESSES_MAX; i++) {
+		uint16_t family = families[i / DOCTOR_ADDRESSES_MAX];
+		size_t number = i % DOCTOR_ADDRESSES_MAX;
 		struct doctor_probe *probe;
 
-		if (host->address.family && host->address.family != families[i])
+		if (host->address.family && (host->address.family != family || number))
 			continue;
 		probe = add(doctor, target, way, host, port);
-		probe->family = families[i];
+		probe->family = family;
+		probe->number = number;
 		probe->url_path = path;
-		probe->name = find_name(doctor, host);
+		probe->name = doctor_name_find(doctor, host);
+		doctor->try_count += number == 0;
 	}
 }
 
@@ -111,7 +57,8 @@ static void add_proxied(struct doctor *doctor, const struct doctor_target *targe
 	probe = add(doctor, target, way, host, port);
 	probe->is_proxied = true;
 	probe->url_path = path;
-	probe->name = find_name(doctor, &doctor->proxy);
+	probe->name = doctor_name_find(doctor, &doctor->proxy);
+	doctor->try_count++;
 }
 
 /* An empty URL is the host itself. False: there is none. */
@@ -162,7 +109,7 @@ static void on_progress(struct loop_timer *timer)
 {
 	struct doctor *doctor = CONTAINER_OF(timer, struct doctor, progress);
 
-	fprintf(stderr, "\r\033[K%zu of %zu probes, %.1f s", doctor->done_count, doctor->probe_count,
+	fprintf(stderr, "\r\033[K%zu of %zu probes, %.1f s", doctor->tried_count, doctor->try_count,
 	        (double)(clock_monotonic_ms() - doctor->began_ms) / 1000);
 	doctor->has_progress = true;
 	loop_timer_set(doctor->loop, timer, PROGRESS_MS);
@@ -192,7 +139,7 @@ static void run_loop(struct doctor *doctor)
 	doctor->began_ms = clock_monotonic_ms();
 	watch(doctor, &before);
 	for (size_t i = 0; i < doctor->name_count; i++)
-		look_up(&doctor->names[i]);
+		doctor_name_look_up(&doctor->names[i]);
 	if (doctor->done_count < doctor->probe_count)
 		loop_run(doctor->loop);
 	if (doctor->has_progress)
@@ -215,13 +162,14 @@ static bool open_resolver(struct doctor *doctor)
 	doctor->dns = doctor->settings->dns;
 	return loop_new(&doctor->loop) == ERR_NONE &&
 	       resolve_system_servers(&doctor->settings->dns.servers, doctor->arena, &doctor->dns.servers) == ERR_NONE &&
-	       resolver_new(doctor->loop, &doctor->dns, &doctor->resolver) == ERR_NONE;
+	       resolver_new(doctor->loop, &doctor->dns, &doctor->resolver) == ERR_NONE &&
+	       doctor_works_open(doctor->loop, &doctor->works);
 }
 
 bool doctor_run(struct doctor *doctor)
 {
-	/* Two families and the proxy for each port; a name for each target, two URLs and the proxy. */
-	size_t most = doctor->target_count * 3 * (2 * DOCTOR_PORTS_MAX + 2);
+	/* All addresses of two families, and the proxy, for each port; a name for each target, two URLs and the proxy. */
+	size_t most = doctor->target_count * (2 * DOCTOR_ADDRESSES_MAX + 1) * (2 * DOCTOR_PORTS_MAX + 2);
 
 	doctor->probes = calloc(most, sizeof(*doctor->probes));
 	doctor->names = calloc(doctor->target_count * 3 + 1, sizeof(*doctor->names));
@@ -244,19 +192,18 @@ void doctor_run_fini(struct doctor *doctor)
 {
 	for (size_t i = 0; i < doctor->probe_count; i++)
 		doctor_probe_fini(&doctor->probes[i]);
-	for (size_t i = 0; i < doctor->name_count; i++) {
-		loop_timer_clear(doctor->loop, &doctor->names[i].timer);
-		if (doctor->names[i].query)
-			resolve_cancel(doctor->names[i].query);
-	}
+	for (size_t i = 0; i < doctor->name_count; i++)
+		doctor_name_fini(&doctor->names[i]);
 	doctor->probe_count = doctor->name_count = 0;
 	if (doctor->loop) {
 		loop_timer_clear(doctor->loop, &doctor->progress);
+		doctor->has_threads = doctor_works_close(doctor->works);
 		resolver_free(doctor->resolver);
 		loop_free(doctor->loop);
 	}
 	doctor->loop = NULL;
 	doctor->resolver = NULL;
+	doctor->works = NULL;
 	if (doctor->signal.fd > 0)
 		close(doctor->signal.fd);
 	doctor->signal.fd = -1;

@@ -327,6 +327,59 @@ def test_names():
         assert (probe_of(answers["targets"][0], "proxy", "TCP")["result"], answers["proxy"]) == ("denied", f"both.test:{proxy.port}"), answers
 
 
+def test_several_addresses():
+    """Each is tried: one that is open is enough, and one that is closed beside it is named; the table has those that are alike once."""
+    with Site() as site:
+        names = site.keep(NameServer({"many.test": [f"127.0.0.{i}" for i in range(1, 7)] + ["::1"],
+                                      "some.test": ["127.0.0.3", "127.0.0.2"], "same.test": ["127.0.0.1", "127.0.0.2"]}))
+        site.servers = f'["127.0.0.1:{names.port}"]'
+        first = site.keep(StunUdp("good"))
+        second = site.keep(StunUdp("good", "127.0.0.2", first.port))
+        framed = site.keep(StunTcp(host="127.0.0.2"))
+        assert second.port == first.port
+        config = site.write(f"{{host: many.test, udp: [{first.port}], tcp: [], https: none}}, "
+                            f"{{host: some.test, udp: [{first.port}], tcp: [{framed.port}], https: none}}, "
+                            f"{{host: same.test, udp: [{first.port}], tcp: [], https: none}}")
+        answers, table = doctor(config, status=0)
+        many, some, same = answers["targets"]
+        # Four of each family, whatever name servers put first.
+        tried = [one["address"] for one in many["probes"]]
+        assert len([one for one in tried if one.startswith("127.")]) == 4 and f"[::1]:{first.port}" in tried and len(tried) == 5, many
+        assert "of 6 IPv4 addresses of many.test the first 4 are tried." in many["notes"], many["notes"]
+        assert probe_of(some, "direct", "UDP", first.port, "127.0.0.2")["result"] == "open", some
+        assert probe_of(some, "direct", "UDP", first.port, "127.0.0.3")["result"] == "refused", some
+        assert some["chosen"]["address"] == f"127.0.0.2:{first.port}" and some["open"] == [], some
+        assert (f"UDP {first.port}, TCP {framed.port} is open to 127.0.0.2 and closed to 127.0.0.3, of the same name. Apps are given any "
+                "address of some.test: is one missing in the firewall?") in some["notes"], some["notes"]
+        assert len(same["probes"]) == 2 and same["notes"] == [], same
+        assert len(re.findall(r"^  direct    UDP   \d+\s+127\.0\.0\.[12] \+1\s+open ", table.split("\nsame.test\n")[1],
+                              re.M)) == 1, table
+        assert table.endswith("\n=> of 3 targets media goes over UDP to 3 (many.test, some.test, same.test).\n"), table
+
+
+def test_names_as_the_system_knows_them():
+    """/etc/hosts is looked into, unless the configuration names name servers; dns.hosts comes before it."""
+    with Site() as site:
+        if os.geteuid() != 0:
+            print("     test_names_as_the_system_knows_them: SKIPPED, it needs root", flush=True)
+            return
+        stun, names = site.keep(StunUdp()), site.keep(NameServer({}))
+        hosts = site.folder / "hosts"
+        hosts.write_text("127.0.0.1 localhost\n127.0.0.1\tother.lan Lan.Test lan # of the test\n127.0.0.9 media.test\n")
+        row = "{{host: {}, udp: [%d], tcp: [], https: none}}" % stun.port
+
+        def run(host, status):
+            config = site.write(row.format(host), proxy="none")
+            script = f"mount --bind {hosts} /etc/hosts && exec {roles.BINARY} doctor -c {config} --timeout {TIMEOUT} --json"
+            done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
+            assert done.returncode == status, done
+            return json.loads(done.stdout)["targets"][0]
+        for host in ("lan.test", "lan", "media.test"):
+            assert run(host, 0)["chosen"]["address"] == f"127.0.0.1:{stun.port}", host
+        site.servers = f'["127.0.0.1:{names.port}"]'
+        assert probe_of(run("lan.test", 1), "direct", "UDP")["text"] == "lan.test: there is no such name"
+
+
 # ---- through the proxy ----
 
 def test_through_the_proxy():
@@ -398,31 +451,27 @@ def test_the_proxy_denies():
 
 
 def test_the_proxy_asks_for_a_login():
-    """407: said, and with --user tried; the password comes from standard input, and goes only where Basic is asked for."""
+    """407: said, and with --proxy-user tried; the password comes from standard input. More of it: tests/auth/doctor_login.py."""
     with Site() as site:
         framed = site.keep(StunTcp())
         policy = "defaults: {access: allow, tls: bypass, auth: required, ports: [1-65535]}\n"
         trust = f'inspection: {{trust: [{site.folder / "root.pem"}]}}\n'
-        users = "authentication: {schemes: [%s], users: users, basic: {backends: [users]}}\n"
-        for schemes, can in (("digest, basic", True), ("digest", False)):
-            proxy = site.proxy(policy, trust + users % schemes)
-            done = subprocess.run([roles.BINARY, "user", "add", "-c", str(proxy.config), "alice"], input="secret word\n", text=True,
-                                  capture_output=True, check=False)
-            assert done.returncode == 0, done.stderr
-            proxy.command("reload")
-            config = site.write(f"{{host: media.test, udp: [], tcp: [{framed.port}], https: none}}")
-            words = ["--proxy", f"127.0.0.1:{proxy.port}"]
-            target, _ = one_target(doctor(config, *words, status=1))
-            row = probe_of(target, "proxy", "TCP")
-            assert row["result"] == "login" and row["status"] == 407 and "Digest" in row["text"], row
-            said = "with --user NAME doctor asks you for the password" if can else "of these doctor can none but Basic"
-            assert any(said in one for one in target["notes"]), target["notes"]
-            target, _ = one_target(doctor(config, *words, "--user", "alice", stdin="secret word\n", status=1))
-            assert probe_of(target, "proxy", "TCP")["result"] == ("open" if can else "login"), target
-            if can:
-                target, table = one_target(doctor(config, *words, "--user", "alice", stdin="wrong\n", status=1))
-                assert "the proxy does not take the login of alice." in target["notes"], target["notes"]
-                assert "wrong" not in table
+        users = "authentication: {schemes: [digest, basic], users: users, basic: {backends: [users]}}\n"
+        proxy = site.proxy(policy, trust + users)
+        done = subprocess.run([roles.BINARY, "user", "add", "-c", str(proxy.config), "alice"], input="secret word\n", text=True,
+                              capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        proxy.command("reload")
+        config = site.write(f"{{host: media.test, udp: [], tcp: [{framed.port}], https: none}}")
+        words = ["--proxy", f"127.0.0.1:{proxy.port}"]
+        target, _ = one_target(doctor(config, *words, status=1))
+        row = probe_of(target, "proxy", "TCP")
+        assert row["result"] == "login" and row["status"] == 407 and row["text"] == "407: the proxy asks for a login (Digest, Basic)", row
+        assert ("the proxy asks for a login, and offers Digest, Basic: with --proxy-user NAME doctor asks you for the password, and "
+                "tries again.") in target["notes"], target["notes"]
+        target, table = one_target(doctor(config, *words, "--proxy-user", "alice", stdin="secret word\n", status=1))
+        assert probe_of(target, "proxy", "TCP")["result"] == "open", target
+        assert "the proxy takes the login of alice with Digest." in target["notes"] and "secret word" not in table, target["notes"]
 
 
 def test_the_proxy_inspects():
@@ -614,7 +663,11 @@ def test_usage():
         for words, said in ((["--target", "a b"], "no host name"), (["--target", "a.test:5004"], "without a port"),
                             (["--target", "a.test", "--timeout", "3"], "is no time from 100ms to 1m"),
                             (["--target", "a.test", "--timeout", "2m"], "is no time"), (["--target", "a.test", "--proxy", "x"], "no HOST:PORT"),
-                            (["--target", "a.test", "--user", "a:b"], "without a colon"), (["--target", "a.test", "--user", "a"], "password is empty"),
+                            (["--target", "a.test", "--proxy-user", "a:b"], "without a colon"),
+                            (["--target", "a.test", "--proxy-user", "a"], "password is empty"),
+                            (["--target", "a.test", "--proxy-ntlm"], "--proxy-user NAME"),
+                            (["--target", "a.test", "--proxy-user", "a", "--proxy-ntlm", "--proxy-basic"], "is enough"),
+                            (["--target", "a.test", "--user", "a"], "does not take this option"),
                             (["word"], "what is")):
             done = plain("-c", config, *words, status=2, stdin=subprocess.DEVNULL)
             assert said in done.stderr and not done.stdout, (words, done)
