@@ -75,7 +75,7 @@ counted() {
 	name=$1
 	shift
 	"$@" 2>&1 | tee "$logs/$name.log" | grep -v '^ok '
-	line=$(grep -E '^[a-z0-9]+: [0-9]+ passed, [0-9]+ failed$' "$logs/$name.log" | tail -n 1)
+	line=$(grep -E '^[a-z0-9-]+: [0-9]+ passed, [0-9]+ failed$' "$logs/$name.log" | tail -n 1)
 	if [ -z "$line" ]; then
 		echo "FAIL $name did not come to its end (whole output: $logs/$name.log)"
 		count 0 1
