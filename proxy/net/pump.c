@@ -23,6 +23,7 @@ enum {
 	MEDIA_BUDGET_BYTES = 64 * 1024, /* the same for class media: calls have far less in one turn */
 	MEDIA_CHUNK_BYTES = 16 * 1024, /* most of it that is stored */
 	WINDOW_MS = 1000, /* that a rate is of */
+	SENT_CHECK_MOST_MS = 1000, /* the longer nothing is taken, the rarer */
 	SENT_CHECK_MS = 20, /* the kernel does not say when a socket's queue has become empty */
 };
 
@@ -162,7 +163,7 @@ static void note_taken(struct pump *pump)
 {
 	uint32_t now = socket_acknowledged(pump->sides[0]->io.fd) + socket_acknowledged(pump->sides[1]->io.fd);
 
-	if (now != pump->acknowledged)
+	if (pump->acknowledged && now != pump->acknowledged)
 		pump->last_moved_ms = loop_now_ms(pump->sides[0]->loop);
 	pump->acknowledged = now;
 }
@@ -192,8 +193,9 @@ static void on_source_end(struct pump *pump, enum pump_side from, enum stream_st
 	pump->state[from] |= SIDE_ENDED;
 	if (reset)
 		return;
-	note_taken(pump);
-	loop_timer_set(pump->sides[from]->loop, &pump->timer, pump->limits->half_close_ms);
+	/* Most ends are over at once: what is acknowledged is asked at half time, and compared at the end of it. */
+	pump->last_moved_ms = loop_now_ms(pump->sides[from]->loop);
+	loop_timer_set(pump->sides[from]->loop, &pump->timer, pump->limits->half_close_ms / 2 + 1);
 }
 
 /* ---- moving ---- */
@@ -520,12 +522,16 @@ static void finish(struct pump *pump, bool reset)
 static bool is_delivered(struct pump *pump, enum pump_side side)
 {
 	struct stream *to = pump->sides[other(side)];
+	uint64_t quiet_ms;
 
 	if (!(pump->state[side] & SIDE_ENDED) || has_rest(pump, side))
 		return false;
 	if (socket_is_sent(to->io.fd))
 		return true;
-	loop_timer_set(to->loop, &pump->timer, SENT_CHECK_MS);
+	quiet_ms = loop_now_ms(to->loop) - pump->last_moved_ms;
+	if (quiet_ms < SENT_CHECK_MS)
+		quiet_ms = SENT_CHECK_MS;
+	loop_timer_set(to->loop, &pump->timer, quiet_ms < SENT_CHECK_MOST_MS ? quiet_ms : SENT_CHECK_MOST_MS);
 	return false;
 }
 

@@ -314,6 +314,22 @@ static void a_half_closed_tunnel_ends_sooner(void **state)
 	expect_end(PUMP_ORIGIN, PUMP_HALF_CLOSE_TIMEOUT);
 }
 
+/* Nothing is asked of the kernel at an end that may be over at once, and none is waited for twice as long. */
+static void what_is_acknowledged_is_asked_at_half_time(void **state)
+{
+	(void)state;
+	rig.limits.half_close_ms = 100000;
+	start("", "some");
+	expect_text(PUMP_CLIENT, "some");
+	shutdown(rig.ends[PUMP_ORIGIN], SHUT_WR);
+	expect_fin(PUMP_CLIENT);
+	assert_int_equal(rig.pump.acknowledged, 0);
+	assert_true(rig.pump.timer.due_ms <= loop_now_ms(rig.loop) + 50001);
+	rig.pump.timer.on_due(&rig.pump.timer);
+	assert_int_not_equal(rig.pump.acknowledged, 0);
+	assert_true(rig.pump.timer.due_ms <= rig.pump.last_moved_ms + 100000);
+}
+
 static void stopping_ends_it_at_once(void **state)
 {
 	(void)state;
@@ -963,6 +979,7 @@ int main(void)
 		ONE(a_reset_after_a_fin_is_named),
 		ONE(an_idle_tunnel_ends),
 		ONE(a_half_closed_tunnel_ends_sooner),
+		ONE(what_is_acknowledged_is_asked_at_half_time),
 		ONE(stopping_ends_it_at_once),
 		ONE(a_look_that_stops_is_told_whoever_was_served),
 		ONE(a_receiver_that_resets_with_bytes_on_their_way_ends_it),
