@@ -52,12 +52,22 @@ static struct rate rate_of(const struct meter *meter, const struct meter_limit *
 	return rate;
 }
 
-static bool is_limited(const struct meter *meter)
+/* All together; 0: it is not limited. */
+static uint64_t sum_rates(const struct meter *meter)
 {
+	uint64_t sum = 0;
+
 	for (size_t i = 0; i < meter->count; i++)
-		if (rate_of(meter, &meter->limits[i]).bytes_per_s)
-			return true;
-	return false;
+		sum += rate_of(meter, &meter->limits[i]).bytes_per_s;
+	return sum;
+}
+
+/* One bucket for each rate, so that what was taken at another one is not owed at this one. */
+static uint64_t bucket_of(const struct meter_limit *limit, struct rate rate)
+{
+	uint64_t key = limit->key ^ rate.bytes_per_s * UINT64_C(0x9e3779b97f4a7c15);
+
+	return key ? key : 1;
 }
 
 /* ---- portions ---- */
@@ -68,7 +78,7 @@ static void give_back(struct meter *meter, size_t count, uint32_t bytes)
 		struct rate rate = rate_of(meter, &meter->limits[i]);
 
 		if (rate.bytes_per_s && bytes)
-			rate_table_give(meter->meters->table, meter->limits[i].key, rate, bytes, now_ns(meter));
+			rate_table_give(meter->meters->table, bucket_of(&meter->limits[i], rate), rate, bytes, now_ns(meter));
 	}
 }
 
@@ -89,7 +99,7 @@ static uint32_t portion_of(const struct meter *meter)
 
 		if (rate.bytes_per_s == 0)
 			continue;
-		ms = rate_table_wait_ns(meter->meters->table, meter->limits[i].key, rate, now_ns(meter)) / MS_NS;
+		ms = rate_table_wait_ns(meter->meters->table, bucket_of(&meter->limits[i], rate), rate, now_ns(meter)) / MS_NS;
 		if (slowest == 0 || rate.bytes_per_s < slowest)
 			slowest = rate.bytes_per_s;
 		if (ms > longest_ms)
@@ -113,7 +123,7 @@ static uint64_t take(struct meter *meter, uint32_t bytes)
 
 		if (rate.bytes_per_s == 0)
 			continue;
-		ns = rate_table_take(meter->meters->table, meter->limits[i].key, rate, bytes, now_ns(meter));
+		ns = rate_table_take(meter->meters->table, bucket_of(&meter->limits[i], rate), rate, bytes, now_ns(meter));
 		if (ns == RATE_TOO_LONG)
 			give_back(meter, i, bytes);
 		if (ns > longest_ns) {
@@ -137,10 +147,27 @@ static void end_wait(struct meter *meter)
 	*meter->meters->waited_ms_total += now_ms - since_ms;
 }
 
+/* Until it is due, or until a reload gives it another rate, or none. */
+static bool must_wait(const struct meter *meter)
+{
+	return meter->waits && loop_now_ms(meter->meters->loop) < meter->due_ms && sum_rates(meter) == meter->waits_at;
+}
+
+static uint64_t until_look_ms(const struct meter *meter)
+{
+	uint64_t ms = meter->due_ms - loop_now_ms(meter->meters->loop);
+
+	return ms < SECOND_MS ? ms : SECOND_MS;
+}
+
 static void on_due(struct loop_timer *timer)
 {
 	struct meter *meter = CONTAINER_OF(timer, struct meter, timer);
 
+	if (must_wait(meter)) {
+		loop_timer_set(meter->meters->loop, timer, until_look_ms(meter));
+		return;
+	}
 	end_wait(meter);
 	if (stream_is_open(meter->stream))
 		loop_again(meter->meters->loop, &meter->stream->io, 0);
@@ -149,9 +176,10 @@ static void on_due(struct loop_timer *timer)
 static void begin_wait(struct meter *meter, uint64_t ms)
 {
 	meter->waits = true;
+	meter->waits_at = sum_rates(meter);
 	meter->due_ms = meter->taken_ms + ms;
 	meter->timer.on_due = on_due;
-	loop_timer_set(meter->meters->loop, &meter->timer, ms);
+	loop_timer_set(meter->meters->loop, &meter->timer, until_look_ms(meter));
 	(*meter->meters->waits_total)++;
 }
 
@@ -181,11 +209,11 @@ size_t meter_room(struct meter *meter, size_t want)
 {
 	uint64_t now_ms = loop_now_ms(meter->meters->loop);
 
-	if (meter->waits && now_ms < meter->due_ms)
+	if (must_wait(meter))
 		return 0;
 	if (meter->waits)
 		end_wait(meter);
-	if (!is_limited(meter))
+	if (sum_rates(meter) == 0)
 		return want;
 	if (meter->portion_bytes && now_ms - meter->taken_ms >= KEPT_MS)
 		give_back_all(meter);

@@ -42,6 +42,7 @@ struct meter {
 	struct stream *stream; /* NULL: stopped */
 	struct loop_timer timer;
 	uint64_t due_ms;       /* while it waits */
+	uint64_t waits_at;     /* the sum of its rates when it began to */
 	uint64_t taken_ms;     /* when the portion was taken, or there */
 	uint64_t waited_ms;    /* all in all */
 	uint32_t portion_bytes; /* taken, and not read yet */

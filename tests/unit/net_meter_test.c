@@ -241,6 +241,25 @@ static void none_is_starved_where_the_queue_is_long(void **state)
 	assert_true(least * 3 >= most);
 }
 
+/* After a reload nobody waits for what was owed at the rate before. */
+static void another_rate_holds_at_once(void **state)
+{
+	const struct meter_limit limit = {7, 0, METER_CLIENT};
+
+	(void)state;
+	workers[0].rates[METER_CLIENT] = workers[1].rates[METER_CLIENT] = 16 << 10;
+	for (int i = 0; i < SESSIONS_MAX; i++)
+		add_flow(&workers[i % 2], &limit, 1);
+	run_for(60000);
+	for (int i = 0; i < SESSIONS_MAX; i++)
+		flows[i].read = 0;
+	workers[0].rates[METER_CLIENT] = workers[1].rates[METER_CLIENT] = MEGABYTE;
+	run_for(5000);
+	assert_rate(all_read(), MEGABYTE, 6); /* a burst of a second among it */
+	for (int i = 0; i < SESSIONS_MAX; i++)
+		assert_true(flows[i].read > 0);
+}
+
 static void talk_goes_on_beside_downloads(void **state)
 {
 	struct flow *talk;
@@ -316,27 +335,28 @@ static void media_is_not_counted(void **state)
 static void what_is_not_used_is_given_back(void **state)
 {
 	const struct rate rate = {MEGABYTE, 1000 * MS_NS};
-	uint64_t before;
+	uint64_t before, bucket;
 
 	(void)state;
 	add_limited(&workers[0], 7, MEGABYTE);
 	add_limited(&workers[1], 7, MEGABYTE);
 	run_for(1);
 	assert_true(flows[0].meter.waits && flows[1].meter.waits);
-	before = rate_table_wait_ns(&tables[0], 7, rate, clock_ms * MS_NS);
+	bucket = bucket_of(&flows[0].meter.limits[0], rate);
+	before = rate_table_wait_ns(&tables[0], bucket, rate, clock_ms * MS_NS);
 	assert_true(before > 0);
 	meter_stop(&flows[0].meter);
 	meter_stop(&flows[1].meter);
 	assert_null(flows[0].stream.meter);
 	assert_false(flows[0].meter.waits);
 	assert_int_equal(flows[0].meter.timer.due_ms, 0);
-	assert_true(rate_table_wait_ns(&tables[0], 7, rate, clock_ms * MS_NS) < before / 10);
+	assert_true(rate_table_wait_ns(&tables[0], bucket, rate, clock_ms * MS_NS) < before / 10);
 	meter_stop(&flows[0].meter); /* once more is fine */
 	/* One that ends without a word, as with its worker: what it took is there again after that time. */
 	meter_start(&flows[0].meter, &flows[0].stream, &(struct meter_limit){7, MEGABYTE, METER_RULE}, 1);
 	assert_int_equal(meter_room(&flows[0].meter, 65536), 0);
 	clock_ms += 1 + before / MS_NS;
-	assert_int_equal(rate_table_wait_ns(&tables[0], 7, rate, clock_ms * MS_NS), 0);
+	assert_int_equal(rate_table_wait_ns(&tables[0], bucket, rate, clock_ms * MS_NS), 0);
 }
 
 static void limits_can_be_added(void **state)
@@ -378,6 +398,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(downloads_share_alike, open_workers, close_workers),
 		cmocka_unit_test_setup_teardown(none_is_starved, open_workers, close_workers),
 		cmocka_unit_test_setup_teardown(none_is_starved_where_the_queue_is_long, open_workers, close_workers),
+		cmocka_unit_test_setup_teardown(another_rate_holds_at_once, open_workers, close_workers),
 		cmocka_unit_test_setup_teardown(talk_goes_on_beside_downloads, open_workers, close_workers),
 		cmocka_unit_test_setup_teardown(the_strictest_holds, open_workers, close_workers),
 		cmocka_unit_test_setup_teardown(media_is_not_counted, open_workers, close_workers),
