@@ -151,8 +151,10 @@ static void set_paused(struct acceptor *acceptor, bool is_paused)
 		struct listener *listener = LIST_ENTRY(link, struct listener, link);
 
 		loop_unwatch(acceptor->env->loop, &listener->io);
-		if (watch(acceptor, listener))
+		if (watch(acceptor, listener)) {
 			log_event(EV_SYSTEM, "cannot watch a listener: errno=%d", errno);
+			loop_timer_set(acceptor->env->loop, &acceptor->resume, PAUSE_MS); /* tried again */
+		}
 	}
 }
 
@@ -180,8 +182,8 @@ static void pause_all(struct acceptor *acceptor)
 {
 	if (!places_pause(acceptor->places))
 		return;
-	set_paused(acceptor, true);
 	loop_timer_set(acceptor->env->loop, &acceptor->resume, PAUSE_MS);
+	set_paused(acceptor, true);
 	/* Whoever came between the last look and now woke us and nobody else: look once more. */
 	LIST_EACH(&acceptor->listening, link)
 	{
