@@ -23,8 +23,6 @@ enum {
 	MEDIA_BUDGET_BYTES = 64 * 1024, /* the same for class media: calls have far less in one turn */
 	MEDIA_CHUNK_BYTES = 16 * 1024, /* most of it that is stored */
 	WINDOW_MS = 1000, /* that a rate is of */
-	SENT_CHECK_MOST_MS = 1000, /* the longer nothing is taken, the rarer */
-	SENT_CHECK_MS = 20, /* the kernel does not say when a socket's queue has become empty */
 };
 
 /* Bits of pump.state[side]: */
@@ -522,16 +520,12 @@ static void finish(struct pump *pump, bool reset)
 static bool is_delivered(struct pump *pump, enum pump_side side)
 {
 	struct stream *to = pump->sides[other(side)];
-	uint64_t quiet_ms;
 
 	if (!(pump->state[side] & SIDE_ENDED) || has_rest(pump, side))
 		return false;
 	if (socket_is_sent(to->io.fd))
 		return true;
-	quiet_ms = loop_now_ms(to->loop) - pump->last_moved_ms;
-	if (quiet_ms < SENT_CHECK_MS)
-		quiet_ms = SENT_CHECK_MS;
-	loop_timer_set(to->loop, &pump->timer, quiet_ms < SENT_CHECK_MOST_MS ? quiet_ms : SENT_CHECK_MOST_MS);
+	loop_timer_set(to->loop, &pump->timer, socket_ask_again_ms(loop_now_ms(to->loop) - pump->last_moved_ms));
 	return false;
 }
 

@@ -13,6 +13,9 @@
 /* A dead path is noticed after KEEPALIVE_IDLE_S + 3 * KEEPALIVE_EVERY_S. */
 enum { KEEPALIVE_IDLE_S = 60, KEEPALIVE_EVERY_S = 10, KEEPALIVE_TRIES = 3 };
 
+/* Time between two looks at what is not sent. */
+enum { ASK_LEAST_MS = 20, ASK_MOST_MS = 1000 };
+
 enum { PRIORITY_NORMAL = 0, PRIORITY_BULK = 2, PRIORITY_MEDIA = 6 };
 
 struct option {
@@ -323,6 +326,13 @@ bool socket_is_sent(int fd)
 		return true;
 	/* Of a connection that was reset nothing more is sent. */
 	return info.tcpi_state == STATE_CLOSED || (info.tcpi_unacked == 0 && info.tcpi_notsent_bytes == 0);
+}
+
+uint64_t socket_ask_again_ms(uint64_t quiet_ms)
+{
+	if (quiet_ms < ASK_LEAST_MS)
+		return ASK_LEAST_MS;
+	return quiet_ms < ASK_MOST_MS ? quiet_ms : ASK_MOST_MS;
 }
 
 uint32_t socket_acknowledged(int fd)

@@ -52,6 +52,8 @@ bool socket_was_reset(int fd, int *error_number);
 
 /* Has the other end got everything that was written? True, too, where that cannot be told. */
 bool socket_is_sent(int fd);
+/* The kernel does not say when it is: in how many milliseconds to ask again where nothing was taken for so many. The longer, the rarer. */
+uint64_t socket_ask_again_ms(uint64_t quiet_ms);
 
 /* How many bytes the other end has got: whoever reads slowly makes it grow. It may go round; 0 where it cannot be told. */
 uint32_t socket_acknowledged(int fd);
