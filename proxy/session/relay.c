@@ -180,7 +180,7 @@ static bool is_drained_enough(const struct session *session)
 	return exchange->up_broken && exchange->drained_bytes > session_conf_of(session)->limits.drain_bytes;
 }
 
-/* A reset that note_unread_resets() has asked for is told once: read() would now say that this was an orderly end. What TLS says
+/* A reset that write(), or note_unread_resets(), was told is told once: read() would now say that this was an orderly end. What TLS says
  * is so. */
 static enum stream_state read_stream(struct stream *stream, bool was_reset, uint8_t *at, size_t len, size_t *got)
 {
@@ -273,8 +273,11 @@ static void flush_up(struct session *session)
 		if (state == STREAM_AGAIN)
 			return;
 		if (state != STREAM_OK) {
-			/* Its answer may lie there all the same: "too large", and closed. */
+			/* Its answer may lie there all the same: "too large", and closed. Behind its FIN (EPIPE) all of it does; a reset
+			 * is told once, and read() would now call it an orderly end. */
 			session->origin->ready |= LOOP_BROKEN;
+			if (session->origin->error_number != EPIPE)
+				exchange->was_origin_reset = true;
 			break_up(session);
 			return;
 		}
