@@ -524,6 +524,33 @@ for framing_, how_, late_ in itertools.product(("length", "chunks"), ("notify", 
               lambda site, f=framing_, h=how_, late=late_: upload_ends(site, f, h, late))
 
 
+def answered_upload(site, head, how):
+    """The origin answers before it has read the upload, which is lost on the way to it: (the answer, is it whole?) as the client gets it."""
+    with Talk(site) as talk:
+        talk.client.send(f"POST /up HTTP/1.1\r\nHost: {talk.authority}\r\nContent-Length: 50000000\r\n\r\n".encode() + content(MUCH))
+        talk.until_stuck(talk.client)
+        talk.origin.send(head + b"no!")
+        talk.origin.queue or talk.origin.end(how)
+        talk.origin.sock.close()  # a reset, for what it has not read
+        talk.until(talk.client, b"\r\n\r\n")
+        talk.until_end(talk.client)
+        return answer_of(talk.client.data), talk.line()
+
+
+@row
+def an_answer_before_the_end_of_an_upload_arrives_however_its_connection_ends(site):
+    for how in ("notify", "cut"):
+        answer, line = answered_upload(site, b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\n", how)
+        assert answer == (b"no!", True) and (line["status"], line.get("error")) == (413, None), (how, answer, line)
+
+
+@row
+def an_answer_that_is_cut_before_the_end_of_an_upload_never_looks_whole(site):
+    for framing in (b"Content-Length: 4", b"Transfer-Encoding: chunked", b"Connection: close"):
+        answer, line = answered_upload(site, b"HTTP/1.1 413 Too Large\r\n" + framing + b"\r\n\r\n" + (b"3\r\n" if b"chunked" in framing else b""), "cut")
+        assert not answer[1] and line["error"] in ("response_incomplete", "response_framing"), (framing, answer, line)
+
+
 @row
 def a_client_that_says_close_notify_still_gets_its_response(site):
     whole = content(ENOUGH)
