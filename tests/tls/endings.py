@@ -729,6 +729,22 @@ for how_ in H2_WAYS:
 
 
 @row
+def a_stream_that_is_cut_does_not_wait_for_what_is_uploaded(site):
+    """Nobody gets it: the half-close timeout is for what the client takes."""
+    with Talk2(site, site.short, method=b"\x83", client_window=SHUT) as talk:
+        talk.origin.send(frame(HEADERS, END_HEADERS, 1, b"\x88"))
+        talk.o.send_data(content(200_000))
+        h2_reset(talk.o)
+        talk.wait(lambda: len(talk.c.body()) == SHUT, (talk.client,), "what the window lets through")
+        limit = time.monotonic() + auth_site.PATIENCE_S
+        while not talk.c.has(RST_STREAM) and not talk.client.ended:
+            assert time.monotonic() < limit, "it is held as long as something is uploaded"
+            talk.client.send(frame(DATA, 0, 1, b"x"))
+            talk.wait(lambda: False, (talk.client,), "", 0.1)
+        talk.expect_line(error="response_incomplete", ended_by="origin", how="rst")
+
+
+@row
 def a_response_over_http2_that_stops_is_cut_behind_what_came(site):
     with Talk2(site, site.idle, window="client") as talk:
         assert talk.o.send_data(content(200_000)) == 200_000
