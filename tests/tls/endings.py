@@ -729,6 +729,19 @@ for how_ in H2_WAYS:
 
 
 @row
+def a_whole_response_that_is_not_taken_is_no_success(site):
+    """The origin has said all, and wants no more of the upload."""
+    with Talk2(site, site.short, method=b"\x83", client_window=SHUT) as talk:
+        talk.origin.send(frame(HEADERS, END_HEADERS, 1, b"\x88"))
+        talk.o.send_data(content(200_000))
+        talk.origin.send(frame(DATA, END_STREAM, 1, b"") + frame(RST_STREAM, 0, 1, bytes(4)))
+        talk.wait(lambda: len(talk.c.body()) == SHUT, (talk.client,), "what the window lets through")
+        talk.until_cut(talk.client, talk.c)
+        assert not talk.c.is_whole() and talk.c.has(RST_STREAM), talk.client.ended
+        talk.expect_line(error="client_timeout", status=200)
+
+
+@row
 def a_stream_that_is_cut_does_not_wait_for_what_is_uploaded(site):
     """Nobody gets it: the half-close timeout is for what the client takes."""
     with Talk2(site, site.short, method=b"\x83", client_window=SHUT) as talk:

@@ -158,9 +158,10 @@ static void on_due(struct loop_timer *timer)
 	struct session *session = stream->relay->session;
 	const struct h2_way *up = &stream->way[H2_CLIENT];
 
-	if (stream->has_pending) /* what is left was not taken in time */
+	if (stream->has_pending) { /* what is left was not taken in time */
+		h2_stream_note(stream, ERR_CLIENT_TIMEOUT, "");
 		h2_stream_reset(stream, H2_CLIENT, cutting_code(stream->pending_code));
-	else if (!stream->has_head)
+	} else if (!stream->has_head)
 		h2_relay_end(stream->relay, ERR_REQUEST_TIMEOUT); /* no other stream can go on before its head has */
 	else if (stream->way[H2_ORIGIN].is_started)
 		h2_stream_fail(stream, ERR_IDLE_TIMEOUT, "");
