@@ -729,6 +729,22 @@ for how_ in H2_WAYS:
 
 
 @row
+def a_stream_that_was_reset_stays_so_when_its_connection_closes(site):
+    with Talk2(site, client_window=SHUT) as talk:
+        talk.o.send_data(content(200_000))
+        talk.wait(lambda: len(talk.c.body()) == SHUT, (talk.client,), "what the window lets through")
+        talk.until_stuck(talk.origin)
+        h2_reset(talk.o)
+        talk.until_stuck(talk.origin)
+        talk.origin.notify()
+        talk.wait(lambda: talk.origin.ended, (talk.origin,), "the end of the origin's connection")
+        talk.client.send(frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 1 << 24)))
+        talk.until_cut(talk.client, talk.c)
+        talk.client.notify()
+        talk.expect_line(error="response_incomplete", ended_by="origin", how="rst")
+
+
+@row
 def a_whole_response_that_is_not_taken_is_no_success(site):
     """The origin has said all, and wants no more of the upload."""
     with Talk2(site, site.short, method=b"\x83", client_window=SHUT) as talk:
