@@ -551,6 +551,7 @@ static enum step on_inner_origin_end(struct session *session, enum stream_state 
 	enum { CERTIFICATE_REQUIRED = 116 };
 	struct exchange *exchange = session->exchange;
 	bool is_first = session->inspect->request_count == 1;
+	enum err err = state == STREAM_END ? ERR_ORIGIN_CLOSED : ERR_ORIGIN_RESET;
 
 	if (session->origin->tls && tls_stream_failure(session->origin).alert == CERTIFICATE_REQUIRED)
 		return session_fail(session, ERR_CLIENT_CERTIFICATE, "the origin refuses whoever shows none (alert 116)");
@@ -558,11 +559,11 @@ static enum step on_inner_origin_end(struct session *session, enum stream_state 
 	if (is_first && session->inspect->was_asked)
 		return session_fail(session, ERR_CLIENT_CERTIFICATE, "the origin closed the connection after it had got none");
 	if (!is_first && buf_len(&exchange->from_origin) == 0 && relay_is_repeatable(exchange)) {
-		session->env->metrics->errors[ERR_ORIGIN_CLOSED]++;
-		exchange->err = ERR_ORIGIN_CLOSED;
+		session->env->metrics->errors[err]++;
+		exchange->err = err;
 		return session_go(session, SESSION_END);
 	}
-	return session_fail(session, state == STREAM_END ? ERR_ORIGIN_CLOSED : ERR_ORIGIN_RESET, "");
+	return session_fail(session, err, "");
 }
 
 static enum step on_origin_end(struct session *session, enum stream_state state)

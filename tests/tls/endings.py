@@ -464,6 +464,22 @@ def a_whole_response_is_whole_however_its_connection_ends(site):
             talk.expect_line(error=None, bytes_down=1000)
 
 
+@row
+def a_kept_connection_that_ends_instead_of_an_answer_is_told_as_it_ends(site):
+    for how, error in (("notify", "origin_closed"), ("rst", "origin_reset")):
+        with Talk(site) as talk:
+            ask(talk)
+            talk.origin.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK")
+            talk.until(talk.client, b"\r\n\r\nOK")
+            talk.origin.data.clear()
+            talk.client.send(f"GET /again HTTP/1.1\r\nHost: {talk.authority}\r\n\r\n".encode())
+            talk.until(talk.origin, b"\r\n\r\n")
+            talk.origin.end(how)
+            talk.until_end(talk.client)
+            line = site.request_line(talk.host, "/again", talk.proxy)
+            assert (line.get("error"), line.get("ended_by")) == (error, "origin"), (how, line)
+
+
 def response_unread(site, how):
     with Talk(site, site.short if how == "rst" else site.idle, window="client") as talk:
         ask(talk)
