@@ -180,7 +180,7 @@ static bool is_drained_enough(const struct session *session)
 	return exchange->up_broken && exchange->drained_bytes > session_conf_of(session)->limits.drain_bytes;
 }
 
-/* A reset that note_unread_resets() has asked for is told once: read() would now say that this was an orderly end. What TLS says
+/* A reset that write(), or note_unread_resets(), was told is told once: read() would now say that this was an orderly end. What TLS says
  * is so. */
 static enum stream_state read_stream(struct stream *stream, bool was_reset, uint8_t *at, size_t len, size_t *got)
 {
@@ -273,8 +273,11 @@ static void flush_up(struct session *session)
 		if (state == STREAM_AGAIN)
 			return;
 		if (state != STREAM_OK) {
-			/* Its answer may lie there all the same: "too large", and closed. */
+			/* Its answer may lie there all the same: "too large", and closed. Behind its FIN (EPIPE) all of it does; a reset
+			 * is told once, and read() would now call it an orderly end. */
 			session->origin->ready |= LOOP_BROKEN;
+			if (session->origin->error_number != EPIPE)
+				exchange->was_origin_reset = true;
 			break_up(session);
 			return;
 		}
@@ -548,6 +551,7 @@ static enum step on_inner_origin_end(struct session *session, enum stream_state 
 	enum { CERTIFICATE_REQUIRED = 116 };
 	struct exchange *exchange = session->exchange;
 	bool is_first = session->inspect->request_count == 1;
+	enum err err = state == STREAM_END ? ERR_ORIGIN_CLOSED : ERR_ORIGIN_RESET;
 
 	if (session->origin->tls && tls_stream_failure(session->origin).alert == CERTIFICATE_REQUIRED)
 		return session_fail(session, ERR_CLIENT_CERTIFICATE, "the origin refuses whoever shows none (alert 116)");
@@ -555,11 +559,11 @@ static enum step on_inner_origin_end(struct session *session, enum stream_state 
 	if (is_first && session->inspect->was_asked)
 		return session_fail(session, ERR_CLIENT_CERTIFICATE, "the origin closed the connection after it had got none");
 	if (!is_first && buf_len(&exchange->from_origin) == 0 && relay_is_repeatable(exchange)) {
-		session->env->metrics->errors[ERR_ORIGIN_CLOSED]++;
-		exchange->err = ERR_ORIGIN_CLOSED;
+		session->env->metrics->errors[err]++;
+		exchange->err = err;
 		return session_go(session, SESSION_END);
 	}
-	return session_fail(session, state == STREAM_END ? ERR_ORIGIN_CLOSED : ERR_ORIGIN_RESET, "");
+	return session_fail(session, err, "");
 }
 
 static enum step on_origin_end(struct session *session, enum stream_state state)

@@ -20,7 +20,8 @@ struct tls {
 	struct stream *stream;
 	struct buf unread;      /* came, and OpenSSL has not asked for it yet */
 	struct buf unsent;      /* OpenSSL has written it, and the socket did not take it */
-	enum stream_state wire; /* STREAM_OK, or what the socket says from now on */
+	enum stream_state wire; /* STREAM_OK, or what the socket says from now on to whoever reads */
+	enum stream_state out;  /* STREAM_OK, or why nothing can be sent; what came before is read all the same */
 	struct tls_failure failure;
 	size_t barren_bytes;    /* that came since the last data */
 	size_t held;            /* of what was written last: in `unsent`, and not said to be taken yet */
@@ -97,14 +98,15 @@ static int bio_read(BIO *bio, char *at, size_t len, size_t *got)
 	return 1;
 }
 
-/* False: the socket is broken. */
+/* False: nothing can be sent any more. */
 static bool send_some(struct tls *tls, struct span bytes, size_t *taken)
 {
 	enum stream_state state = stream_plain_ops.write(tls->stream, bytes, taken);
 
 	if (state == STREAM_OK || state == STREAM_AGAIN)
 		return true;
-	tls->wire = state;
+	tls->out = state;
+	buf_fini(&tls->unsent);
 	return false;
 }
 
@@ -115,6 +117,8 @@ static void flush(struct tls *tls)
 	size_t taken = 0;
 
 	shared.out_len = 0;
+	if (tls->out != STREAM_OK)
+		return;
 	while (buf_len(&tls->unsent)) {
 		if (!send_some(tls, buf_span(&tls->unsent), &taken))
 			return;
@@ -137,7 +141,7 @@ static void flush(struct tls *tls)
 
 static bool is_wire_broken(const struct tls *tls)
 {
-	return tls->wire != STREAM_OK && tls->wire != STREAM_AGAIN && tls->wire != STREAM_END;
+	return tls->out != STREAM_OK || (tls->wire != STREAM_OK && tls->wire != STREAM_AGAIN && tls->wire != STREAM_END);
 }
 
 static int bio_write(BIO *bio, const char *at, size_t len, size_t *taken)
@@ -225,8 +229,15 @@ static void note_failure(struct tls *tls, int ssl_error)
 	tls->has_failed = true;
 	tls->failure.text = text ? text : "";
 	tls->failure.alert = is_alert ? reason - SSL_AD_REASON_OFFSET : -1;
-	tls->failure.is_closed = tls->wire == STREAM_END || tls->wire == STREAM_RESET || ssl_error == SSL_ERROR_SYSCALL;
+	tls->failure.is_closed = tls->wire == STREAM_END || tls->wire == STREAM_RESET || tls->out != STREAM_OK ||
+	                         ssl_error == SSL_ERROR_SYSCALL;
 	ERR_clear_error();
+}
+
+/* What a connection that fails is. */
+static enum stream_state failed_state(const struct tls *tls)
+{
+	return tls->wire == STREAM_BROKEN || tls->out == STREAM_BROKEN ? STREAM_BROKEN : STREAM_RESET;
 }
 
 /* Of a read or write that moved nothing. */
@@ -243,7 +254,7 @@ static enum stream_state state_of(struct tls *tls, int result)
 	default:
 		note_failure(tls, error);
 		/* An end without close_notify is no end in order: something may be missing. */
-		return tls->wire == STREAM_BROKEN ? STREAM_BROKEN : STREAM_RESET;
+		return failed_state(tls);
 	}
 }
 
@@ -318,7 +329,7 @@ static enum stream_state tls_write(struct stream *stream, struct span bytes, siz
 		state = state_of(tls, result);
 	end(tls);
 	if (is_wire_broken(tls))
-		return tls->wire == STREAM_BROKEN ? STREAM_BROKEN : STREAM_RESET;
+		return failed_state(tls);
 	/* Whoever writes must not take for sent what closing would lose: the last byte is asked for once more. */
 	if (buf_len(&tls->unsent) && *taken) {
 		tls->held = 1;
@@ -387,7 +398,7 @@ enum err tls_stream_start(struct stream *stream, SSL *ssl, struct span first)
 	}
 	tls->ssl = ssl;
 	tls->stream = stream;
-	tls->wire = STREAM_OK;
+	tls->wire = tls->out = STREAM_OK;
 	tls->failure.alert = tls->failure.warning = -1;
 	tls->failure.got_bytes = first.len;
 	buf_init(&tls->unread, first.len + SHARED_BYTES);
@@ -466,7 +477,7 @@ bool tls_stream_has_ended(struct stream *stream)
 	end(tls);
 	if (state == STREAM_AGAIN && !(stream->ready & (LOOP_PEER_CLOSED | LOOP_BROKEN)))
 		stream->ready &= ~(unsigned)LOOP_READABLE;
-	return state != STREAM_AGAIN;
+	return state != STREAM_AGAIN || tls->out != STREAM_OK;
 }
 
 void tls_stream_abandon(struct stream *stream)

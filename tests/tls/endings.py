@@ -464,6 +464,22 @@ def a_whole_response_is_whole_however_its_connection_ends(site):
             talk.expect_line(error=None, bytes_down=1000)
 
 
+@row
+def a_kept_connection_that_ends_instead_of_an_answer_is_told_as_it_ends(site):
+    for how, error in (("notify", "origin_closed"), ("rst", "origin_reset")):
+        with Talk(site) as talk:
+            ask(talk)
+            talk.origin.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK")
+            talk.until(talk.client, b"\r\n\r\nOK")
+            talk.origin.data.clear()
+            talk.client.send(f"GET /again HTTP/1.1\r\nHost: {talk.authority}\r\n\r\n".encode())
+            talk.until(talk.origin, b"\r\n\r\n")
+            talk.origin.end(how)
+            talk.until_end(talk.client)
+            line = site.request_line(talk.host, "/again", talk.proxy)
+            assert (line.get("error"), line.get("ended_by")) == (error, "origin"), (how, line)
+
+
 def response_unread(site, how):
     with Talk(site, site.short if how == "rst" else site.idle, window="client") as talk:
         ask(talk)
@@ -522,6 +538,33 @@ def upload_ends(site, framing, how, is_late):
 for framing_, how_, late_ in itertools.product(("length", "chunks"), ("notify", "cut", "rst"), (False, True)):
     row_named(f"HTTP/1.1: an upload with {framing_} that ends with {how_}, read {'late' if late_ else 'at once'}",
               lambda site, f=framing_, h=how_, late=late_: upload_ends(site, f, h, late))
+
+
+def answered_upload(site, head, how):
+    """The origin answers before it has read the upload, which is lost on the way to it: (the answer, is it whole?) as the client gets it."""
+    with Talk(site) as talk:
+        talk.client.send(f"POST /up HTTP/1.1\r\nHost: {talk.authority}\r\nContent-Length: 50000000\r\n\r\n".encode() + content(MUCH))
+        talk.until_stuck(talk.client)
+        talk.origin.send(head + b"no!")
+        talk.origin.queue or talk.origin.end(how)
+        talk.origin.sock.close()  # a reset, for what it has not read
+        talk.until(talk.client, b"\r\n\r\n")
+        talk.until_end(talk.client)
+        return answer_of(talk.client.data), talk.line()
+
+
+@row
+def an_answer_before_the_end_of_an_upload_arrives_however_its_connection_ends(site):
+    for how in ("notify", "cut"):
+        answer, line = answered_upload(site, b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\n", how)
+        assert answer == (b"no!", True) and (line["status"], line.get("error")) == (413, None), (how, answer, line)
+
+
+@row
+def an_answer_that_is_cut_before_the_end_of_an_upload_never_looks_whole(site):
+    for framing in (b"Content-Length: 4", b"Transfer-Encoding: chunked", b"Connection: close"):
+        answer, line = answered_upload(site, b"HTTP/1.1 413 Too Large\r\n" + framing + b"\r\n\r\n" + (b"3\r\n" if b"chunked" in framing else b""), "cut")
+        assert not answer[1] and line["error"] in ("response_incomplete", "response_framing"), (framing, answer, line)
 
 
 @row
@@ -699,6 +742,51 @@ def h2_response_unread(site, how):
 
 for how_ in H2_WAYS:
     row_named(f"HTTP/2: a response that ends with {how_} and that nobody takes", lambda site, h=how_: h2_response_unread(site, h))
+
+
+@row
+def a_stream_that_was_reset_stays_so_when_its_connection_closes(site):
+    with Talk2(site, client_window=SHUT) as talk:
+        talk.o.send_data(content(200_000))
+        talk.wait(lambda: len(talk.c.body()) == SHUT, (talk.client,), "what the window lets through")
+        talk.until_stuck(talk.origin)
+        h2_reset(talk.o)
+        talk.until_stuck(talk.origin)
+        talk.origin.notify()
+        talk.wait(lambda: talk.origin.ended, (talk.origin,), "the end of the origin's connection")
+        talk.client.send(frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 1 << 24)))
+        talk.until_cut(talk.client, talk.c)
+        talk.client.notify()
+        talk.expect_line(error="response_incomplete", ended_by="origin", how="rst")
+
+
+@row
+def a_whole_response_that_is_not_taken_is_no_success(site):
+    """The origin has said all, and wants no more of the upload."""
+    with Talk2(site, site.short, method=b"\x83", client_window=SHUT) as talk:
+        talk.origin.send(frame(HEADERS, END_HEADERS, 1, b"\x88"))
+        talk.o.send_data(content(200_000))
+        talk.origin.send(frame(DATA, END_STREAM, 1, b"") + frame(RST_STREAM, 0, 1, bytes(4)))
+        talk.wait(lambda: len(talk.c.body()) == SHUT, (talk.client,), "what the window lets through")
+        talk.until_cut(talk.client, talk.c)
+        assert not talk.c.is_whole() and talk.c.has(RST_STREAM), talk.client.ended
+        talk.expect_line(error="client_timeout", status=200)
+
+
+@row
+def a_stream_that_is_cut_does_not_wait_for_what_is_uploaded(site):
+    """Nobody gets it: the half-close timeout is for what the client takes."""
+    with Talk2(site, site.short, method=b"\x83", client_window=SHUT) as talk:
+        talk.origin.send(frame(HEADERS, END_HEADERS, 1, b"\x88"))
+        talk.o.send_data(content(200_000))
+        h2_reset(talk.o)
+        talk.wait(lambda: len(talk.c.body()) == SHUT, (talk.client,), "what the window lets through")
+        limit = time.monotonic() + auth_site.PATIENCE_S
+        while not talk.c.has(RST_STREAM) and not talk.client.ended:
+            assert time.monotonic() < limit, "it is held as long as something is uploaded"
+            talk.client.send(frame(DATA, 0, 1, b"x"))
+            talk.wait(lambda: False, (talk.client,), "", 0.1)
+        talk.expect_line(error="response_incomplete", ended_by="origin", how="rst")
 
 
 @row

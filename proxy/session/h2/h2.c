@@ -216,7 +216,8 @@ static void lose_origin(struct h2_stream *stream, enum err err)
 		if (down->sent_end && !stream->way[H2_CLIENT].ended)
 			h2_stream_reset(stream, H2_CLIENT, NGHTTP2_NO_ERROR);
 	} else if (down->is_started) {
-		stream->exchange->was_origin_reset = err != ERR_ORIGIN_CLOSED;
+		if (!stream->has_pending) /* else it was cut before */
+			stream->exchange->was_origin_reset = err != ERR_ORIGIN_CLOSED;
 		h2_stream_note(stream, ERR_RESPONSE_INCOMPLETE, "");
 		h2_stream_cut(stream, NGHTTP2_INTERNAL_ERROR);
 	} else if (stream->has_head) {

@@ -158,9 +158,10 @@ static void on_due(struct loop_timer *timer)
 	struct session *session = stream->relay->session;
 	const struct h2_way *up = &stream->way[H2_CLIENT];
 
-	if (stream->has_pending) /* what is left was not taken in time */
+	if (stream->has_pending) { /* what is left was not taken in time */
+		h2_stream_note(stream, ERR_CLIENT_TIMEOUT, "");
 		h2_stream_reset(stream, H2_CLIENT, cutting_code(stream->pending_code));
-	else if (!stream->has_head)
+	} else if (!stream->has_head)
 		h2_relay_end(stream->relay, ERR_REQUEST_TIMEOUT); /* no other stream can go on before its head has */
 	else if (stream->way[H2_ORIGIN].is_started)
 		h2_stream_fail(stream, ERR_IDLE_TIMEOUT, "");
@@ -171,6 +172,13 @@ static void on_due(struct loop_timer *timer)
 
 /* ---- the ways ---- */
 
+/* A stream that is cut waits for its client to take what is left, and not for what the client still sends. */
+static void touch_for(const struct h2_way *way)
+{
+	if (!way->stream->has_pending || way->from == H2_ORIGIN)
+		h2_stream_touch(way->stream);
+}
+
 /* The receiver has taken it: its sender may send as much again. */
 void h2_stream_took(struct h2_way *way, size_t len)
 {
@@ -180,7 +188,7 @@ void h2_stream_took(struct h2_way *way, size_t len)
 	buf_consume(&way->data, len);
 	if (len && !is_ours && !stream->relay->leg[way->from].is_gone)
 		nghttp2_session_consume(ng_of(stream, way->from), stream->id[way->from], len);
-	h2_stream_touch(stream);
+	touch_for(way);
 }
 
 /* Whoever should have got it is gone. */
@@ -220,7 +228,7 @@ void h2_stream_on_data(struct h2_way *way, struct span bytes)
 		stream->exchange->bytes_up += bytes.len;
 	else if (!stream->is_page)
 		stream->exchange->bytes_down += bytes.len;
-	h2_stream_touch(stream);
+	touch_for(way);
 	if (!has_receiver(way)) {
 		nghttp2_session_consume(ng_of(stream, way->from), stream->id[way->from], bytes.len);
 		return;
@@ -237,7 +245,7 @@ void h2_stream_on_end(struct h2_way *way)
 	if (way->from == H2_ORIGIN && way->stream->is_page)
 		return;
 	way->ended = true;
-	h2_stream_touch(way->stream);
+	touch_for(way);
 	resume(way);
 }
 
