@@ -16,7 +16,6 @@ enum {
 	TLS_COSTS = 4,               /* times what plain bytes cost: decrypted and encrypted */
 	INTERIM_MAX_BYTES = 1 << 20, /* more than any origin has to say before it answers */
 	PAGES_MS = 10000,            /* for the role public to answer */
-	SENT_CHECK_MS = 20,
 };
 
 static bool is_idempotent(struct span method)
@@ -472,7 +471,7 @@ static enum step step_cut(struct session *session)
 	bool is_upload = exchange->is_upload_cut;
 	const struct buf *left = is_upload ? &exchange->to_origin : &exchange->to_client;
 	int fd = is_upload ? session->origin->io.fd : session->client.io.fd;
-	uint64_t now_ms = loop_now_ms(session->env->loop);
+	uint64_t now_ms = loop_now_ms(session->env->loop), half_close_ms = session_conf_of(session)->timeouts.half_close_ms;
 	bool is_flushed;
 
 	if (is_upload)
@@ -481,10 +480,10 @@ static enum step step_cut(struct session *session)
 		return STEP_NEXT;
 	is_flushed = buf_len(left) == 0;
 	if (session_is_taken(session))
-		exchange->cut_due_ms = now_ms + session_conf_of(session)->timeouts.half_close_ms;
+		exchange->cut_due_ms = now_ms + half_close_ms;
 	if (now_ms >= exchange->cut_due_ms || (is_flushed && socket_is_sent(fd)))
 		return session_fail(session, exchange->cut, exchange->cut_detail);
-	session_timeout(session, is_flushed ? SENT_CHECK_MS : exchange->cut_due_ms - now_ms);
+	session_timeout(session, is_flushed ? socket_ask_again_ms(now_ms + half_close_ms - exchange->cut_due_ms) : exchange->cut_due_ms - now_ms);
 	return STEP_WAIT;
 }
 
