@@ -228,6 +228,7 @@ static void read_offers(struct doctor_probe *probe, const struct http_head *head
 		while (next_challenge(&rest, &challenge))
 			take_offer(probe, challenge, &offers);
 	}
+	probe->doctor->login.offered |= talk->offered;
 	snprintf(talk->offers, sizeof(talk->offers), "%.*s", SPAN_ARG(buf_span(&offers)));
 	buf_fini(&offers);
 }
@@ -249,6 +250,14 @@ static void read_token(const struct doctor_probe *probe, const struct http_head 
 	}
 }
 
+/* Basic sends the password itself. A proxy that offers what hides it and then fails at that gets it only where people say so. */
+static bool is_held_back(const struct doctor_login *login, enum doctor_scheme scheme)
+{
+	unsigned hides = BIT(DOCTOR_SCHEME_NTLM) | BIT(DOCTOR_SCHEME_NEGOTIATE_NTLM) | BIT(DOCTOR_SCHEME_DIGEST);
+
+	return scheme == DOCTOR_SCHEME_BASIC && login->forced == NULL && (login->offered & login->failed & hides);
+}
+
 static enum doctor_scheme choose(const struct doctor_probe *probe)
 {
 	const struct doctor_login *login = &probe->doctor->login;
@@ -256,7 +265,7 @@ static enum doctor_scheme choose(const struct doctor_probe *probe)
 	for (unsigned i = 1; i < DOCTOR_SCHEME_COUNT; i++)
 		if ((probe->talk.offered & ~login->failed & BIT(i)) &&
 		    (login->forced == NULL || strcmp(login->forced, schemes[i].word) == 0) &&
-		    (login->user.len || i == DOCTOR_SCHEME_NEGOTIATE))
+		    (login->user.len || i == DOCTOR_SCHEME_NEGOTIATE) && !is_held_back(login, (enum doctor_scheme)i))
 			return (enum doctor_scheme)i;
 	return DOCTOR_SCHEME_NONE;
 }
@@ -337,6 +346,8 @@ void doctor_login_sent(struct doctor_probe *probe)
 	struct doctor_login *login = &probe->doctor->login;
 
 	probe->talk.leg++;
+	if (probe->talk.scheme == DOCTOR_SCHEME_BASIC)
+		login->is_clear = true;
 	if (login->works == DOCTOR_SCHEME_NONE)
 		login->sent_count += is_password_sent(&probe->talk);
 	if (login->first != probe)
@@ -748,6 +759,8 @@ static void add_failed(const struct doctor *doctor, const struct doctor_probe *p
 		           probe->talk.offered & BIT(DOCTOR_SCHEME_NEGOTIATE) ? "; or get a ticket with kinit before" : "");
 	} else {
 		buf_printf(out, "the proxy asks for a login, and nothing of what it offers (%s) works from here.\n", probe->talk.offers);
+		if ((probe->talk.offered & BIT(DOCTOR_SCHEME_BASIC)) && is_held_back(login, DOCTOR_SCHEME_BASIC))
+			buf_add_string(out, "it offers Basic, too, which would send the password in clear text: --proxy-basic does that.\n");
 	}
 }
 
@@ -761,6 +774,8 @@ void doctor_login_add_notes(const struct doctor *doctor, const struct doctor_pro
 	else if (login->works)
 		buf_printf(out, "the proxy takes the login of %.*s with %s.\n",
 		           SPAN_ARG(has_ticket ? span_from(login->ticket_user) : login->user), schemes[login->works].label);
+	if (login->is_clear)
+		buf_add_string(out, "the password went in clear text, with Basic.\n");
 	if (login->why[0] && (probe || login->works))
 		buf_printf(out, "%s%s\n", login->why, login->why[strlen(login->why) - 1] == '?' ? "" : ".");
 }

@@ -32,8 +32,10 @@ struct doctor_login {
 	const char *forced;          /* the only scheme that may be taken; NULL: any */
 	struct doctor_probe *first;  /* logs in, while the others wait; NULL: nobody does */
 	enum doctor_scheme works;    /* NONE: not known */
-	unsigned failed;             /* bits of schemes that did not work: they are not tried again */
+	unsigned offered;            /* bits of schemes, at any time */
+	unsigned failed;             /* and of those that did not work: they are not tried again */
 	unsigned sent_count;         /* of the password, in whatever form */
+	bool is_clear;               /* Basic was sent */
 	bool is_refused;             /* the password is: nothing more is tried */
 	bool is_lost;                /* it was sent, and no answer came: the same */
 	char ticket_user[200];       /* whose ticket it is; "": there is none */

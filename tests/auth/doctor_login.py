@@ -23,6 +23,7 @@ from doctor_site import StunTcp, Tcp  # noqa: E402
 BINARY = ""
 TIMEOUT = "6s"
 KDC = []  # the one of this run
+CLEAR = "the password went in clear text, with Basic."
 
 
 class Said:
@@ -80,6 +81,7 @@ def each_scheme_of_the_user_file():
             said = doctor(proxy.config, *words, "--proxy-user", "alice", *([forced] if forced else []), password="alicepw")
             assert said.results() == {("open", label)} and len(said.rows) == 3, (schemes, said.target)
             said.has(f"the proxy takes the login of alice with {label}.")
+            assert (CLEAR in said.target["notes"]) == (label == "Basic"), said.target
             lines = proxy.wait_lines("127.0.0.1", lambda lines: len([one for one in lines if one["status"] == 200]) == 6)
             taken = [one for one in lines if one["status"] == 200]
             want = "negotiate" if label.startswith("Negotiate") else label.lower()
@@ -125,6 +127,7 @@ def a_wrong_password_is_sent_once():
             assert label in {one.get("login") for one in said.rows}, said.rows
             said.has_some("the proxy does not take the login of alice", "Is the password right", "It was sent once")
             said.has_some(*(one.capitalize() if one != "ntlm" else "NTLM" for one in schemes))
+            assert (CLEAR in said.target["notes"]) == (label == "Basic"), said.target
             # Two runs, and each sent it once.
             lines = proxy.wait_lines("127.0.0.1", lambda lines: len(refusals(lines)) >= 2)
             assert len(refusals(lines)) == 2, lines
@@ -275,7 +278,7 @@ def other_ways_to_ask():
         assert len(heads) == 6, heads
     digest = b'Digest realm="a, \\"b\\"", nonce="n", qop="auth", algorithm='
     for fields, want in (((b'Negotiate, NTLM, Basic realm="a, NTLM"',), b"NTLM "), ((digest + b'MD5, Basic realm="x"',), b"Digest "),
-                         ((b'Basic realm="x", ' + digest + b"SHA-256",), b"Digest "), ((digest + b"SHA-512-256", b"basic realm=x"), b"Basic "),
+                         ((b'Basic realm="x", ' + digest + b"SHA-256",), b"Digest "), ((b"basic realm=x", b"Bearer x=y"), b"Basic "),
                          ((b"Bearer x=y", b"Basic realm=\"x\" , charset = \"UTF-8\""), b"Basic ")):
         said, heads = ask_other(lambda field, number, fields=fields: STANDS if field and not field.startswith(b"NTLM") else asks(*fields)
                                 if field is None else asks(SECOND) if number == 0 else STANDS, *alice)
@@ -305,7 +308,7 @@ def proxies_that_do_it_wrong():
          "malformed", 2),
         (lambda field, number: asks(SECOND) if field else asks(b"NTLM"), "login", "does not take the login", 3),
         (lambda field, number: asks(b'Digest realm="r", nonce="n"'), "login", "asks for a login (Digest)", 1),
-        (lambda field, number: asks(b"Basic", b"Digest " + b"x" * 9000), "login", "does not take the login", 2),
+        (lambda field, number: asks(b"Basic", b"Digest " + b"x" * 9000), "login", "asks for a login (Basic, Digest)", 1),
         (lambda field, number: asks(), "login", "asks for a login ()", 1),
     ]
     for i, (answer, result, text, requests) in enumerate(rows):
@@ -322,6 +325,27 @@ def proxies_that_do_it_wrong():
     # A page that never ends, and a second message that never comes.
     said, _ = ask_other(lambda field, number: asks(SECOND, body=b"Content-Length: 9\r\n\r\n") if field else asks(b"NTLM"), *alice, timeout="1s")
     assert said.rows[0]["text"] == "the proxy does not answer CONNECT in 1 s", said.rows
+
+
+def a_password_in_clear_text():
+    """Basic is no way out when what is stronger comes to nothing: a proxy that lies would get the password so."""
+    alice, basic = ("--proxy-user", "alice"), b'Basic realm="x"'
+    unknown = b'Digest realm="r", nonce="n", qop="auth", algorithm=SHA-512-256'
+    offers = [((b"NTLM", basic), (b"NTLM", basic)), ((b"NTLM", basic), (basic,)), ((unknown, basic), (basic,)),
+              ((b"Negotiate", basic), (b"Negotiate", basic))]
+    for before, after in offers:
+        def lies(field, number, before=before, after=after):
+            return asks(*after) if field else asks(*before)
+        said, heads = ask_other(lies, *alice, ports=2)
+        assert not [field for _, field in heads if field and field.startswith(b"Basic")], (before, heads)
+        assert {one["result"] for one in said.rows} == {"login"} and CLEAR not in said.target["notes"], said.target
+        said.has("it offers Basic, too, which would send the password in clear text: --proxy-basic does that.")
+        said, heads = ask_other(lies, *alice, "--proxy-basic")
+        assert [1 for _, field in heads if field and field.startswith(b"Basic")] == [1, 1], (before, heads)
+        said.has(CLEAR)
+    said, heads = ask_other(lambda field, number: STANDS if field else asks(basic), *alice)
+    said.has(CLEAR)
+    assert not any("--proxy-basic" in one for one in said.target["notes"]), said.target
 
 
 def a_port_that_is_dropped():
@@ -425,7 +449,7 @@ def a_kdc_that_is_silent():
 
 ROWS = [each_scheme_of_the_user_file, legs_stay_on_one_connection, digest_takes_the_strongest, users_beyond_ascii,
         a_wrong_password_is_sent_once, without_a_user, other_ways_to_ask, proxies_that_do_it_wrong,
-        a_port_that_is_dropped]
+        a_password_in_clear_text, a_port_that_is_dropped]
 KERBEROS_ROWS = [a_ticket_is_taken, no_ticket, a_ticket_that_helps_nothing, a_kdc_that_is_silent]
 
 
