@@ -51,7 +51,7 @@ enum { EXIT_WELL = 0, EXIT_FINDING = 1, EXIT_USAGE = 2 };
 	X(proxy_negotiate, 0, "proxy-negotiate", NULL, "with Negotiate alone: the ticket of kinit, or with --proxy-user NTLM inside") \
 	X(proxy_ntlm, 0, "proxy-ntlm", NULL, "with NTLM alone") \
 	X(proxy_digest, 0, "proxy-digest", NULL, "with Digest alone") \
-	X(proxy_basic, 0, "proxy-basic", NULL, "with Basic alone") \
+	X(proxy_basic, 0, "proxy-basic", NULL, "with Basic alone: the password goes in clear text") \
 	X(timeout, 0, "timeout", "TIME", "of each probe: 3s, 500ms (default: doctor.timeout)") \
 	X(help, 'h', "help", NULL, "this")
 

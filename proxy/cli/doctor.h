@@ -98,7 +98,7 @@ struct doctor_probe {
 	struct http_body body;       /* DRAINING */
 	uint8_t id[STUN_ID_BYTES];
 	char key[32];                /* WSS: Sec-WebSocket-Key */
-	struct loop_timer timer, resend; /* resend: of UDP; TLS: when it begins; login: no longer for a ticket */
+	struct loop_timer timer, resend; /* resend: of UDP; TLS: when it begins; login: no longer for a ticket, or an answer */
 	struct loop_task redial;
 };
 

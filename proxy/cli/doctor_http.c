@@ -82,6 +82,8 @@ void doctor_http_ask_proxy(struct doctor_probe *probe)
 	}
 	buf_add_string(&probe->out, "\r\n");
 	doctor_probe_ask(probe, DOCTOR_ASKING_PROXY);
+	if (buf_len(login))
+		doctor_login_sent(probe);
 }
 
 /* A parameter of Proxy-Status (RFC 9209): error=token, or details="text". */

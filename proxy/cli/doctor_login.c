@@ -14,7 +14,7 @@
 #include "cli/doctor_work.h"
 #include "cli/password.h"
 
-enum { TOKEN_MAX_BYTES = 65536, CHALLENGE_MAX_BYTES = 8192, LEGS_MAX = 5 };
+enum { TOKEN_MAX_BYTES = 65536, CHALLENGE_MAX_BYTES = 8192, LEGS_MAX = 5, SENDS_MAX = 4 };
 
 #define BIT(scheme) (1u << (scheme))
 
@@ -228,6 +228,7 @@ static void read_offers(struct doctor_probe *probe, const struct http_head *head
 		while (next_challenge(&rest, &challenge))
 			take_offer(probe, challenge, &offers);
 	}
+	probe->doctor->login.offered |= talk->offered;
 	snprintf(talk->offers, sizeof(talk->offers), "%.*s", SPAN_ARG(buf_span(&offers)));
 	buf_fini(&offers);
 }
@@ -249,6 +250,14 @@ static void read_token(const struct doctor_probe *probe, const struct http_head 
 	}
 }
 
+/* Basic sends the password itself. A proxy that offers what hides it and then fails at that gets it only where people say so. */
+static bool is_held_back(const struct doctor_login *login, enum doctor_scheme scheme)
+{
+	unsigned hides = BIT(DOCTOR_SCHEME_NTLM) | BIT(DOCTOR_SCHEME_NEGOTIATE_NTLM) | BIT(DOCTOR_SCHEME_DIGEST);
+
+	return scheme == DOCTOR_SCHEME_BASIC && login->forced == NULL && (login->offered & login->failed & hides);
+}
+
 static enum doctor_scheme choose(const struct doctor_probe *probe)
 {
 	const struct doctor_login *login = &probe->doctor->login;
@@ -256,7 +265,7 @@ static enum doctor_scheme choose(const struct doctor_probe *probe)
 	for (unsigned i = 1; i < DOCTOR_SCHEME_COUNT; i++)
 		if ((probe->talk.offered & ~login->failed & BIT(i)) &&
 		    (login->forced == NULL || strcmp(login->forced, schemes[i].word) == 0) &&
-		    (login->user.len || i == DOCTOR_SCHEME_NEGOTIATE))
+		    (login->user.len || i == DOCTOR_SCHEME_NEGOTIATE) && !is_held_back(login, (enum doctor_scheme)i))
 			return (enum doctor_scheme)i;
 	return DOCTOR_SCHEME_NONE;
 }
@@ -307,8 +316,44 @@ void doctor_login_leave(struct doctor_probe *probe)
 	if (login->first != probe)
 		return;
 	login->first = NULL;
-	login->is_lost = login->works == DOCTOR_SCHEME_NONE && probe->talk.leg && !login->is_refused;
+	login->is_lost = login->works == DOCTOR_SCHEME_NONE && probe->talk.leg && !login->is_refused &&
+	                 probe->talk.scheme != DOCTOR_SCHEME_NEGOTIATE; /* no password is at risk */
 	release(probe->doctor);
+}
+
+/* A refusal needs no target, and would be here: the next one tries. */
+static void on_silent(struct loop_timer *timer)
+{
+	struct doctor_probe *probe = CONTAINER_OF(timer, struct doctor_probe, resend);
+	struct doctor_login *login = &probe->doctor->login;
+
+	if (login->first != probe || probe->phase != DOCTOR_ASKING_PROXY)
+		return;
+	login->first = NULL;
+	release(probe->doctor);
+}
+
+/* What can be tried for the password: of NTLM its third message, of Digest not once more what was stale. */
+static bool is_password_sent(const struct doctor_talk *talk)
+{
+	bool is_ntlm = talk->scheme == DOCTOR_SCHEME_NTLM || talk->scheme == DOCTOR_SCHEME_NEGOTIATE_NTLM;
+
+	return talk->scheme != DOCTOR_SCHEME_NEGOTIATE && talk->leg == (is_ntlm ? 2 : 1);
+}
+
+void doctor_login_sent(struct doctor_probe *probe)
+{
+	struct doctor_login *login = &probe->doctor->login;
+
+	probe->talk.leg++;
+	if (probe->talk.scheme == DOCTOR_SCHEME_BASIC)
+		login->is_clear = true;
+	if (login->works == DOCTOR_SCHEME_NONE)
+		login->sent_count += is_password_sent(&probe->talk);
+	if (login->first != probe)
+		return;
+	probe->resend.on_due = on_silent;
+	loop_timer_set(probe->doctor->loop, &probe->resend, probe->doctor->timeout_ms / SENDS_MAX);
 }
 
 void doctor_login_taken(struct doctor_probe *probe)
@@ -318,7 +363,10 @@ void doctor_login_taken(struct doctor_probe *probe)
 	if (probe->talk.scheme == DOCTOR_SCHEME_NONE)
 		return;
 	login->works = probe->talk.scheme;
-	doctor_login_leave(probe);
+	if (login->first == probe)
+		doctor_login_leave(probe);
+	else
+		release(probe->doctor);
 }
 
 void doctor_login_due(struct doctor_probe *probe)
@@ -461,7 +509,6 @@ static void go_on_ntlm(struct doctor_probe *probe, const struct http_head *head,
 		fail(probe, scheme, SPAN("the proxy's second message is none"));
 	else {
 		set_token(probe, scheme, buf_span(&third));
-		probe->talk.leg++;
 		doctor_http_go_on(probe, head);
 	}
 	wipe(&third);
@@ -579,7 +626,6 @@ static void go_on_negotiate(struct doctor_probe *probe, const struct http_head *
 	buf_init(&why, 300);
 	if (negotiate_client_step(probe->talk.ticket, probe->doctor->proxy.name, came, &token, &why)) {
 		set_token(probe, DOCTOR_SCHEME_NEGOTIATE, buf_span(&token));
-		probe->talk.leg++;
 		doctor_http_go_on(probe, head);
 	} else {
 		fail(probe, DOCTOR_SCHEME_NEGOTIATE, buf_span(&why));
@@ -593,7 +639,7 @@ static void go_on_negotiate(struct doctor_probe *probe, const struct http_head *
 static void start(struct doctor_probe *probe, enum doctor_scheme scheme)
 {
 	probe->talk.scheme = scheme;
-	probe->talk.leg = 1;
+	probe->talk.leg = 0;
 	switch (scheme) {
 	case DOCTOR_SCHEME_NEGOTIATE:
 		start_negotiate(probe);
@@ -647,7 +693,6 @@ static void go_on(struct doctor_probe *probe, const struct http_head *head)
 		break;
 	case DOCTOR_SCHEME_DIGEST:
 		if (probe->talk.leg == 1 && is_stale(probe)) {
-			probe->talk.leg++;
 			start_digest(probe);
 			break;
 		}
@@ -664,14 +709,33 @@ static void go_on(struct doctor_probe *probe, const struct http_head *head)
 
 void doctor_login_asked(struct doctor_probe *probe, const struct http_head *head)
 {
+	const struct doctor_login *login = &probe->doctor->login;
+
 	read_offers(probe, head);
-	if (probe->talk.scheme == DOCTOR_SCHEME_NONE)
+	if (probe->talk.scheme == DOCTOR_SCHEME_NONE || (login->is_refused && login->works == DOCTOR_SCHEME_NONE))
 		begin(probe);
 	else
 		go_on(probe, head);
 }
 
 /* ---- what is said of it ---- */
+
+static void add_sent(const struct doctor *doctor, const struct doctor_probe *probe, struct buf *out)
+{
+	const struct doctor_login *login = &doctor->login;
+
+	if (login->is_refused)
+		buf_printf(out, "the proxy does not take the login of %.*s, of which it offers: %s. Is the password right, and may the "
+		                "user use the proxy? It was sent ", SPAN_ARG(login->user), probe->talk.offers);
+	else
+		buf_printf(out, "the proxy asks for a login (%s), and does not answer ", probe->talk.offers);
+	if (login->sent_count > 1)
+		buf_printf(out, "%s%u times: no refusal came within %.3g s.\n", login->is_refused ? "" : "the login, which was sent ",
+		           login->sent_count, (double)doctor->timeout_ms / SENDS_MAX / 1000);
+	else
+		buf_add_string(out, login->is_refused ? "once, so that no account is locked.\n"
+		                                      : "the one that was sent: it is not sent again, so that no account is locked.\n");
+}
 
 static void add_failed(const struct doctor *doctor, const struct doctor_probe *probe, struct buf *out)
 {
@@ -681,13 +745,8 @@ static void add_failed(const struct doctor *doctor, const struct doctor_probe *p
 	for (unsigned i = 1; i < DOCTOR_SCHEME_COUNT; i++)
 		if (login->forced == NULL || strcmp(login->forced, schemes[i].word) == 0)
 			wanted |= BIT(i);
-	if (login->is_refused) {
-		buf_printf(out, "the proxy does not take the login of %.*s, of which it offers: %s. Is the password right, and may the "
-		                "user use the proxy? It was sent once, so that no account is locked.\n",
-		           SPAN_ARG(login->user), probe->talk.offers);
-	} else if (login->is_lost) {
-		buf_printf(out, "the proxy asks for a login (%s), and does not answer the one that was sent: it is not sent again, so that no "
-		                "account is locked.\n", probe->talk.offers);
+	if (login->is_refused || login->is_lost) {
+		add_sent(doctor, probe, out);
 	} else if (login->forced && (probe->talk.offered & wanted) == 0) {
 		buf_printf(out, "the proxy asks for a login, and offers %s, not %s: leave the option out, and what it offers is taken.\n",
 		           probe->talk.offers, login->forced);
@@ -700,6 +759,8 @@ static void add_failed(const struct doctor *doctor, const struct doctor_probe *p
 		           probe->talk.offered & BIT(DOCTOR_SCHEME_NEGOTIATE) ? "; or get a ticket with kinit before" : "");
 	} else {
 		buf_printf(out, "the proxy asks for a login, and nothing of what it offers (%s) works from here.\n", probe->talk.offers);
+		if ((probe->talk.offered & BIT(DOCTOR_SCHEME_BASIC)) && is_held_back(login, DOCTOR_SCHEME_BASIC))
+			buf_add_string(out, "it offers Basic, too, which would send the password in clear text: --proxy-basic does that.\n");
 	}
 }
 
@@ -713,6 +774,8 @@ void doctor_login_add_notes(const struct doctor *doctor, const struct doctor_pro
 	else if (login->works)
 		buf_printf(out, "the proxy takes the login of %.*s with %s.\n",
 		           SPAN_ARG(has_ticket ? span_from(login->ticket_user) : login->user), schemes[login->works].label);
+	if (login->is_clear)
+		buf_add_string(out, "the password went in clear text, with Basic.\n");
 	if (login->why[0] && (probe || login->works))
 		buf_printf(out, "%s%s\n", login->why, login->why[strlen(login->why) - 1] == '?' ? "" : ".");
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The login at the proxy: which scheme is taken of those that it offers, and what is said on each leg.
  *
- * One probe logs in first, and the others wait for what becomes of it: a wrong password is sent once, and locks no account. */
+ * One probe logs in first, and the others wait for what becomes of it: a wrong password is sent once, and locks no account.
+ * A proxy that takes the login answers when it has reached the target, which may be never: after a quarter of the time the
+ * next one tries. */
 #ifndef CLI_DOCTOR_LOGIN_H
 #define CLI_DOCTOR_LOGIN_H
 
@@ -30,7 +32,10 @@ struct doctor_login {
 	const char *forced;          /* the only scheme that may be taken; NULL: any */
 	struct doctor_probe *first;  /* logs in, while the others wait; NULL: nobody does */
 	enum doctor_scheme works;    /* NONE: not known */
-	unsigned failed;             /* bits of schemes that did not work: they are not tried again */
+	unsigned offered;            /* bits of schemes, at any time */
+	unsigned failed;             /* and of those that did not work: they are not tried again */
+	unsigned sent_count;         /* of the password, in whatever form */
+	bool is_clear;               /* Basic was sent */
 	bool is_refused;             /* the password is: nothing more is tried */
 	bool is_lost;                /* it was sent, and no answer came: the same */
 	char ticket_user[200];       /* whose ticket it is; "": there is none */
@@ -54,6 +59,8 @@ struct doctor_talk {
 MUST_USE bool doctor_login_init(struct doctor *doctor, const struct command_line *line);
 void doctor_login_fini(struct doctor *doctor);
 
+/* Credentials went out. */
+void doctor_login_sent(struct doctor_probe *probe);
 /* The proxy answers 407: go on by itself or end the probe. */
 void doctor_login_asked(struct doctor_probe *probe, const struct http_head *head);
 /* The proxy answers something else: whatever was sent was taken. */

@@ -23,6 +23,7 @@ from doctor_site import StunTcp, Tcp  # noqa: E402
 BINARY = ""
 TIMEOUT = "6s"
 KDC = []  # the one of this run
+CLEAR = "the password went in clear text, with Basic."
 
 
 class Said:
@@ -80,6 +81,7 @@ def each_scheme_of_the_user_file():
             said = doctor(proxy.config, *words, "--proxy-user", "alice", *([forced] if forced else []), password="alicepw")
             assert said.results() == {("open", label)} and len(said.rows) == 3, (schemes, said.target)
             said.has(f"the proxy takes the login of alice with {label}.")
+            assert (CLEAR in said.target["notes"]) == (label == "Basic"), said.target
             lines = proxy.wait_lines("127.0.0.1", lambda lines: len([one for one in lines if one["status"] == 200]) == 6)
             taken = [one for one in lines if one["status"] == 200]
             want = "negotiate" if label.startswith("Negotiate") else label.lower()
@@ -118,12 +120,14 @@ def a_wrong_password_is_sent_once():
     """Not by every probe, and not in a weaker scheme: that would lock accounts."""
     for schemes, label in ((["digest", "ntlm", "basic"], "NTLM"), (["digest", "basic"], "Digest"), (["basic"], "Basic")):
         with site({"schemes": schemes}) as (proxy, words):
-            said = doctor(proxy.config, *words, "--proxy-user", "alice", password="not this")
+            # A quarter of it is the time that the proxy has to say so.
+            said = doctor(proxy.config, *words, "--proxy-user", "alice", password="not this", timeout="40s")
             assert {one["result"] for one in said.rows} == {"login"} and len(said.rows) == 3, said.target
             assert {one["text"] for one in said.rows} == {"407: the proxy does not take the login of alice"}, said.rows
             assert label in {one.get("login") for one in said.rows}, said.rows
             said.has_some("the proxy does not take the login of alice", "Is the password right", "It was sent once")
             said.has_some(*(one.capitalize() if one != "ntlm" else "NTLM" for one in schemes))
+            assert (CLEAR in said.target["notes"]) == (label == "Basic"), said.target
             # Two runs, and each sent it once.
             lines = proxy.wait_lines("127.0.0.1", lambda lines: len(refusals(lines)) >= 2)
             assert len(refusals(lines)) == 2, lines
@@ -155,7 +159,10 @@ class Between(Tcp):
         super().__init__()
 
     def talk(self, sock, peer):
-        with socket.create_connection(("127.0.0.1", self.to)) as there:
+        self.give_on(sock, self.to)
+
+    def give_on(self, sock, port):
+        with socket.create_connection(("127.0.0.1", port)) as there:
             back = threading.Thread(target=self.copy, args=(there, sock, False), daemon=True)
             back.start()
             self.copy(sock, there, True)
@@ -169,6 +176,33 @@ class Between(Tcp):
                     self.bytes += got
                 sink.sendall(got)
             sink.shutdown(socket.SHUT_WR)
+
+
+class Dials(Between):
+    """A proxy that answers credentials when it has dialled: nothing comes back for the ports that a firewall drops."""
+
+    def __init__(self, scheme, dropped):
+        self.scheme, self.dropped, self.asked = scheme, dropped, []
+        super().__init__(None)
+
+    def talk(self, sock, peer):
+        data, legs = b"", 0
+        while got := sock.recv(65536):
+            data += got
+            while b"\r\n\r\n" in data:
+                head, _, data = data.partition(b"\r\n\r\n")
+                has_login = b"\r\nProxy-Authorization: " in head
+                legs += has_login
+                if not has_login or legs < (2 if self.scheme == b"NTLM" else 1):
+                    sock.sendall(asks(SECOND if has_login else self.scheme))
+                    continue
+                port = int(head.split()[1].rpartition(b":")[2])
+                self.asked.append(port)
+                if port not in self.dropped:
+                    sock.sendall(STANDS)
+                    self.give_on(sock, port)
+                    return
+        sock.close()
 
 
 class Other(Tcp):
@@ -215,13 +249,17 @@ def chunked(page):
 
 def ask_other(answer, *words, ports=1, timeout=TIMEOUT, password="alicepw"):
     other = Other(answer)
-    with contextlib.closing(other), tempfile.TemporaryDirectory(prefix="sallyport-doctor-") as folder:
+    with contextlib.closing(other):
+        return ask(other.port, [free_port() for _ in range(ports)], *words, password=password, timeout=timeout), other.heads
+
+
+def ask(port, targets, *words, **how):
+    with tempfile.TemporaryDirectory(prefix="sallyport-doctor-") as folder:
         (pathlib.Path(folder) / "policy.yaml").write_text("defaults: {access: allow, tls: bypass}\n")
         config = pathlib.Path(folder) / "sallyport.yaml"
         config.write_text("listen: [{name: main, address: \"127.0.0.1:0\"}]\npolicy: policy.yaml\ndoctor:\n  targets:\n"
-                          f"  - {{host: 127.0.0.1, udp: [], tcp: {[free_port() for _ in range(ports)]}, https: none}}\n")
-        said = doctor(config, "--proxy", f"127.0.0.1:{other.port}", *words, password=password, timeout=timeout)
-    return said, other.heads
+                          f"  - {{host: 127.0.0.1, udp: [], tcp: {targets}, https: none}}\n")
+        return doctor(config, "--proxy", f"127.0.0.1:{port}", *words, **how)
 
 
 def other_ways_to_ask():
@@ -240,7 +278,7 @@ def other_ways_to_ask():
         assert len(heads) == 6, heads
     digest = b'Digest realm="a, \\"b\\"", nonce="n", qop="auth", algorithm='
     for fields, want in (((b'Negotiate, NTLM, Basic realm="a, NTLM"',), b"NTLM "), ((digest + b'MD5, Basic realm="x"',), b"Digest "),
-                         ((b'Basic realm="x", ' + digest + b"SHA-256",), b"Digest "), ((digest + b"SHA-512-256", b"basic realm=x"), b"Basic "),
+                         ((b'Basic realm="x", ' + digest + b"SHA-256",), b"Digest "), ((b"basic realm=x", b"Bearer x=y"), b"Basic "),
                          ((b"Bearer x=y", b"Basic realm=\"x\" , charset = \"UTF-8\""), b"Basic ")):
         said, heads = ask_other(lambda field, number, fields=fields: STANDS if field and not field.startswith(b"NTLM") else asks(*fields)
                                 if field is None else asks(SECOND) if number == 0 else STANDS, *alice)
@@ -270,7 +308,7 @@ def proxies_that_do_it_wrong():
          "malformed", 2),
         (lambda field, number: asks(SECOND) if field else asks(b"NTLM"), "login", "does not take the login", 3),
         (lambda field, number: asks(b'Digest realm="r", nonce="n"'), "login", "asks for a login (Digest)", 1),
-        (lambda field, number: asks(b"Basic", b"Digest " + b"x" * 9000), "login", "does not take the login", 2),
+        (lambda field, number: asks(b"Basic", b"Digest " + b"x" * 9000), "login", "asks for a login (Basic, Digest)", 1),
         (lambda field, number: asks(), "login", "asks for a login ()", 1),
     ]
     for i, (answer, result, text, requests) in enumerate(rows):
@@ -279,7 +317,7 @@ def proxies_that_do_it_wrong():
         assert len(heads) == requests * 2, (i, heads)
         assert all(byte == "\n" or " " <= byte <= "~" for byte in said.table), said.table
     # The password went out and nothing came back: no other probe sends it once more.
-    said, heads = ask_other(rows[5][0], *alice, ports=3)
+    said, heads = ask_other(rows[5][0], *alice, ports=3, timeout="40s")
     assert sorted(one["text"] for one in said.rows) == ["407: the login came to nothing on another connection"] * 2 + [
         "it closes the connection in the midst of the login (NTLM)"], said.rows
     assert len([1 for number, field in heads if number == 1]) == 2, heads
@@ -287,6 +325,47 @@ def proxies_that_do_it_wrong():
     # A page that never ends, and a second message that never comes.
     said, _ = ask_other(lambda field, number: asks(SECOND, body=b"Content-Length: 9\r\n\r\n") if field else asks(b"NTLM"), *alice, timeout="1s")
     assert said.rows[0]["text"] == "the proxy does not answer CONNECT in 1 s", said.rows
+
+
+def a_password_in_clear_text():
+    """Basic is no way out when what is stronger comes to nothing: a proxy that lies would get the password so."""
+    alice, basic = ("--proxy-user", "alice"), b'Basic realm="x"'
+    unknown = b'Digest realm="r", nonce="n", qop="auth", algorithm=SHA-512-256'
+    offers = [((b"NTLM", basic), (b"NTLM", basic)), ((b"NTLM", basic), (basic,)), ((unknown, basic), (basic,)),
+              ((b"Negotiate", basic), (b"Negotiate", basic))]
+    for before, after in offers:
+        def lies(field, number, before=before, after=after):
+            return asks(*after) if field else asks(*before)
+        said, heads = ask_other(lies, *alice, ports=2)
+        assert not [field for _, field in heads if field and field.startswith(b"Basic")], (before, heads)
+        assert {one["result"] for one in said.rows} == {"login"} and CLEAR not in said.target["notes"], said.target
+        said.has("it offers Basic, too, which would send the password in clear text: --proxy-basic does that.")
+        said, heads = ask_other(lies, *alice, "--proxy-basic")
+        assert [1 for _, field in heads if field and field.startswith(b"Basic")] == [1, 1], (before, heads)
+        said.has(CLEAR)
+    said, heads = ask_other(lambda field, number: STANDS if field else asks(basic), *alice)
+    said.has(CLEAR)
+    assert not any("--proxy-basic" in one for one in said.target["notes"]), said.target
+
+
+def a_port_that_is_dropped():
+    """The login there has no answer, and those of other ports do not wait for it: a refusal would have come at once."""
+    for scheme, count in ((b"NTLM", 1), (b'Basic realm="x"', 2)):
+        with contextlib.ExitStack() as stack:
+            servers = [stack.enter_context(contextlib.closing(StunTcp())) for _ in range(4)]
+            ports = [one.port for one in servers]
+            proxy = stack.enter_context(contextlib.closing(Dials(scheme, ports[:count])))
+            said = ask(proxy.port, ports, "--proxy-user", "alice", password="alicepw")
+            assert [one["result"] for one in said.rows] == ["no answer"] * count + ["open"] * (4 - count), said.rows
+            assert sorted(proxy.asked) == sorted(ports * 2), (ports, proxy.asked)
+            said.has(f"the proxy takes the login of alice with {scheme.split()[0].decode()}.")
+    # None has an answer: the password goes out one at a time, and four times at most.
+    ports = [free_port() for _ in range(7)]
+    with contextlib.closing(Dials(b'Basic realm="x"', ports)) as proxy:
+        said = ask(proxy.port, ports, "--proxy-user", "alice", password="alicepw", timeout="2s")
+        assert {one["result"] for one in said.rows} == {"no answer", "login"}, said.rows
+        assert len(proxy.asked) <= 8 and len(set(proxy.asked)) > 1, proxy.asked
+        said.has_some("does not answer the login, which was sent ", " times")
 
 
 # ---- Kerberos ----
@@ -369,7 +448,8 @@ def a_kdc_that_is_silent():
 
 
 ROWS = [each_scheme_of_the_user_file, legs_stay_on_one_connection, digest_takes_the_strongest, users_beyond_ascii,
-        a_wrong_password_is_sent_once, without_a_user, other_ways_to_ask, proxies_that_do_it_wrong]
+        a_wrong_password_is_sent_once, without_a_user, other_ways_to_ask, proxies_that_do_it_wrong,
+        a_password_in_clear_text, a_port_that_is_dropped]
 KERBEROS_ROWS = [a_ticket_is_taken, no_ticket, a_ticket_that_helps_nothing, a_kdc_that_is_silent]
 
 
