@@ -280,7 +280,6 @@ enum step step_linger(struct session *session)
 
 	if (!session->has_shut) {
 		session->has_shut = true;
-		session_is_taken(session); /* from now on */
 		buf_fini(&session->in);
 		if (session->client.ops->shutdown(&session->client) != STREAM_OK)
 			return session_go(session, SESSION_END);
