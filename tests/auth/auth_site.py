@@ -140,7 +140,8 @@ class Proxy:
 
     def lines(self, host=None):
         with contextlib.suppress(FileNotFoundError):
-            lines = [json.loads(line) for line in (self.folder / "access.log").read_text().splitlines() if line.endswith("}")]
+            whole = (self.folder / "access.log").read_text().rpartition("\n")[0]  # the last one may be on its way
+            lines = [json.loads(line) for line in whole.splitlines()]
             return [line for line in lines if host is None or line.get("host") == host]
         return []
 

@@ -90,7 +90,7 @@ class Peer:
             self.put()
             self.plain += len(piece)
             self.records.append((self.plain, self.queued))
-        self.push()
+            self.push()  # at once: to encrypt all of it takes longer than a tunnel may be idle
 
     def push(self):
         try:
@@ -298,10 +298,11 @@ def websocket_ends_in_flight(site, who, how):
 
 
 def websocket_ends_unread(site, who, how):
+    whole = content(MUCH)
     with Talk(site, site.short if how == "rst" else site.idle, window="origin" if who == "client" else "client") as talk:
         upgrade(talk)
         one, other = talk.sides(who)
-        one.send(content(MUCH))
+        one.send(whole)
         talk.until_stuck(one)
         one.end(how)
         if how == "rst":
@@ -309,7 +310,7 @@ def websocket_ends_unread(site, who, how):
         else:
             talk.expect_line(ended_by="proxy", how="timeout", error="idle_timeout")
         talk.until_end(other)
-        expect_prefix(other.data, content(MUCH), 0)
+        expect_prefix(other.data, whole, 0)
         assert other.ended != "notify", "it looks like an end in order"
 
 
