@@ -259,7 +259,7 @@ def a_session_that_ends_with_the_proxy_has_its_line(site):
     proxy = site.inspector(workers=1)
     host = site.host()
     with Session(site, site.at(host), proxy=proxy) as session:
-        select.select([session.tls], [], [], 30)  # tickets: its handshake is done on the other side, too
+        assert select.select([session.tls], [], [], 30)[0]  # tickets: its handshake is done on the other side, too
         proxy.process.send_signal(signal.SIGINT)
         line = site.connect_line(host, proxy)
     assert opened(line) and evidence(line) == "unused", line
